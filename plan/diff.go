@@ -1,0 +1,209 @@
+package plan
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// Observation is what was learnt of one host.
+type Observation struct {
+	Facts fact.Set
+	// Skew is how far the host's clock is ahead of the operator's, give or
+	// take the round trip.
+	Skew time.Duration
+	Err  error // why nothing was learnt; the rest is then empty
+}
+
+// Observed is what was learnt of all hosts and of the cluster's API.
+type Observed struct {
+	Hosts map[string]Observation
+	// Cluster holds the answers of the API server; ClusterErr says why there
+	// are none. No answers and no error means there is no API server yet.
+	Cluster    fact.Set
+	ClusterErr error
+}
+
+// Item is a step and what it would change.
+type Item struct {
+	Step   Step
+	Change resource.Change
+}
+
+// Problem is something that must be mended before anything may be applied.
+type Problem struct {
+	Host    string `json:"host"`
+	Summary string `json:"summary"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Delta is the difference between a plan and what was observed: exactly what
+// apply will do, in a valid order.
+type Delta struct {
+	Plan        *Plan
+	Observed    Observed
+	Items       []Item // every step of every reachable host, changed or not
+	Unreachable map[string]error
+	Problems    []Problem
+	// Living names the lanes whose members already serve: in those, steps run
+	// one at a time behind gates.
+	Living map[string]bool
+}
+
+// Diff compares the plan with what was observed.
+func (p *Plan) Diff(observed Observed) *Delta {
+	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}, Living: map[string]bool{}}
+	for _, host := range p.Hosts() {
+		observation, ok := observed.Hosts[host]
+		switch {
+		case !ok:
+			delta.Unreachable[host] = fact.ErrNotObserved
+		case observation.Err != nil:
+			delta.Unreachable[host] = observation.Err
+		}
+	}
+	delta.Problems = preflight(p, observed, delta.Unreachable)
+
+	wanted := map[string]map[resource.ID]bool{}
+	changed := map[StepID]bool{}
+	for _, step := range p.Steps {
+		id := step.Resource.ID()
+		if wanted[step.Host] == nil {
+			wanted[step.Host] = map[resource.ID]bool{}
+		}
+		wanted[step.Host][id] = true
+		if delta.Unreachable[step.Host] != nil {
+			continue
+		}
+		facts := observed.facts(step.Host)
+		change, err := step.Resource.Diff(facts)
+		if err != nil {
+			delta.Problems = append(delta.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", id, err)})
+			continue
+		}
+		if _, isGate := step.Resource.(resource.Gate); isGate {
+			for _, before := range step.After {
+				if changed[before] {
+					change.Action = resource.Wait
+				}
+			}
+		}
+		if step.Lane != "" && lives(step.Resource, facts) {
+			delta.Living[step.Lane] = true
+		}
+		changed[step.ID()] = change.Action != resource.NoOp
+		delta.Items = append(delta.Items, Item{step, change})
+	}
+	for _, host := range p.Hosts() {
+		if delta.Unreachable[host] == nil {
+			delta.Items = append(delta.Items, orphans(host, observed.Hosts[host].Facts.Host.State, wanted[host])...)
+		}
+	}
+	return delta
+}
+
+func (o Observed) facts(host string) fact.Set {
+	switch host {
+	case Operator:
+		return fact.NewSet(fact.Host{})
+	case Cluster:
+		return o.Cluster
+	}
+	return o.Hosts[host].Facts
+}
+
+// lives reports whether a member of a lane already serves on its host.
+func lives(r resource.Resource, facts fact.Set) bool {
+	switch r := r.(type) {
+	case resource.Unit:
+		found, err := facts.Unit(r.Name)
+		return err == nil && found.ActiveState == "active"
+	case resource.StaticPod:
+		found, err := facts.File(r.Path)
+		return err == nil && found.Exists
+	}
+	return false
+}
+
+// orphans returns deletions for what the host's state remembers and the plan
+// no longer has: units first, so that nothing runs on without its files.
+func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
+	var ids []string
+	for id := range state.Resources {
+		if !wanted[resource.ID(id)] {
+			ids = append(ids, id)
+		}
+	}
+	sort.Slice(ids, func(i, j int) bool {
+		a, b := resource.ID(ids[i]).Kind() == "unit", resource.ID(ids[j]).Kind() == "unit"
+		if a != b {
+			return a
+		}
+		return ids[i] < ids[j]
+	})
+	var items []Item
+	var before []StepID
+	for _, id := range ids {
+		orphan := resource.Orphan{Was: resource.ID(id), Record: state.Resources[id]}
+		change, _ := orphan.Diff(fact.Set{}) // an orphan's Diff looks at nothing and can't fail
+		step := Step{Host: host, Resource: orphan}
+		if orphan.Was.Kind() == "unit" {
+			before = append(before, step.ID())
+		} else {
+			step.After = before
+		}
+		items = append(items, Item{step, change})
+	}
+	return items
+}
+
+// Summary counts what a delta would do.
+type Summary struct {
+	Create         int `json:"create"`
+	Change         int `json:"change"`
+	Delete         int `json:"delete"`
+	Restart        int `json:"restart"`
+	Deferred       int `json:"deferred"`
+	HostsChanged   int `json:"hosts_changed"`
+	HostsUnchanged int `json:"hosts_unchanged"`
+	Hosts          int `json:"hosts"`
+	Unreachable    int `json:"unreachable"`
+}
+
+// Changes is the number of resources that would change.
+func (s Summary) Changes() int { return s.Create + s.Change + s.Delete + s.Restart + s.Deferred }
+
+// Summary counts the delta's changes.
+func (d *Delta) Summary() Summary {
+	s := Summary{Unreachable: len(d.Unreachable), Hosts: len(d.Plan.Hosts())}
+	touched := map[string]bool{}
+	for _, item := range d.Items {
+		switch item.Change.Action {
+		case resource.Create:
+			s.Create++
+		case resource.Update, resource.Replace:
+			s.Change++
+		case resource.Delete:
+			s.Delete++
+		case resource.Restart, resource.Reload:
+			s.Restart++
+		case resource.Deferred:
+			s.Deferred++
+		}
+		if item.Change.Changes() {
+			touched[item.Step.Host] = true
+		}
+	}
+	for _, host := range d.Plan.Hosts() {
+		switch {
+		case touched[host]:
+			s.HostsChanged++
+		case d.Unreachable[host] == nil:
+			s.HostsUnchanged++
+		}
+	}
+	return s
+}

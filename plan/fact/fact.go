@@ -1,0 +1,252 @@
+// Package fact holds the questions kinstall puts to a host and the answers it
+// gets: plain data, without any way of asking.
+//
+// A resource names its Queries; the union of all queries of a host is asked
+// in one exec; the answers form a Set. An answer that did not arrive is an
+// error for whoever needs it, never "absent": a Set tells "was not observed"
+// (ErrNotObserved) apart from "was observed and is not there" (Exists false).
+package fact
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+)
+
+// Kind says what a Query asks about.
+type Kind string
+
+// The kinds of questions. All but Node and Object are answered by the host's
+// own probe; those two by the cluster's API server.
+const (
+	KindFile     Kind = "file"     // Name: absolute path (file, directory or link)
+	KindUnit     Kind = "unit"     // Name: systemd unit with suffix
+	KindPackage  Kind = "package"  // Name: distribution package
+	KindSysctl   Kind = "sysctl"   // Name: dotted key
+	KindModule   Kind = "module"   // Name: kernel module
+	KindRoute    Kind = "route"    // Name: destination prefix
+	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
+	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
+	KindNode     Kind = "node"     // Name: Kubernetes node
+	KindObject   Kind = "object"   // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
+)
+
+// Query is one question. The zero values of the optional fields ask for the least.
+type Query struct {
+	Kind Kind
+	Name string
+	// WantSHA256 (file) is the lower-case hex digest of the wanted content. The
+	// content comes back only when it differs.
+	WantSHA256 string
+	// Content (file) asks for the content. Never set for a secret.
+	Content bool
+	// Trusted (file) allows a digest recorded on the host to stand in for
+	// reading the file when its size, mtime, ctime and inode are those at the
+	// time of recording: for binaries of a hundred megabytes.
+	Trusted bool
+	// Args (firewall) are the words of the rule, after -C CHAIN.
+	Args []string
+	// Manifest (object) is the wanted object as JSON, for the server-side dry run.
+	Manifest []byte
+}
+
+// Key identifies what a query is about; queries with equal keys are merged.
+type Key struct {
+	Kind Kind
+	Name string
+}
+
+// Key returns the query's key.
+func (q Query) Key() Key { return Key{q.Kind, q.Name} }
+
+// File is the answer to a file query.
+type File struct {
+	Exists bool
+	Type   string // "file", "directory", "link" or "other"
+	Mode   uint32 // permission bits with setuid, setgid, sticky: 0o7777
+	Owner  string // user name, or number where there is no name
+	Group  string
+	Size   int64
+	SHA256 string // of a regular file
+	// Content is set when it was asked for and the digest differs from the
+	// wanted one; HasContent tells an empty file from none.
+	Content    []byte
+	HasContent bool
+	Target     string // of a link
+}
+
+// Unit is the answer to a unit query: systemctl show's words.
+type Unit struct {
+	LoadState        string // loaded, not-found, masked …
+	ActiveState      string // active, inactive, failed, activating …
+	SubState         string
+	UnitFileState    string // enabled, disabled, static …
+	NeedDaemonReload bool
+	MainPID          int
+	StartedAt        string // ActiveEnterTimestampMonotonic, as printed
+}
+
+// Package is the answer to a package query.
+type Package struct {
+	Installed bool
+	Version   string
+}
+
+// Value is the answer to a sysctl, module or firewall query.
+type Value struct {
+	Exists bool
+	Value  string
+}
+
+// Route is the answer to a route query: what `ip route show exact PREFIX` says.
+type Route struct {
+	Exists bool
+	Via    string // next hop; "" for a directly connected network
+	Device string
+}
+
+// Image is the answer to an image query.
+type Image struct {
+	// Observable is false when containerd does not answer yet.
+	Observable bool
+	Exists     bool
+	Digest     string // target digest, "sha256:…"
+}
+
+// Taint of a node.
+type Taint struct {
+	Key    string
+	Value  string
+	Effect string
+}
+
+// Node is the answer to a node query.
+type Node struct {
+	Exists      bool
+	Labels      map[string]string
+	Annotations map[string]string
+	Taints      []Taint
+	PodCIDRs    []string
+	Ready       bool
+}
+
+// Object is the answer to an object query: YAML without the fields the server
+// manages, as it is and as a server-side apply would make it.
+type Object struct {
+	Exists  bool
+	Live    string
+	Planned string
+}
+
+// Host is what is learnt about every host, asked for or not.
+type Host struct {
+	Hostname     string
+	Time         time.Time // the host's clock when the probe began
+	OS           string    // ID of os-release: "debian"
+	OSVersion    string    // VERSION_ID
+	OSName       string    // PRETTY_NAME
+	Kernel       string
+	Architecture string // dpkg's or uname's word, normalised to Go's: "amd64"
+	MachineID    string
+	CPUs         int
+	MemoryBytes  int64
+	SwapActive   []string         // devices and files in use, from /proc/swaps
+	CgroupV2     bool             // /sys/fs/cgroup is the unified hierarchy
+	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
+	Listening    map[int]string   // TCP port → process name ("" if unknown)
+	Addresses    []string         // the host's own IP addresses
+	// Interface and MTU are those that carry the address the inventory names.
+	Interface string
+	MTU       int
+	State     State
+}
+
+// ErrNotObserved is returned for a question that was not put or not answered.
+var ErrNotObserved = errors.New("not observed")
+
+// Set holds the answers of one host (or of the cluster's API).
+type Set struct {
+	Host    Host
+	answers map[Key]any
+}
+
+// NewSet returns an empty set for a host.
+func NewSet(host Host) Set { return Set{Host: host, answers: map[Key]any{}} }
+
+// Put records an answer; value is one of this package's answer types and must
+// fit the kind. For the observer and for tests.
+func (s Set) Put(key Key, value any) { s.answers[key] = value }
+
+// Len is the number of answers.
+func (s Set) Len() int { return len(s.answers) }
+
+func get[T any](s Set, kind Kind, name string) (T, error) {
+	var zero T
+	value, ok := s.answers[Key{kind, name}]
+	if !ok {
+		return zero, fmt.Errorf("%s %s: %w", kind, name, ErrNotObserved)
+	}
+	answer, ok := value.(T)
+	if !ok {
+		return zero, fmt.Errorf("%s %s: answer has type %T", kind, name, value)
+	}
+	return answer, nil
+}
+
+// File returns the answer about a path.
+func (s Set) File(path string) (File, error) { return get[File](s, KindFile, path) }
+
+// Unit returns the answer about a systemd unit.
+func (s Set) Unit(name string) (Unit, error) { return get[Unit](s, KindUnit, name) }
+
+// Package returns the answer about a package.
+func (s Set) Package(name string) (Package, error) { return get[Package](s, KindPackage, name) }
+
+// Sysctl returns the value of a kernel parameter.
+func (s Set) Sysctl(key string) (Value, error) { return get[Value](s, KindSysctl, key) }
+
+// Module tells whether a kernel module is loaded or built in.
+func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModule, name) }
+
+// Route returns the answer about a destination.
+func (s Set) Route(destination string) (Route, error) { return get[Route](s, KindRoute, destination) }
+
+// Firewall tells whether a rule is there.
+func (s Set) Firewall(name string) (Value, error) { return get[Value](s, KindFirewall, name) }
+
+// Image returns the answer about an image reference.
+func (s Set) Image(ref string) (Image, error) { return get[Image](s, KindImage, ref) }
+
+// Node returns the answer about a Kubernetes node.
+func (s Set) Node(name string) (Node, error) { return get[Node](s, KindNode, name) }
+
+// Object returns the answer about a Kubernetes object.
+func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObject, name) }
+
+// Merge returns the union of queries by key, sorted by kind and name. Of two
+// file queries about one path the one that wants more wins.
+func Merge(queries []Query) []Query {
+	merged := map[Key]Query{}
+	for _, q := range queries {
+		if old, ok := merged[q.Key()]; ok {
+			q.Content = q.Content || old.Content
+			q.Trusted = q.Trusted && old.Trusted
+			if q.WantSHA256 == "" {
+				q.WantSHA256 = old.WantSHA256
+			}
+		}
+		merged[q.Key()] = q
+	}
+	all := make([]Query, 0, len(merged))
+	for _, q := range merged {
+		all = append(all, q)
+	}
+	sort.Slice(all, func(i, j int) bool {
+		if all[i].Kind != all[j].Kind {
+			return all[i].Kind < all[j].Kind
+		}
+		return all[i].Name < all[j].Name
+	})
+	return all
+}

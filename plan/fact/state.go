@@ -1,0 +1,63 @@
+package fact
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// StatePath is where a host keeps what kinstall manages there.
+const StatePath = "/var/lib/kinstall/state.json"
+
+// StateVersion is the version of the state's format that is written.
+const StateVersion = 1
+
+// State is the host's own record of what kinstall wrote there last. It tells
+// drift from intent, finds orphans, and makes restarts survive a crash. It
+// holds digests only, never content. Losing it loses no truth: what is on the
+// host is compared with the plan all the same.
+type State struct {
+	Version   int               `json:"version"`
+	Cluster   string            `json:"cluster"`
+	Resources map[string]Record `json:"resources"`
+}
+
+// Record is what is remembered of one resource.
+type Record struct {
+	// Digest identifies the desired state that was last written, in the
+	// resource kind's own terms.
+	Digest string `json:"digest,omitempty"`
+	// Files maps each path that belongs to the resource to the hex SHA-256 of
+	// what was written there.
+	Files map[string]string `json:"files,omitempty"`
+	// Inputs (units, static pods) maps resource IDs to the digests that were in
+	// force at the last successful start.
+	Inputs map[string]string `json:"inputs,omitempty"`
+}
+
+// ParseState decodes a state file; no bytes are the state of a bare host.
+func ParseState(data []byte) (State, error) {
+	state := State{Version: StateVersion, Resources: map[string]Record{}}
+	if len(data) == 0 {
+		return state, nil
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return State{}, fmt.Errorf("%s: %w", StatePath, err)
+	}
+	if state.Version > StateVersion {
+		return State{}, fmt.Errorf("%s: version %d was written by a newer kinstall (this one knows version %d)", StatePath, state.Version, StateVersion)
+	}
+	if state.Resources == nil {
+		state.Resources = map[string]Record{}
+	}
+	return state, nil
+}
+
+// Format encodes the state; equal states give equal bytes.
+func (s State) Format() []byte {
+	s.Version = StateVersion
+	data, err := json.MarshalIndent(s, "", "  ") // maps are sorted by encoding/json
+	if err != nil {
+		panic(err) // plain strings and maps of strings always encode
+	}
+	return append(data, '\n')
+}

@@ -1,0 +1,277 @@
+// Package inventory turns an HCL file into an Inventory: decoded, defaulted
+// and validated. It knows nothing of hosts beyond what the user wrote; nothing
+// learnt from a machine ever flows back into it.
+//
+// Load reports every mistake at once as hcl.Diagnostics, each with its source
+// range and a hint. An Inventory that Load returned without an error is
+// complete: every default is filled in, every reference resolves, every
+// value has passed its grammar, so that later stages need not check again.
+// It is immutable from then on.
+package inventory
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Roles a host may have. A host may have several; "worker" is the role of a
+// host that runs a kubelet without being a master.
+const (
+	RoleEtcd   = "etcd"
+	RoleMaster = "master"
+	RoleWorker = "worker"
+)
+
+// Inventory is the whole of what the user asked for.
+type Inventory struct {
+	// Path is the file it was read from; Dir is its directory, against which
+	// relative paths were resolved and beside which pki/ and the lock file lie.
+	Path string
+	Dir  string
+
+	Cluster           Cluster
+	SSH               SSH // defaults for every host
+	Etcd              Etcd
+	Network           Network
+	Runtime           Runtime
+	LoadBalancer      *LoadBalancer // nil: the endpoint is provided from outside, or is the only master
+	Artifacts         Artifacts
+	PKI               PKI
+	APIServer         Component
+	ControllerManager Component
+	Scheduler         Component
+	Kubelet           Kubelet
+	KubeProxy         KubeProxy
+	DNS               DNS
+	Preparation       Preparation
+
+	// Hosts in the order of the file, groups expanded in place.
+	Hosts []Host
+}
+
+// Cluster is the `cluster "NAME"` block.
+type Cluster struct {
+	Name     string // RFC 1123 label
+	Version  string // Kubernetes version without the leading v: "1.36.3"
+	Endpoint Endpoint
+	PodCIDR  netip.Prefix // default 10.244.0.0/16
+	// PodSubnetSize is the prefix length of one host's part of PodCIDR; default 24.
+	PodSubnetSize int
+	ServiceCIDR   netip.Prefix // default 10.96.0.0/12
+	Domain        string       // DNS domain of services; default "cluster.local"
+	// CertSANs are extra names and addresses for every API server certificate.
+	CertSANs []string
+	// CertValidity of leaf certificates (default 8760h), CertRenewBefore the
+	// window before expiry in which a plan renews them (default 720h), and
+	// CAValidity that of authorities (default 87600h).
+	CertValidity    time.Duration
+	CertRenewBefore time.Duration
+	CAValidity      time.Duration
+}
+
+// Endpoint is what every client of the API dials.
+type Endpoint struct {
+	Host string // DNS name or IP address
+	Port int
+	// Address is where Host leads: the load balancer's address, or Host itself
+	// when it is an IP address. When Host is a name, every host gets a line for
+	// it in the managed block of /etc/hosts. Invalid (zero) when the name is
+	// expected to resolve by itself.
+	Address netip.Addr
+}
+
+// SSH says how to reach a host. In Host.SSH every field is resolved.
+type SSH struct {
+	User        string        // default "root"
+	Port        int           // default 22
+	KeyFiles    []string      // "~" expanded, absolute
+	Agent       bool          // use SSH_AUTH_SOCK; default: true when no key file is given
+	KnownHosts  string        // absolute; default ~/.ssh/known_hosts
+	Fingerprint string        // "SHA256:…" of the host key, per host
+	Become      bool          // run privileged work through sudo -n; default: User is not root
+	Bastion     *Bastion      // jump host, or nil
+	Timeout     time.Duration // of one connection attempt; default 10s
+}
+
+// Bastion is the `bastion` block inside `ssh`: a jump host, verified like any other.
+type Bastion struct {
+	Address     string // IP address or DNS name
+	Port        int
+	User        string
+	KeyFiles    []string
+	KnownHosts  string
+	Fingerprint string
+}
+
+// Component carries what a user adds to a Kubernetes component.
+type Component struct {
+	// Args are extra command line flags, name without dashes → value. They win
+	// over kinstall's own; flags that would break the cluster's promises are
+	// refused in validation.
+	Args map[string]string
+}
+
+// Etcd is the `etcd` block.
+type Etcd struct {
+	Version string // without v; default: the version the Kubernetes minor was tested with
+	DataDir string // default /var/lib/etcd
+	Args    map[string]string
+}
+
+// Kubelet is the `kubelet` block.
+type Kubelet struct {
+	Args     map[string]string
+	Settings map[string]any // merged over the generated KubeletConfiguration (JSON-like values)
+}
+
+// KubeProxy is the `kube_proxy` block.
+type KubeProxy struct {
+	Mode     string // iptables | nftables | ipvs | none; default iptables
+	Settings map[string]any
+}
+
+// Network is the `network "KIND"` block.
+type Network struct {
+	Kind string // routes | external
+	// MTU of the pod interfaces; 0: the host interface's own.
+	MTU int
+}
+
+// Runtime is the `runtime "KIND"` block.
+type Runtime struct {
+	Kind         string // containerd
+	Version      string // containerd's, without v
+	RuncVersion  string
+	CNIVersion   string         // of the CNI plugins
+	SandboxImage string         // default registry.k8s.io/pause:3.10.1
+	Settings     map[string]any // merged over the generated config.toml
+}
+
+// LoadBalancer is the `load_balancer "KIND"` block.
+type LoadBalancer struct {
+	Kind  string   // nginx
+	Hosts []string // names of hosts that carry it
+	Port  int      // where it listens; default 8443
+}
+
+// Artifacts is the `artifacts` block: where binaries and images come from.
+type Artifacts struct {
+	// Source is a directory (absolute path or file:// URL), an https:// URL
+	// of a mirror, or "" for the official locations. A mirror holds what
+	// `wget -x` of the official locations would give: HOST/PATH.
+	Source string
+	// CAFile verifies an https mirror; "" means the system's roots.
+	CAFile string
+	// SHA256 pins digests by artifact name ("kubelet", "etcd", "image/pause"),
+	// over what the source's own checksum files say.
+	SHA256 map[string]string
+	// Images are further image archives to import on every node, paths relative to the inventory.
+	Images []string
+}
+
+// PKI is the `pki` block.
+type PKI struct {
+	Dir string // absolute; default "pki" beside the inventory
+}
+
+// DNS is the `dns` block: the cluster's name service.
+type DNS struct {
+	Kind    string // coredns | none; default coredns
+	Version string // without v
+}
+
+// Preparation is the `preparation` block: what kinstall may change of the hosts themselves.
+type Preparation struct {
+	SetHostname  bool              // default false: a differing hostname is an error
+	Swap         string            // "off" (default: turned off and kept off) | "keep"
+	MaxClockSkew time.Duration     // default 2s... compared between hosts
+	Sysctls      map[string]string // additions
+}
+
+// Host is one machine.
+type Host struct {
+	Name    string // RFC 1123 subdomain, the node's name
+	Address netip.Addr
+	Roles   []string // sorted
+	Labels  map[string]string
+	Taints  []Taint
+	// PodSubnet fixes the host's part of the pod network; invalid (zero): allocated.
+	PodSubnet netip.Prefix
+	SSH       SSH
+}
+
+// Taint is a node taint.
+type Taint struct {
+	Key, Value string
+	Effect     string // NoSchedule | PreferNoSchedule | NoExecute
+}
+
+// Has reports whether the host has the role.
+func (h Host) Has(role string) bool {
+	for _, r := range h.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+// IsNode reports whether the host runs a kubelet: masters and workers do, a
+// host that is only an etcd member or load balancer does not.
+func (h Host) IsNode() bool { return h.Has(RoleMaster) || h.Has(RoleWorker) }
+
+// With returns the hosts that have the role, in inventory order.
+func (inv *Inventory) With(role string) []Host {
+	var hosts []Host
+	for _, h := range inv.Hosts {
+		if h.Has(role) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// Nodes returns the hosts that run a kubelet, in inventory order.
+func (inv *Inventory) Nodes() []Host {
+	var hosts []Host
+	for _, h := range inv.Hosts {
+		if h.IsNode() {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// Host returns the host of that name.
+func (inv *Inventory) Host(name string) (Host, bool) {
+	for _, h := range inv.Hosts {
+		if h.Name == name {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// Balances reports whether the host carries the load balancer.
+func (inv *Inventory) Balances(name string) bool {
+	if inv.LoadBalancer == nil {
+		return false
+	}
+	for _, h := range inv.LoadBalancer.Hosts {
+		if h == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Lock is inventory.lock.hcl beside the inventory: decisions a pure function
+// of the inventory can't keep stable when hosts come and go, pinned in the
+// open and fit for version control. The zero Lock is an absent file.
+type Lock struct {
+	// Subnets maps host name → its part of the pod network.
+	Subnets map[string]netip.Prefix
+	// Artifacts maps an artifact's location (host/path as in a mirror) →
+	// hex SHA-256.
+	Artifacts map[string]string
+}

@@ -1,0 +1,201 @@
+// Package plan says what should be and how it differs from what is: it
+// compiles an inventory into steps and compares them with observed facts.
+//
+// Everything here is pure: no clock, no network, no files, no randomness. The
+// same inventory, lock file and authorities give the same Plan, byte for byte;
+// the same Plan and Observed give the same Delta. What the user is shown is
+// the Delta, and the executor carries out the Delta and nothing else.
+package plan
+
+import (
+	"sort"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// Names that stand where a host's name does. Parentheses can't occur in a host's name.
+const (
+	Operator = "(operator)" // the machine kinstall runs on
+	Cluster  = "(cluster)"  // the cluster's API
+)
+
+// StepID names a step: HOST/RESOURCE-ID.
+type StepID string
+
+// Step is one resource on one host, and what must be done before it.
+type Step struct {
+	Host     string
+	Resource resource.Resource
+	After    []StepID // edges within and across hosts; sorted
+	// Lane names steps that run one at a time, each behind its Gate, once the
+	// cluster lives; "" for steps that are always free to run in parallel.
+	Lane string
+	// Gate must hold after the step before the lane lets the next one run.
+	Gate *resource.Gate
+}
+
+// ID returns the step's name.
+func (s Step) ID() StepID { return NewStepID(s.Host, s.Resource.ID()) }
+
+// NewStepID joins a host and a resource.
+func NewStepID(host string, id resource.ID) StepID { return StepID(host + "/" + string(id)) }
+
+// Plan is what should be, on every host: steps in an order in which each
+// stands after those it depends on.
+type Plan struct {
+	Inventory *inventory.Inventory
+	Steps     []Step
+	Addresses []AddressRow // the address plan, for show
+}
+
+// AddressRow is one host's line of the address plan.
+type AddressRow struct {
+	Host      string `json:"host"`
+	Address   string `json:"address"`
+	PodSubnet string `json:"pod_subnet"`
+	Bridge    string `json:"bridge_address"`
+	Routes    int    `json:"routes"`
+}
+
+// Hosts returns the names of the real hosts that have steps, in inventory order.
+func (p *Plan) Hosts() []string {
+	have := map[string]bool{}
+	for _, s := range p.Steps {
+		have[s.Host] = true
+	}
+	var names []string
+	for _, h := range p.Inventory.Hosts {
+		if have[h.Name] {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// Queries returns what must be known of a host (or of Cluster), merged.
+func (p *Plan) Queries(host string) []fact.Query {
+	var queries []fact.Query
+	for _, s := range p.Steps {
+		if s.Host == host {
+			queries = append(queries, s.Resource.Queries()...)
+		}
+	}
+	return fact.Merge(queries)
+}
+
+// Limit returns the plan for some hosts only; steps of the operator's machine
+// stay, steps on the cluster's API stay when they are about a host that stays.
+// Edges to steps that are left out are dropped.
+func (p *Plan) Limit(hosts []string) *Plan {
+	if len(hosts) == 0 {
+		return p
+	}
+	stay := map[string]bool{Operator: true}
+	for _, h := range hosts {
+		stay[h] = true
+	}
+	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses}
+	kept := map[StepID]bool{}
+	for _, s := range p.Steps {
+		keep := stay[s.Host]
+		if s.Host == Cluster {
+			switch r := s.Resource.(type) {
+			case resource.Node:
+				keep = stay[r.Name]
+			case resource.Gate:
+				keep = r.Host == "" || stay[r.Host]
+			default:
+				keep = true
+			}
+		}
+		if !keep {
+			continue
+		}
+		s.After = keptOnly(s.After, kept)
+		kept[s.ID()] = true
+		limited.Steps = append(limited.Steps, s)
+	}
+	return limited
+}
+
+func keptOnly(ids []StepID, kept map[StepID]bool) []StepID {
+	var rest []StepID
+	for _, id := range ids {
+		if kept[id] {
+			rest = append(rest, id)
+		}
+	}
+	return rest
+}
+
+// builder collects steps while an inventory is compiled.
+type builder struct {
+	inventory   *inventory.Inventory
+	lock        inventory.Lock
+	authorities Authorities
+	steps       []Step
+	index       map[StepID]int
+}
+
+// add appends a step and returns its ID. Adding a resource twice on one host
+// is a mistake of the programmer, unless both are equal in ID and it is a
+// directory or package, which several components may ask for: then the edges
+// are joined.
+func (b *builder) add(host string, r resource.Resource, after ...[]StepID) StepID {
+	return b.addStep(Step{Host: host, Resource: r}, after...)
+}
+
+func (b *builder) addStep(step Step, after ...[]StepID) StepID {
+	id := step.ID()
+	for _, ids := range after {
+		step.After = append(step.After, ids...)
+	}
+	if i, ok := b.index[id]; ok {
+		switch id.resourceKind() {
+		case "directory", "package", "module":
+			b.steps[i].After = sortedIDs(append(b.steps[i].After, step.After...))
+			return id
+		}
+		panic("plan: step " + string(id) + " added twice")
+	}
+	step.After = sortedIDs(step.After)
+	b.index[id] = len(b.steps)
+	b.steps = append(b.steps, step)
+	return id
+}
+
+func (id StepID) resourceKind() string {
+	s := string(id)
+	for i := range s {
+		if s[i] == '/' {
+			return resource.ID(s[i+1:]).Kind()
+		}
+	}
+	return ""
+}
+
+func sortedIDs(ids []StepID) []StepID {
+	seen := map[StepID]bool{}
+	var unique []StepID
+	for _, id := range ids {
+		if id != "" && !seen[id] {
+			seen[id] = true
+			unique = append(unique, id)
+		}
+	}
+	sort.Slice(unique, func(i, j int) bool { return unique[i] < unique[j] })
+	return unique
+}
+
+// Authorities is what compiling needs to know of the operator's pki
+// directory. An authority that does not exist yet has no bytes.
+type Authorities interface {
+	// Certificate returns an authority's certificate in PEM, nil if there is none.
+	Certificate(name string) []byte
+	// SHA256 returns the digest of a part's file, "" if there is none.
+	SHA256(name string, part resource.Part) string
+	// Exists reports whether the authority is there.
+	Exists(name string) bool
+}

@@ -1,0 +1,265 @@
+package resource
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// ManagedAnnotation on a node lists, comma-separated and sorted, the label
+// keys and the taints (KEY:EFFECT) that kinstall set, so that one that left
+// the inventory can be removed while those of others stay.
+const (
+	ManagedLabelsAnnotation = "kinstall.io/managed-labels"
+	ManagedTaintsAnnotation = "kinstall.io/managed-taints"
+)
+
+// Node is what kinstall keeps on a Kubernetes node: labels, taints, pod network.
+type Node struct {
+	Name   string
+	Labels map[string]string
+	Taints []fact.Taint
+	// PodCIDR is set when the node has none; "" leaves it alone.
+	PodCIDR string
+}
+
+// ID implements Resource.
+func (n Node) ID() ID { return NewID("node", n.Name) }
+
+// Queries implements Resource.
+func (n Node) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindNode, Name: n.Name}}
+}
+
+// ManagedLabels is the value of ManagedLabelsAnnotation.
+func (n Node) ManagedLabels() string { return strings.Join(keysOf(n.Labels), ",") }
+
+// ManagedTaints is the value of ManagedTaintsAnnotation.
+func (n Node) ManagedTaints() string {
+	var names []string
+	for _, t := range n.Taints {
+		names = append(names, t.Key+":"+t.Effect)
+	}
+	return strings.Join(sorted(names), ",")
+}
+
+func keysOf(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func formatTaint(t fact.Taint) string {
+	if t.Value == "" {
+		return t.Key + ":" + t.Effect
+	}
+	return t.Key + "=" + t.Value + ":" + t.Effect
+}
+
+// Stale returns the label keys and taints (KEY:EFFECT) kinstall once set on the
+// node and no longer wants.
+func (n Node) Stale(found fact.Node) (labels, taints []string) {
+	for _, key := range split(found.Annotations[ManagedLabelsAnnotation]) {
+		if _, wanted := n.Labels[key]; !wanted {
+			if _, there := found.Labels[key]; there {
+				labels = append(labels, key)
+			}
+		}
+	}
+	wanted := split(n.ManagedTaints())
+	for _, name := range split(found.Annotations[ManagedTaintsAnnotation]) {
+		if slices.Contains(wanted, name) {
+			continue
+		}
+		for _, t := range found.Taints {
+			if t.Key+":"+t.Effect == name {
+				taints = append(taints, name)
+			}
+		}
+	}
+	return labels, taints
+}
+
+func split(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// Diff implements Resource.
+func (n Node) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.Node(n.Name)
+	if errors.Is(err, fact.ErrNotObserved) {
+		change := Change{Action: Deferred}
+		change.because(Unknown, "the API server does not answer yet")
+		n.describe(&change)
+		return change, nil
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	change := Change{Action: NoOp}
+	if !found.Exists {
+		change.Action = Deferred
+		change.because(Unknown, "the kubelet has not registered yet")
+		n.describe(&change)
+		return change, nil
+	}
+	managed := split(found.Annotations[ManagedLabelsAnnotation])
+	for _, key := range keysOf(n.Labels) {
+		value, there := found.Labels[key]
+		if there && value == n.Labels[key] {
+			continue
+		}
+		before := ""
+		if there {
+			before = key + "=" + value
+		}
+		change.Fields = append(change.Fields, Field{Name: "label", Before: before, After: key + "=" + n.Labels[key]})
+		if slices.Contains(managed, key) {
+			change.because(Drift, "label "+key+" differs")
+		} else {
+			change.because(Intent, "label "+key+" missing")
+		}
+	}
+	managedTaints := split(found.Annotations[ManagedTaintsAnnotation])
+	for _, want := range n.Taints {
+		there := false
+		for _, t := range found.Taints {
+			there = there || t == want
+		}
+		if there {
+			continue
+		}
+		change.Fields = append(change.Fields, Field{Name: "taint", After: formatTaint(want)})
+		if slices.Contains(managedTaints, want.Key+":"+want.Effect) {
+			change.because(Drift, "taint "+formatTaint(want)+" missing")
+		} else {
+			change.because(Intent, "taint "+formatTaint(want)+" missing")
+		}
+	}
+	labels, taints := n.Stale(found)
+	for _, key := range labels {
+		change.Fields = append(change.Fields, Field{Name: "label", Before: key + "=" + found.Labels[key]})
+		change.because(Intent, "label "+key+" left the inventory")
+	}
+	for _, name := range taints {
+		change.Fields = append(change.Fields, Field{Name: "taint", Before: name})
+		change.because(Intent, "taint "+name+" left the inventory")
+	}
+	if n.PodCIDR != "" && !slices.Contains(found.PodCIDRs, n.PodCIDR) {
+		if len(found.PodCIDRs) > 0 {
+			return Change{}, fmt.Errorf("node %s has the pod network %s, the plan says %s; a node keeps its pod network for life: delete the node object to change it", n.Name, strings.Join(found.PodCIDRs, ","), n.PodCIDR)
+		}
+		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: n.PodCIDR})
+		change.because(Intent, "pod network not set")
+	}
+	if len(change.Fields) > 0 {
+		change.Action = Update
+	} else if found.Annotations[ManagedLabelsAnnotation] != n.ManagedLabels() || found.Annotations[ManagedTaintsAnnotation] != n.ManagedTaints() {
+		change.Action = Update
+		change.because(Intent, "not yet marked as managed by kinstall")
+	}
+	return change, nil
+}
+
+// describe lists what a deferred node will get.
+func (n Node) describe(change *Change) {
+	for _, key := range keysOf(n.Labels) {
+		change.Fields = append(change.Fields, Field{Name: "label", After: key + "=" + n.Labels[key]})
+	}
+	for _, t := range n.Taints {
+		change.Fields = append(change.Fields, Field{Name: "taint", After: formatTaint(t)})
+	}
+	if n.PodCIDR != "" {
+		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: n.PodCIDR})
+	}
+}
+
+// Object is an object of the Kubernetes API, applied by the server
+// (server-side apply, field manager "kinstall").
+type Object struct {
+	APIVersion string
+	Kind       string
+	Namespace  string
+	Name       string
+	Manifest   []byte // JSON
+	YAML       string // the same for people
+}
+
+// ID implements Resource: "object:apps/v1/Deployment/kube-system/coredns".
+func (o Object) ID() ID { return NewID("object", o.key()) }
+
+func (o Object) key() string {
+	return o.APIVersion + "/" + o.Kind + "/" + o.Namespace + "/" + o.Name
+}
+
+// Queries implements Resource.
+func (o Object) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindObject, Name: o.key(), Manifest: o.Manifest}}
+}
+
+// Diff implements Resource.
+func (o Object) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.Object(o.key())
+	if errors.Is(err, fact.ErrNotObserved) {
+		change := Change{Action: Deferred, Text: &Text{Name: "object", After: o.YAML}}
+		change.because(Unknown, "the API server does not answer yet")
+		return change, nil
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	switch {
+	case !found.Exists:
+		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}}, nil
+	case found.Live != found.Planned:
+		change := Change{Action: Update, Text: &Text{Name: "object", Before: found.Live, After: found.Planned}}
+		change.because(Drift, "differs from the plan")
+		return change, nil
+	}
+	return Change{Action: NoOp}, nil
+}
+
+// GateKind says what a gate waits for.
+type GateKind string
+
+// The gates.
+const (
+	GateEtcd      GateKind = "etcd"      // every member healthy, no alarm, one leader
+	GateAPIServer GateKind = "apiserver" // /readyz of the instance on Host, serving the wanted certificate
+	GateEndpoint  GateKind = "endpoint"  // /readyz through the cluster's endpoint
+	GateNode      GateKind = "node"      // the node is Ready
+)
+
+// Gate is a condition that must hold before what depends on it goes on. It
+// changes nothing; it is waited for only when something before it changes.
+type Gate struct {
+	Gate GateKind
+	// Host the condition is about; "" for the cluster.
+	Host string
+	// Text says what is waited for: "3 members healthy, one leader".
+	Text string
+}
+
+// ID implements Resource.
+func (g Gate) ID() ID {
+	if g.Host == "" {
+		return NewID("gate", string(g.Gate))
+	}
+	return NewID("gate", string(g.Gate)+"/"+g.Host)
+}
+
+// Queries implements Resource.
+func (g Gate) Queries() []fact.Query { return nil }
+
+// Diff implements Resource. Whether it is waited for is the plan's to say.
+func (g Gate) Diff(fact.Set) (Change, error) { return Change{Action: NoOp}, nil }

@@ -1,0 +1,260 @@
+package resource
+
+import (
+	"fmt"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// Ownership is who owns a path and who may do what with it.
+type Ownership struct {
+	Mode  uint32 // permission bits; 0 means the kind's default
+	Owner string // "" means root
+	Group string // "" means root
+}
+
+func (o Ownership) withDefaults(mode uint32) Ownership {
+	if o.Mode == 0 {
+		o.Mode = mode
+	}
+	if o.Owner == "" {
+		o.Owner = "root"
+	}
+	if o.Group == "" {
+		o.Group = "root"
+	}
+	return o
+}
+
+// fields compares ownership with what was found.
+func (o Ownership) fields(found fact.File) []Field {
+	var fields []Field
+	if found.Mode != o.Mode {
+		fields = append(fields, Field{Name: "mode", Before: fmt.Sprintf("%04o", found.Mode), After: fmt.Sprintf("%04o", o.Mode)})
+	}
+	if found.Owner != o.Owner || found.Group != o.Group {
+		fields = append(fields, Field{Name: "owner", Before: found.Owner + ":" + found.Group, After: o.Owner + ":" + o.Group})
+	}
+	return fields
+}
+
+// digest of the ownership, so that a record tells a changed mode in the
+// inventory from one changed on the host.
+func (o Ownership) digest() string { return fmt.Sprintf("%04o %s:%s", o.Mode, o.Owner, o.Group) }
+
+// compareOwnership adds what differs in mode and owner to a change.
+func compareOwnership(change *Change, facts fact.Set, id ID, want Ownership, found fact.File) {
+	fields := want.fields(found)
+	if len(fields) == 0 {
+		return
+	}
+	change.Fields = append(change.Fields, fields...)
+	record, ok := recorded(facts, id)
+	for _, f := range fields {
+		text := fmt.Sprintf("%s %s instead of %s", f.Name, f.Before, f.After)
+		if ok && record.Digest == want.digest() {
+			change.because(Drift, text+", changed on the host")
+		} else {
+			change.because(Intent, text)
+		}
+	}
+}
+
+// File is a regular file with exactly the given content.
+type File struct {
+	Path    string
+	Content []byte
+	Ownership
+	// Sensitive content is neither fetched nor shown.
+	Sensitive bool
+}
+
+// ID implements Resource.
+func (f File) ID() ID { return NewID("file", f.Path) }
+
+// Own returns the ownership with defaults: 0644 (0600 if sensitive), root.
+func (f File) Own() Ownership {
+	if f.Sensitive {
+		return f.withDefaults(0o600)
+	}
+	return f.withDefaults(0o644)
+}
+
+// Queries implements Resource.
+func (f File) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindFile, Name: f.Path, WantSHA256: SHA256(f.Content), Content: !f.Sensitive}}
+}
+
+// InputDigest implements Input.
+func (f File) InputDigest(fact.Set) (string, bool) { return SHA256(f.Content), true }
+
+// Diff implements Resource.
+func (f File) Diff(facts fact.Set) (Change, error) {
+	return diffContent(facts, f.ID(), f.Path, f.Content, f.Own(), f.Sensitive)
+}
+
+// diffContent judges one path that must hold exactly the wanted bytes.
+func diffContent(facts fact.Set, id ID, path string, want []byte, own Ownership, sensitive bool) (Change, error) {
+	found, err := facts.File(path)
+	if err != nil {
+		return Change{}, err
+	}
+	digest := SHA256(want)
+	change := Change{
+		Action:    NoOp,
+		Sensitive: sensitive,
+		Evidence:  found.SHA256,
+		Record:    fact.Record{Digest: own.digest(), Files: map[string]string{path: digest}},
+	}
+	switch {
+	case !found.Exists:
+		change.Action = Create
+		if _, ok := recorded(facts, id); ok {
+			change.because(Drift, "deleted on the host")
+		}
+		if !sensitive {
+			change.Text = &Text{Name: "content", After: string(want)}
+		}
+		change.Fields = append(change.Fields, Field{Name: "mode", After: fmt.Sprintf("%04o", own.Mode)})
+		if own.Owner != "root" || own.Group != "root" {
+			change.Fields = append(change.Fields, Field{Name: "owner", After: own.Owner + ":" + own.Group})
+		}
+		return change, nil
+	case found.Type != "file":
+		return Change{}, fmt.Errorf("%s: a %s is in the way of a file; move it aside", path, found.Type)
+	}
+	if found.SHA256 != digest {
+		change.Action = Update
+		change.Reasons = append(change.Reasons, cause(facts, id, path, digest, found.SHA256))
+		if !sensitive {
+			change.Text = &Text{Name: "content", Before: string(found.Content), After: string(want)}
+		}
+	}
+	compareOwnership(&change, facts, id, own, found)
+	if len(change.Fields) > 0 {
+		change.Action = Update
+	}
+	return change, nil
+}
+
+// Directory is a directory; what lies in it is not managed by it.
+type Directory struct {
+	Path string
+	Ownership
+}
+
+// ID implements Resource.
+func (d Directory) ID() ID { return NewID("directory", d.Path) }
+
+// Own returns the ownership with defaults: 0755, root.
+func (d Directory) Own() Ownership { return d.withDefaults(0o755) }
+
+// Queries implements Resource.
+func (d Directory) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindFile, Name: d.Path}}
+}
+
+// Diff implements Resource.
+func (d Directory) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.File(d.Path)
+	if err != nil {
+		return Change{}, err
+	}
+	own := d.Own()
+	change := Change{Action: NoOp, Record: fact.Record{Digest: own.digest()}}
+	switch {
+	case !found.Exists:
+		change.Action = Create
+		change.Fields = append(change.Fields, Field{Name: "mode", After: fmt.Sprintf("%04o", own.Mode)})
+		return change, nil
+	case found.Type != "directory":
+		return Change{}, fmt.Errorf("%s: a %s is in the way of a directory; move it aside", d.Path, found.Type)
+	}
+	compareOwnership(&change, facts, d.ID(), own, found)
+	if len(change.Fields) > 0 {
+		change.Action = Update
+	}
+	return change, nil
+}
+
+// Block is a part of a file that others write too, between marker lines
+// "# BEGIN kinstall NAME" and "# END kinstall NAME".
+type Block struct {
+	Path    string
+	Name    string
+	Content string // whole lines, each with its newline
+}
+
+// ID implements Resource.
+func (b Block) ID() ID { return NewID("block", b.Path+"#"+b.Name) }
+
+// Queries implements Resource. The whole file is needed, whatever its digest.
+func (b Block) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindFile, Name: b.Path, Content: true}}
+}
+
+// Markers returns the lines that enclose the block, without newlines.
+func (b Block) Markers() (begin, end string) {
+	return "# BEGIN kinstall " + b.Name, "# END kinstall " + b.Name
+}
+
+// Splice returns the file's content with the block in it: replaced in place,
+// appended where it is missing, removed where b.Content is empty. Everything
+// else stays byte for byte.
+func (b Block) Splice(content string) (string, error) {
+	begin, end := b.Markers()
+	before, inside, after, found, err := cutBlock(content, begin, end)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", b.Path, err)
+	}
+	_ = inside
+	wanted := ""
+	if b.Content != "" {
+		wanted = begin + "\n" + b.Content + end + "\n"
+	}
+	if !found && wanted != "" && before != "" && before[len(before)-1] != '\n' {
+		before += "\n"
+	}
+	return before + wanted + after, nil
+}
+
+// Diff implements Resource.
+func (b Block) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.File(b.Path)
+	if err != nil {
+		return Change{}, err
+	}
+	if found.Exists && found.Type != "file" {
+		return Change{}, fmt.Errorf("%s: a %s, not a file", b.Path, found.Type)
+	}
+	current := string(found.Content)
+	want, err := b.Splice(current)
+	if err != nil {
+		return Change{}, err
+	}
+	begin, end := b.Markers()
+	_, inside, _, had, err := cutBlock(current, begin, end)
+	if err != nil {
+		return Change{}, err
+	}
+	digest := SHA256([]byte(b.Content))
+	change := Change{
+		Action:   NoOp,
+		Evidence: found.SHA256,
+		Record:   fact.Record{Files: map[string]string{b.Path + "#" + b.Name: digest}},
+	}
+	if want == current {
+		return change, nil
+	}
+	change.Action = Update
+	if !had {
+		change.Action = Create
+		if _, ok := recorded(facts, b.ID()); ok {
+			change.because(Drift, "deleted on the host")
+		}
+	} else {
+		change.Reasons = append(change.Reasons, cause(facts, b.ID(), b.Path+"#"+b.Name, digest, SHA256([]byte(inside))))
+	}
+	change.Text = &Text{Name: "content", Before: current, After: want}
+	return change, nil
+}

@@ -1,0 +1,214 @@
+package resource
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// Unit is the state of a systemd unit; its unit file is a File of its own and
+// one of its inputs. A unit is restarted when the digest of an input differs
+// from the one recorded at its last successful start, so a crash between
+// writing a file and restarting loses nothing.
+type Unit struct {
+	Name   string
+	Inputs []Input
+	// Reload the unit instead of restarting it when only inputs named here
+	// change (its daemon rereads them).
+	ReloadOn []ID
+	// Oneshot units (RemainAfterExit) are run again, not restarted, when an
+	// input changes.
+	Oneshot bool
+	// Stopped units are disabled and stopped instead.
+	Stopped bool
+	// NoBlock starts the unit without waiting for it to be ready: a member of a
+	// quorum is ready only when its peers are; a gate waits for them all.
+	NoBlock bool
+}
+
+// ID implements Resource.
+func (u Unit) ID() ID { return NewID("unit", u.Name) }
+
+// Queries implements Resource: the unit and everything it is restarted for.
+func (u Unit) Queries() []fact.Query {
+	queries := []fact.Query{{Kind: fact.KindUnit, Name: u.Name}}
+	for _, input := range u.Inputs {
+		queries = append(queries, input.Queries()...)
+	}
+	return queries
+}
+
+// Digests returns the digest of each input that is known.
+func (u Unit) Digests(facts fact.Set) map[string]string {
+	digests, _ := inputDigests(u.Inputs, facts)
+	return digests
+}
+
+// Diff implements Resource.
+func (u Unit) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.Unit(u.Name)
+	if err != nil {
+		return Change{}, err
+	}
+	change := Change{Action: NoOp}
+	record, known := recorded(facts, u.ID())
+	if u.Stopped {
+		if found.LoadState != "not-found" && (found.ActiveState == "active" || found.UnitFileState == "enabled") {
+			change.Action = Update
+			change.Fields = append(change.Fields,
+				Field{Name: "active", Before: found.ActiveState, After: "inactive"},
+				Field{Name: "enabled", Before: found.UnitFileState, After: "disabled"})
+			change.because(Intent, "must not run")
+		}
+		return change, nil
+	}
+	digests, unknown := inputDigests(u.Inputs, facts)
+	change.Record = fact.Record{Inputs: digests}
+
+	running := found.ActiveState == "active" || (found.ActiveState == "activating" && found.LoadState == "loaded") || found.ActiveState == "reloading"
+	if !running {
+		change.Action = Create
+		before := found.ActiveState
+		if found.LoadState == "not-found" {
+			before = ""
+		}
+		change.Fields = append(change.Fields, Field{Name: "active", Before: before, After: "active"})
+		if known && len(record.Inputs) > 0 {
+			change.because(Drift, fmt.Sprintf("%s on the host", found.ActiveState))
+		} else {
+			change.because(Missing, "to be started")
+		}
+	} else {
+		changed := append([]string{}, unknown...)
+		for id, digest := range digests {
+			if record.Inputs[id] != digest {
+				changed = append(changed, id)
+			}
+		}
+		for id := range record.Inputs {
+			if _, still := digests[id]; !still && !slices.Contains(unknown, id) {
+				changed = append(changed, id)
+			}
+		}
+		if len(changed) > 0 {
+			change.Action = Restart
+			if u.reloadable(changed) {
+				change.Action = Reload
+			}
+			if !known || record.Inputs == nil {
+				change.because(Follows, fmt.Sprintf("%s: was not started by kinstall", change.Action))
+			} else {
+				change.because(Follows, fmt.Sprintf("%s: %s", change.Action, describeInputs(changed)))
+			}
+		}
+	}
+	if found.UnitFileState != "enabled" && found.UnitFileState != "static" && found.UnitFileState != "generated" {
+		change.Fields = append(change.Fields, Field{Name: "enabled", Before: found.UnitFileState, After: "enabled"})
+		if change.Action == NoOp {
+			change.Action = Update
+			change.because(Drift, "not enabled at boot")
+		}
+	}
+	return change, nil
+}
+
+// reloadable reports whether every changed input is one the daemon rereads.
+func (u Unit) reloadable(changed []string) bool {
+	for _, id := range changed {
+		ok := false
+		for _, reload := range u.ReloadOn {
+			ok = ok || string(reload) == id
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// describeInputs says what changed in a few words: "etcd.env and 2 more change".
+func describeInputs(ids []string) string {
+	sorted := append([]string{}, ids...)
+	sort.Strings(sorted)
+	names := make([]string, len(sorted))
+	for i, id := range sorted {
+		names[i] = ID(id).Name()
+	}
+	switch len(names) {
+	case 1:
+		return names[0] + " changes"
+	case 2:
+		return names[0] + " and " + names[1] + " change"
+	default:
+		return fmt.Sprintf("%s, %s and %d more change", names[0], names[1], len(names)-2)
+	}
+}
+
+// StaticPod is a manifest the kubelet runs from its manifest directory. The
+// pod is restarted by a changed manifest, so the digests of its inputs stand
+// in it as an annotation; while one of them can't be known (a certificate
+// still to be issued) the plan says so.
+type StaticPod struct {
+	Name string
+	Path string
+	// Manifest is the pod as YAML, with the line Placeholder where the
+	// annotation belongs.
+	Manifest string
+	Inputs   []Input
+}
+
+// Placeholder stands in a static pod's manifest for the digest of its inputs.
+const Placeholder = "@INPUTS@"
+
+// unknownDigest is shown while the digest of the inputs can't be known.
+const unknownDigest = "(known after apply)"
+
+// ID implements Resource.
+func (p StaticPod) ID() ID { return NewID("staticpod", p.Path) }
+
+// Own is the manifest's ownership: readable by root only, as kubeadm has it.
+func (p StaticPod) Own() Ownership { return Ownership{Mode: 0o600, Owner: "root", Group: "root"} }
+
+// Queries implements Resource.
+func (p StaticPod) Queries() []fact.Query {
+	queries := []fact.Query{{Kind: fact.KindFile, Name: p.Path, Content: true}}
+	for _, input := range p.Inputs {
+		queries = append(queries, input.Queries()...)
+	}
+	return queries
+}
+
+// Render returns the manifest with its inputs' digest, as far as it is known.
+func (p StaticPod) Render(facts fact.Set) (manifest string, known bool) {
+	digests, unknown := inputDigests(p.Inputs, facts)
+	if len(unknown) > 0 {
+		return strings.ReplaceAll(p.Manifest, Placeholder, unknownDigest), false
+	}
+	return strings.ReplaceAll(p.Manifest, Placeholder, combineDigests(digests)), true
+}
+
+// Diff implements Resource.
+func (p StaticPod) Diff(facts fact.Set) (Change, error) {
+	want, known := p.Render(facts)
+	change, err := diffContent(facts, p.ID(), p.Path, []byte(want), p.Own(), false)
+	if err != nil {
+		return Change{}, err
+	}
+	if !known {
+		_, unknown := inputDigests(p.Inputs, facts)
+		change.Record = fact.Record{}
+		if change.Action == Update && len(change.Reasons) > 0 {
+			change.Reasons = []Reason{{Follows, "restart: " + describeInputs(unknown)}}
+		}
+	}
+	return change, nil
+}
+
+// RenderWith returns the manifest for digests known after all: those in force
+// when it is written.
+func (p StaticPod) RenderWith(digests map[string]string) string {
+	return strings.ReplaceAll(p.Manifest, Placeholder, combineDigests(digests))
+}
