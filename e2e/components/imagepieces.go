@@ -1,0 +1,113 @@
+package components
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/kinstall/kinstall/e2e/images"
+)
+
+// An archive of an image that no official location offers for download lies
+// where its registry would be: REGISTRY/REPOSITORY/TAG.tar.
+func imageFile(tag string) File {
+	path := strings.Replace(tag, ":", "/", 1) + ".tar"
+	return File{Path: path, Checksum: path + ".sha256", bare: true}
+}
+
+// pausePiece makes the pod sandbox image.
+func pausePiece(v Versions) piece {
+	tag := "registry.k8s.io/pause:" + v.Pause
+	module := goModule{Main: images.Pause()}
+	return piece{
+		name: "pause", version: v.Pause, recipe: module,
+		files: []File{imageFile(tag)},
+		build: func(ctx context.Context, w *workshop) error {
+			bin, err := module.build(ctx, w)
+			if err != nil {
+				return err
+			}
+			img := binaryImage(tag, "/", "pause", filepath.Join(bin, programName(ownModule)))
+			img.config.User = "65535:65535"
+			return img.write(w.file(imageFile(tag).Path))
+		},
+	}
+}
+
+// coreDNSPiece makes the image of a CoreDNS with a cluster's plugins.
+func coreDNSPiece(v Versions) piece {
+	tag := "registry.k8s.io/coredns/coredns:v" + v.CoreDNS
+	module := goModule{
+		Require: []moduleVersion{{"github.com/coredns/coredns", "v" + v.CoreDNS}},
+		Main:    images.CoreDNS(),
+	}
+	return piece{
+		name: "coredns", version: v.CoreDNS, recipe: module,
+		files: []File{imageFile(tag)},
+		build: func(ctx context.Context, w *workshop) error {
+			bin, err := module.build(ctx, w)
+			if err != nil {
+				return err
+			}
+			img := binaryImage(tag, "/", "coredns", filepath.Join(bin, programName(ownModule)))
+			img.config.ExposedPorts = map[string]struct{}{"53/tcp": {}, "53/udp": {}}
+			return img.write(w.file(imageFile(tag).Path))
+		},
+	}
+}
+
+// Toolbox is the image of test workloads: Debian's static BusyBox with its
+// applets (sh, ping, wget, nc, nslookup, httpd, sha256sum, dd, sleep …).
+const Toolbox = "kinstall.example/toolbox:1"
+
+// toolboxPiece makes the Toolbox image.
+func toolboxPiece(packages *debian) piece {
+	return piece{
+		name: "toolbox", version: "1",
+		files: []File{imageFile(Toolbox)},
+		build: func(ctx context.Context, w *workshop) error {
+			dir, _, err := packages.unpack(ctx, w, "busybox-static")
+			if err != nil {
+				return err
+			}
+			busybox := filepath.Join(dir, "bin", "busybox")
+			applets, err := w.run(ctx, command{dir: dir, argv: []string{busybox, "--list"}})
+			if err != nil {
+				return fmt.Errorf("list busybox's applets: %w", err)
+			}
+			return toolboxImage(busybox, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
+		},
+	}
+}
+
+// toolboxImage holds busybox and a link to it for each of its applets.
+func toolboxImage(busybox string, applets []string) image {
+	layer := []entry{
+		{name: "bin/", mode: 0o755},
+		{name: "bin/busybox", mode: 0o755, from: busybox},
+	}
+	for _, a := range applets {
+		if a != "busybox" {
+			layer = append(layer, entry{name: "bin/" + a, link: "busybox"})
+		}
+	}
+	layer = append(layer,
+		entry{name: "etc/", mode: 0o755},
+		entry{name: "etc/group", mode: 0o644, data: "root:x:0:\n"},
+		entry{name: "etc/passwd", mode: 0o644, data: "root:x:0:0:root:/root:/bin/sh\n"},
+		entry{name: "root/", mode: 0o700},
+		entry{name: "tmp/", mode: 0o1777},
+	)
+	return image{
+		tag: Toolbox,
+		config: v1.Config{
+			Cmd:        []string{"/bin/sh"},
+			Env:        []string{"PATH=/bin"},
+			WorkingDir: "/",
+		},
+		layer: layer,
+	}
+}
