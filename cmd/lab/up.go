@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+func upCommand() *cli.Command {
+	return &cli.Command{
+		Name: "up", Usage: "boot a machine for each host of an inventory", ArgsUsage: "INVENTORY",
+		UsageText: "lab up INVENTORY\n\n   lab up inventories/lab.hcl\n   lab -name trial up trial.hcl",
+		Description: `Machines that run stay as they are, stopped ones boot, cut cables are plugged
+in, missing machines boot with a fresh disk, and ones the inventory no longer
+has are removed. Ends when every sshd answers.
+
+The first run builds the root file system from Debian packages (one to two
+minutes) and keeps it in the user's cache directory.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "debian-mirror", EnvVars: []string{"KINSTALL_DEBIAN_MIRROR"}, Usage: "`URL` to build the root file system from (default: debootstrap's)"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return fmt.Errorf("up: want one INVENTORY, got %d arguments", c.NArg())
+			}
+			l, err := open(c)
+			if err != nil {
+				return err
+			}
+			l.DebianMirror = c.String("debian-mirror")
+			machines, err := machines(c.Args().First())
+			if err != nil {
+				return err
+			}
+			return l.Up(c.Context, machines)
+		},
+	}
+}
+
+func downCommand() *cli.Command {
+	return &cli.Command{
+		Name: "down", Usage: "remove the lab: machines, disks, network",
+		UsageText: "lab down\n\n   lab -name trial down",
+		Description: `The root file system and the component mirror stay in the user's cache
+directory, so that the next up is quick.`,
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 0 {
+				return errors.New("down: takes no arguments")
+			}
+			l, err := open(c)
+			if err != nil {
+				return err
+			}
+			return l.Down(c.Context)
+		},
+	}
+}
