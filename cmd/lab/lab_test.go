@@ -15,31 +15,44 @@ import (
 )
 
 func TestMachines(t *testing.T) {
+	l, err := lab.Open("trial")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name, inventory string
 		want            []lab.Machine
 		wantErr         string
 	}{
 		{
-			name: "hosts among other blocks",
+			name: "variables and groups",
 			inventory: `
-cluster "wuxia" { version = "1.36.3" }
-ssh { key_file = "${var.lab}/id_ed25519" }
+variable "lab" {
+  type = string
+}
+cluster "wuxia" {
+  version = "1.36.3"
+}
+ssh {
+  key_file = "${var.lab}/id_ed25519"
+}
 host "shaolin" {
   address = "10.27.53.32"
   roles   = ["etcd", "master"]
 }
-host "huashan" { address = "10.27.52.80" }
+host "worker" {
+  count   = 2
+  address = cidrhost("10.27.52.0/24", 80 + count.index)
+  roles   = ["worker"]
+}
 `,
 			want: []lab.Machine{
 				{Name: "shaolin", Address: netip.MustParseAddr("10.27.53.32")},
-				{Name: "huashan", Address: netip.MustParseAddr("10.27.52.80")},
+				{Name: "worker-0", Address: netip.MustParseAddr("10.27.52.80")},
+				{Name: "worker-1", Address: netip.MustParseAddr("10.27.52.81")},
 			},
 		},
-		{name: "no hosts", inventory: `cluster "wuxia" {}`, wantErr: "no host blocks"},
-		{name: "no address", inventory: `host "a" {}`, wantErr: `"address" is required`},
-		{name: "not an address", inventory: `host "a" { address = "10.0.0" }`, wantErr: `host "a"`},
-		{name: "not a string", inventory: `host "a" { address = 10 }`, wantErr: "not a string"},
+		{name: "mistakes", inventory: `cluster "wuxia" {}`, wantErr: "inventory.hcl:1"},
 		{name: "not HCL", inventory: `host "a" {`, wantErr: "inventory.hcl:1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -47,7 +60,7 @@ host "huashan" { address = "10.27.52.80" }
 			if err := os.WriteFile(file, []byte(tc.inventory), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := machines(file)
+			got, err := machines(l, file)
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 					t.Fatalf("error %v, want %q", err, tc.wantErr)
@@ -124,7 +137,7 @@ func TestUsageErrors(t *testing.T) {
 		want string
 	}{
 		{[]string{"up"}, "up: want one INVENTORY, got 0 arguments"},
-		{[]string{"up", "/no/such/file"}, "no such file"},
+		{[]string{"up", "/no/such/file"}, "does not exist"},
 		{[]string{"down", "all"}, "down: takes no arguments"},
 		{[]string{"-name", "No_Such", "status"}, `lab name "No_Such"`},
 		{[]string{"cut"}, "cut: want one HOST, got 0 arguments"},

@@ -29,7 +29,7 @@ minutes) and keeps it in the user's cache directory.`,
 				return err
 			}
 			l.DebianMirror = c.String("debian-mirror")
-			machines, err := machines(c.Args().First())
+			machines, err := machines(l, c.Args().First())
 			if err != nil {
 				return err
 			}
