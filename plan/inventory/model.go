@@ -178,6 +178,11 @@ type PKI struct {
 type DNS struct {
 	Kind    string // coredns | none; default coredns
 	Version string // without v
+	// Upstreams answer for names outside the cluster: IP addresses, with a port
+	// if it is not 53. Default: those in the /etc/resolv.conf of the node the
+	// name service happens to run on. The one word "none" leaves such names
+	// unanswered, for clusters without a name server to ask.
+	Upstreams []string
 }
 
 // Preparation is the `preparation` block: what kinstall may change of the hosts themselves.

@@ -1,0 +1,620 @@
+package inventory
+
+// schema is the root of the tree: the blocks of an inventory, in the order in
+// which the canonical form and the reference list them. Its target is
+// *Inventory, but for host, whose target is *hostDecl. variable and locals
+// are decoded before everything else (variables.go); they stand here for the
+// reference.
+func schema() *block {
+	return &block{
+		place: "at the top of an inventory",
+		blocks: []*block{
+			clusterBlock(),
+			sshBlock(false),
+			etcdBlock(),
+			networkBlock(),
+			runtimeBlock(),
+			loadBalancerBlock(),
+			artifactsBlock(),
+			pkiBlock(),
+			componentBlock("api_server", "kube-apiserver", "audit-log-maxage", "30", ownedAPIServerArgs,
+				func(inv *Inventory) any { return &inv.APIServer }),
+			componentBlock("controller_manager", "kube-controller-manager", "terminated-pod-gc-threshold", "500", ownedControllerManagerArgs,
+				func(inv *Inventory) any { return &inv.ControllerManager }),
+			componentBlock("scheduler", "kube-scheduler", "v", "2", ownedSchedulerArgs,
+				func(inv *Inventory) any { return &inv.Scheduler }),
+			kubeletBlock(),
+			kubeProxyBlock(),
+			dnsBlock(),
+			preparationBlock(),
+			hostBlock(),
+			variableBlock(),
+			localsBlock(),
+		},
+	}
+}
+
+func clusterBlock() *block {
+	return &block{
+		name:     "cluster",
+		doc:      "The cluster as a whole.",
+		required: true,
+		label: &label{name: "NAME", doc: "The cluster's name (RFC 1123 label); it stands in certificates and kubeconfigs.",
+			kind: text("name", dnsLabel), field: of(func(c *Cluster) any { return &c.Name })},
+		target: part(func(inv *Inventory) any { return &inv.Cluster }),
+		example: `cluster "wuxia" {
+  version   = "1.36.3"
+  endpoint  = "kubernetes.default.svc:8443"
+  pod_cidr  = "10.244.0.0/16"
+  cert_sans = ["api.example.com"]
+}`,
+		attrs: []attr{
+			{name: "version", kind: text("version", kubernetesVersion), required: true,
+				field:   of(func(c *Cluster) any { return &c.Version }),
+				doc:     "Kubernetes version, without a leading v. A patch release of one of the supported minors (see Versions).",
+				example: `"1.36.3"`},
+			{name: "endpoint", kind: endpoint(),
+				field:    of(func(c *Cluster) any { return &c.Endpoint }),
+				computed: "the first load balancer host's address and port; without a load balancer, the only master's address and 6443",
+				doc:      "What every client of the API dials. A name that leads to a host of the inventory (its own name, or any name when there is a load balancer or a single master) gets a line in every host's /etc/hosts; other names must resolve by themselves and stand in cert_sans.",
+				example:  `"kubernetes.default.svc:8443"`},
+			{name: "pod_cidr", kind: prefix(), fallback: `"10.244.0.0/16"`,
+				field:   of(func(c *Cluster) any { return &c.PodCIDR }),
+				doc:     "The pods' network. Every node gets a subnet of it; it must not overlap with services or hosts.",
+				example: `"10.244.0.0/16"`},
+			{name: "pod_subnet_size", kind: number(1, 128), computed: "24, or 64 when pod_cidr is IPv6",
+				field:   of(func(c *Cluster) any { return &c.PodSubnetSize }),
+				doc:     "Prefix length of one node's part of pod_cidr; at most 16 more than that of pod_cidr.",
+				example: `24`},
+			{name: "service_cidr", kind: prefix(), fallback: `"10.96.0.0/12"`,
+				field:   of(func(c *Cluster) any { return &c.ServiceCIDR }),
+				doc:     "The services' network, of 16 to 1,048,576 addresses. Its first address is the API's, its tenth the name service's.",
+				example: `"10.96.0.0/12"`},
+			{name: "domain", kind: text("DNS domain", domainName), fallback: `"cluster.local"`,
+				field:   of(func(c *Cluster) any { return &c.Domain }),
+				doc:     "DNS domain of services.",
+				example: `"cluster.local"`},
+			{name: "cert_sans", kind: list("names and addresses", certName, false),
+				field:   of(func(c *Cluster) any { return &c.CertSANs }),
+				doc:     "Further names and addresses for every API server's certificate.",
+				example: `["api.example.com", "203.0.113.7"]`},
+			{name: "cert_validity", kind: duration(), fallback: `"8760h"`,
+				field:   of(func(c *Cluster) any { return &c.CertValidity }),
+				doc:     "How long certificates are valid.",
+				example: `"8760h"`},
+			{name: "cert_renew_before", kind: duration(), fallback: `"720h"`,
+				field:   of(func(c *Cluster) any { return &c.CertRenewBefore }),
+				doc:     "How long before its expiry a plan renews a certificate.",
+				example: `"720h"`},
+			{name: "ca_validity", kind: duration(), fallback: `"87600h"`,
+				field:   of(func(c *Cluster) any { return &c.CAValidity }),
+				doc:     "How long authorities are valid.",
+				example: `"87600h"`},
+		},
+	}
+}
+
+// sshBlock is the same for all hosts and within one, but for the fingerprint,
+// which belongs to one key, and for defaults, which within a host are what the
+// ssh block for all says.
+func sshBlock(inHost bool) *block {
+	b := &block{
+		name:   "ssh",
+		doc:    "How to reach the hosts. An ssh block inside a host block overrides single attributes for that host.",
+		target: part(func(inv *Inventory) any { return &inv.SSH }),
+		example: `ssh {
+  user        = "debian"
+  key_file    = "~/.ssh/id_ed25519"
+  known_hosts = "known_hosts"
+
+  bastion {
+    address = "gate.example.com"
+  }
+}`,
+		attrs: []attr{
+			{name: "user", kind: text("login name", login), fallback: `"root"`,
+				field:   of(func(s *SSH) any { return &s.User }),
+				doc:     "Login name on the hosts.",
+				example: `"debian"`},
+			{name: "port", kind: port(), fallback: `22`,
+				field:   of(func(s *SSH) any { return &s.Port }),
+				doc:     "Port of sshd.",
+				example: `22`},
+			{name: "key_file", kind: singlePath(), alias: true,
+				field:   of(func(s *SSH) any { return &s.KeyFiles }),
+				doc:     "Private key to log in with; short for key_files with one element.",
+				example: `"~/.ssh/id_ed25519"`},
+			{name: "key_files", kind: pathList(),
+				field:   of(func(s *SSH) any { return &s.KeyFiles }),
+				doc:     "Private keys to log in with, tried in this order.",
+				example: `["~/.ssh/id_ed25519"]`},
+			{name: "agent", kind: boolean(), computed: "true when there is no key file",
+				field:   of(func(s *SSH) any { return &s.Agent }),
+				doc:     "Whether to ask the agent at SSH_AUTH_SOCK for keys.",
+				example: `true`},
+			{name: "known_hosts", kind: filePath(), fallback: `"~/.ssh/known_hosts"`,
+				field:   of(func(s *SSH) any { return &s.KnownHosts }),
+				doc:     "File of host keys, in OpenSSH's format; @cert-authority lines count. Host keys are always verified.",
+				example: `"known_hosts"`},
+			{name: "fingerprint", kind: text("fingerprint", fingerprint),
+				field:   of(func(s *SSH) any { return &s.Fingerprint }),
+				doc:     "Fingerprint of the host's key, instead of a line in known_hosts. Only inside a host block.",
+				example: `"SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"`},
+			{name: "become", kind: boolean(), computed: "true when user is not root",
+				field:   of(func(s *SSH) any { return &s.Become }),
+				doc:     "Whether to run privileged work through `sudo -n`.",
+				example: `true`},
+			{name: "timeout", kind: duration(), fallback: `"10s"`,
+				field:   of(func(s *SSH) any { return &s.Timeout }),
+				doc:     "How long one attempt to connect may take.",
+				example: `"10s"`},
+		},
+		blocks: []*block{bastionBlock()},
+	}
+	if !inHost {
+		refusal := misplacedFingerprint
+		for i := range b.attrs {
+			if b.attrs[i].name == "fingerprint" {
+				b.attrs[i].refusal = &refusal
+			}
+		}
+		return b
+	}
+	b.doc = "What differs for this host from the ssh block for all. Attributes not set here are as there."
+	b.example = ""
+	b.target = part(func(h *hostDecl) any { return &h.SSH })
+	for i := range b.attrs {
+		if b.attrs[i].name != "fingerprint" {
+			b.attrs[i].fallback, b.attrs[i].computed = "", "as in the ssh block for all hosts"
+		}
+		if b.attrs[i].alias {
+			b.attrs[i].computed = ""
+		}
+	}
+	return b
+}
+
+func bastionBlock() *block {
+	return &block{
+		name: "bastion",
+		doc:  "A jump host, verified like any other. In a host's ssh block it replaces the common one as a whole; address = \"\" there means to dial the host directly.",
+		target: func(outer any, make bool) any {
+			ssh := outer.(*SSH)
+			if ssh.Bastion == nil {
+				if !make {
+					return nil
+				}
+				ssh.Bastion = &Bastion{}
+			}
+			return ssh.Bastion
+		},
+		attrs: []attr{
+			{name: "address", kind: text("name or address", bastionAddress), required: true,
+				field:   of(func(b *Bastion) any { return &b.Address }),
+				doc:     "Where to dial it: IP address or DNS name.",
+				example: `"gate.example.com"`},
+			{name: "port", kind: port(), fallback: `22`,
+				field:   of(func(b *Bastion) any { return &b.Port }),
+				doc:     "Port of its sshd.",
+				example: `22`},
+			{name: "user", kind: text("login name", login), computed: "the user of the ssh block around it",
+				field:   of(func(b *Bastion) any { return &b.User }),
+				doc:     "Login name on it.",
+				example: `"jump"`},
+			{name: "key_file", kind: singlePath(), alias: true,
+				field:   of(func(b *Bastion) any { return &b.KeyFiles }),
+				doc:     "Private key to log in with; short for key_files with one element.",
+				example: `"~/.ssh/id_ed25519"`},
+			{name: "key_files", kind: pathList(), computed: "those of the ssh block around it",
+				field:   of(func(b *Bastion) any { return &b.KeyFiles }),
+				doc:     "Private keys to log in with.",
+				example: `["~/.ssh/id_ed25519"]`},
+			{name: "known_hosts", kind: filePath(), computed: "that of the ssh block around it",
+				field:   of(func(b *Bastion) any { return &b.KnownHosts }),
+				doc:     "File of host keys.",
+				example: `"known_hosts"`},
+			{name: "fingerprint", kind: text("fingerprint", fingerprint),
+				field:   of(func(b *Bastion) any { return &b.Fingerprint }),
+				doc:     "Fingerprint of its host key, instead of a line in known_hosts.",
+				example: `"SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"`},
+		},
+	}
+}
+
+func etcdBlock() *block {
+	return &block{
+		name:   "etcd",
+		doc:    "The members on the hosts with the role etcd.",
+		target: part(func(inv *Inventory) any { return &inv.Etcd }),
+		example: `etcd {
+  version = "3.6.8"
+  args    = { "quota-backend-bytes" = 4294967296 }
+}`,
+		attrs: []attr{
+			{name: "version", kind: text("version", versionText), computed: "what goes with the Kubernetes version (see Versions)",
+				field:   of(func(e *Etcd) any { return &e.Version }),
+				doc:     "etcd's version, without a leading v.",
+				example: `"3.6.8"`},
+			{name: "data_dir", kind: text("path on the hosts", hostPath), fallback: `"/var/lib/etcd"`,
+				field:   of(func(e *Etcd) any { return &e.DataDir }),
+				doc:     "Directory of its data.",
+				example: `"/var/lib/etcd"`},
+			{name: "args", kind: args(ownedEtcdArgs),
+				field:   of(func(e *Etcd) any { return &e.Args }),
+				doc:     "Further flags, names without dashes.",
+				example: `{ "quota-backend-bytes" = 4294967296 }`},
+		},
+	}
+}
+
+func networkBlock() *block {
+	return &block{
+		name:   "network",
+		doc:    "How pods on different hosts reach each other. Without this block: routes.",
+		target: part(func(inv *Inventory) any { return &inv.Network }),
+		label: &label{name: "KIND", doc: "`routes`: a bridge on every node and static routes between them. `external`: kinstall keeps out, your manifests bring a network.",
+			kind: choice("routes", "external"), field: of(func(n *Network) any { return &n.Kind })},
+		example: `network "routes" {}`,
+		attrs: []attr{
+			{name: "mtu", kind: number(576, 65535), computed: "that of the host's own interface",
+				field:   of(func(n *Network) any { return &n.MTU }),
+				doc:     "MTU of the pods' interfaces.",
+				example: `1450`},
+		},
+	}
+}
+
+func runtimeBlock() *block {
+	return &block{
+		name:   "runtime",
+		doc:    "The container runtime. Without this block: containerd.",
+		target: part(func(inv *Inventory) any { return &inv.Runtime }),
+		label: &label{name: "KIND", doc: "`containerd`.",
+			kind: choice("containerd"), field: of(func(r *Runtime) any { return &r.Kind })},
+		example: `runtime "containerd" {
+  version = "2.4.2"
+  settings = {
+    plugins = {
+      "io.containerd.cri.v1.runtime" = { max_container_log_line_size = 32768 }
+    }
+  }
+}`,
+		attrs: []attr{
+			{name: "version", kind: text("version", atLeast("containerd", "2.0.0", "Its configuration has another form before.")),
+				fallback: quoted(defaultContainerd),
+				field:    of(func(r *Runtime) any { return &r.Version }),
+				doc:      "containerd's version, without a leading v.",
+				example:  quoted(defaultContainerd)},
+			{name: "runc_version", kind: text("version", atLeast("runc", "1.1.0", "")), fallback: quoted(defaultRunc),
+				field:   of(func(r *Runtime) any { return &r.RuncVersion }),
+				doc:     "runc's version, without a leading v.",
+				example: quoted(defaultRunc)},
+			{name: "cni_version", kind: text("version", atLeast("CNI plugins", "1.0.0", "")), fallback: quoted(defaultCNI),
+				field:   of(func(r *Runtime) any { return &r.CNIVersion }),
+				doc:     "Version of the CNI plugins, without a leading v.",
+				example: quoted(defaultCNI)},
+			{name: "sandbox_image", kind: text("image", imageReference), fallback: quoted(defaultSandbox),
+				field:   of(func(r *Runtime) any { return &r.SandboxImage }),
+				doc:     "Image of every pod's first container.",
+				example: quoted(defaultSandbox)},
+			{name: "settings", kind: settings("containerd settings", checkContainerd),
+				field:   of(func(r *Runtime) any { return &r.Settings }),
+				doc:     "Merged over the generated config.toml, tables as objects.",
+				example: `{ plugins = { "io.containerd.cri.v1.runtime" = { max_container_log_line_size = 32768 } } }`},
+		},
+	}
+}
+
+func loadBalancerBlock() *block {
+	return &block{
+		name: "load_balancer",
+		doc:  "A layer-4 load balancer over all API servers. Without this block the endpoint is the only master, or a load balancer of yours.",
+		target: func(outer any, make bool) any {
+			inv := outer.(*Inventory)
+			if inv.LoadBalancer == nil {
+				if !make {
+					return nil
+				}
+				inv.LoadBalancer = &LoadBalancer{}
+			}
+			return inv.LoadBalancer
+		},
+		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module.",
+			kind: choice("nginx"), field: of(func(l *LoadBalancer) any { return &l.Kind })},
+		example: `load_balancer "nginx" {
+  hosts = ["emei"]
+  port  = 8443
+}`,
+		attrs: []attr{
+			{name: "hosts", kind: list("host names", hostName, false), required: true,
+				field:   of(func(l *LoadBalancer) any { return &l.Hosts }),
+				doc:     "Hosts that carry it. Clients dial the first one unless cluster.endpoint says otherwise.",
+				example: `["emei"]`},
+			{name: "port", kind: port(), fallback: `8443`,
+				field:   of(func(l *LoadBalancer) any { return &l.Port }),
+				doc:     "Where it listens. On a master this can't be 6443, which is the API server's.",
+				example: `8443`},
+		},
+	}
+}
+
+func artifactsBlock() *block {
+	return &block{
+		name:   "artifacts",
+		doc:    "Where binaries and images come from. Every one is verified by its SHA-256 before it is used.",
+		target: part(func(inv *Inventory) any { return &inv.Artifacts }),
+		example: `artifacts {
+  source = "https://mirror.example.com/kinstall"
+  images = ["images/app.tar"]
+  sha256 = {
+    kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c"
+  }
+}`,
+		attrs: []attr{
+			{name: "source", kind: artifactSource(), computed: "the official locations",
+				field:   of(func(a *Artifacts) any { return &a.Source }),
+				doc:     "A directory or file:// URL on this machine, or an https:// URL of a mirror. A mirror holds what `wget -x` of the official locations would give: HOST/PATH.",
+				example: `"https://mirror.example.com/kinstall"`},
+			{name: "ca_file", kind: filePath(), computed: "the system's authorities",
+				field:   of(func(a *Artifacts) any { return &a.CAFile }),
+				doc:     "Authorities (PEM) that verify an https source.",
+				example: `"mirror-ca.pem"`},
+			{name: "sha256", kind: textMap("map of digests", artifactName, digest),
+				field:   of(func(a *Artifacts) any { return &a.SHA256 }),
+				doc:     "Digests by artifact name (`kubelet`, `etcd`, `image/pause`), which win over the source's own checksum files.",
+				example: `{ kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c" }`},
+			{name: "images", kind: pathList(),
+				field:   of(func(a *Artifacts) any { return &a.Images }),
+				doc:     "Further image archives to import on every node; paths relative to the inventory.",
+				example: `["images/app.tar"]`},
+		},
+	}
+}
+
+func pkiBlock() *block {
+	return &block{
+		name:    "pki",
+		doc:     "Authorities and keys on this machine.",
+		target:  part(func(inv *Inventory) any { return &inv.PKI }),
+		example: "pki {\n  dir = \"secrets/pki\"\n}",
+		attrs: []attr{
+			{name: "dir", kind: filePath(), fallback: `"pki"`,
+				field:   of(func(p *PKI) any { return &p.Dir }),
+				doc:     "Directory of the authorities, relative to the inventory. Keep it private and backed up.",
+				example: `"pki"`},
+		},
+	}
+}
+
+func componentBlock(name, program, flag, value string, owned func() []owned, field func(*Inventory) any) *block {
+	example := `{ "` + flag + `" = ` + value + ` }`
+	return &block{
+		name:    name,
+		doc:     "What you add to " + program + ".",
+		target:  part(field),
+		example: name + " {\n  args = " + example + "\n}",
+		attrs: []attr{
+			{name: "args", kind: args(owned),
+				field:   of(func(c *Component) any { return &c.Args }),
+				doc:     "Further flags, names without dashes. They win over kinstall's own; those that kinstall must set are refused.",
+				example: example},
+		},
+	}
+}
+
+func kubeletBlock() *block {
+	return &block{
+		name:   "kubelet",
+		doc:    "What you add to every kubelet.",
+		target: part(func(inv *Inventory) any { return &inv.Kubelet }),
+		example: `kubelet {
+  settings = {
+    maxPods      = 200
+    evictionHard = { "memory.available" = "200Mi" }
+  }
+}`,
+		attrs: []attr{
+			{name: "args", kind: args(ownedKubeletArgs),
+				field:   of(func(k *Kubelet) any { return &k.Args }),
+				doc:     "Further flags, names without dashes. Prefer settings.",
+				example: `{ v = 2 }`},
+			{name: "settings", kind: settings("KubeletConfiguration", checkKubelet),
+				field:   of(func(k *Kubelet) any { return &k.Settings }),
+				doc:     "Merged over the generated KubeletConfiguration (kubelet.config.k8s.io/v1beta1); fields and types are checked.",
+				example: `{ maxPods = 200 }`},
+		},
+	}
+}
+
+func kubeProxyBlock() *block {
+	return &block{
+		name:   "kube_proxy",
+		doc:    "kube-proxy on every node.",
+		target: part(func(inv *Inventory) any { return &inv.KubeProxy }),
+		example: `kube_proxy {
+  mode     = "nftables"
+  settings = { conntrack = { maxPerCore = 65536 } }
+}`,
+		attrs: []attr{
+			{name: "mode", kind: choice("iptables", "nftables", "ipvs", "none"), fallback: `"iptables"`,
+				field:   of(func(k *KubeProxy) any { return &k.Mode }),
+				doc:     "How services are carried out; `none` installs no kube-proxy.",
+				example: `"nftables"`},
+			{name: "settings", kind: settings("KubeProxyConfiguration", checkKubeProxy),
+				field:   of(func(k *KubeProxy) any { return &k.Settings }),
+				doc:     "Merged over the generated KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1); fields and types are checked.",
+				example: `{ conntrack = { maxPerCore = 65536 } }`},
+		},
+	}
+}
+
+func dnsBlock() *block {
+	return &block{
+		name:    "dns",
+		doc:     "The cluster's name service.",
+		target:  part(func(inv *Inventory) any { return &inv.DNS }),
+		example: "dns {\n  kind = \"coredns\"\n}",
+		attrs: []attr{
+			{name: "kind", kind: choice("coredns", "none"), fallback: `"coredns"`,
+				field:   of(func(d *DNS) any { return &d.Kind }),
+				doc:     "`none` installs no name service.",
+				example: `"coredns"`},
+			{name: "version", kind: text("version", atLeast("CoreDNS", "1.11.0", "")), fallback: quoted(defaultCoreDNS),
+				field:   of(func(d *DNS) any { return &d.Version }),
+				doc:     "CoreDNS' version, without a leading v.",
+				example: quoted(defaultCoreDNS)},
+			{name: "upstreams", kind: upstreams(), computed: "those in the /etc/resolv.conf of the node it runs on",
+				field:   of(func(d *DNS) any { return &d.Upstreams }),
+				doc:     "Name servers for names outside the cluster: IP addresses, with a port if it is not 53. `[\"none\"]`, or an empty list, leaves such names unanswered.",
+				example: `["192.0.2.53"]`},
+		},
+	}
+}
+
+func preparationBlock() *block {
+	return &block{
+		name:   "preparation",
+		doc:    "What kinstall may change of the hosts themselves.",
+		target: part(func(inv *Inventory) any { return &inv.Preparation }),
+		example: `preparation {
+  set_hostname = true
+  sysctls      = { "fs.inotify.max_user_watches" = 1048576 }
+}`,
+		attrs: []attr{
+			{name: "set_hostname", kind: boolean(), fallback: `false`,
+				field:   of(func(p *Preparation) any { return &p.SetHostname }),
+				doc:     "Whether to give each machine the name of its host block. Otherwise a machine of another name is an error.",
+				example: `true`},
+			{name: "swap", kind: choice("off", "keep"), fallback: `"off"`,
+				field:   of(func(p *Preparation) any { return &p.Swap }),
+				doc:     "`off` turns swap off and keeps it off; `keep` leaves it alone (the kubelet then needs failSwapOn = false).",
+				example: `"off"`},
+			{name: "max_clock_skew", kind: duration(), fallback: `"2s"`,
+				field:   of(func(p *Preparation) any { return &p.MaxClockSkew }),
+				doc:     "How far the clocks of two hosts may be apart.",
+				example: `"2s"`},
+			{name: "sysctls", kind: textMap("map of sysctls", sysctlName, sysctlValue),
+				field:   of(func(p *Preparation) any { return &p.Sysctls }),
+				doc:     "Further kernel settings for every host.",
+				example: `{ "fs.inotify.max_user_watches" = 1048576 }`},
+		},
+	}
+}
+
+func hostBlock() *block {
+	return &block{
+		name:     "host",
+		doc:      "One machine, or with count or for_each a group of machines that differ in little.",
+		required: true,
+		many:     true,
+		label: &label{name: "NAME", doc: "The host's name, which is also its node's: RFC 1123, at most 63 characters. A group's hosts are called NAME-0, NAME-1 … or NAME-KEY, unless name says otherwise.",
+			kind: text("name", hostName), field: of(func(h *hostDecl) any { return &h.Name })},
+		target: part(func(h *hostDecl) any { return h }),
+		example: `host "huashan" {
+  address = "10.27.52.80"
+  roles   = ["worker"]
+  labels  = { zone = "north" }
+  taints  = ["dedicated=db:NoSchedule"]
+
+  ssh {
+    fingerprint = "SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"
+  }
+}
+
+host "worker" {
+  count   = 3
+  address = cidrhost("10.27.53.0/24", 100 + count.index)
+  roles   = ["worker"]
+}
+
+host "db" {
+  for_each = { north = "10.27.54.10", south = "10.27.55.10" }
+  address  = each.value
+  roles    = ["worker"]
+  labels   = { zone = each.key }
+}`,
+		attrs: []attr{
+			{name: "count", kind: kind{name: "number"}, meta: true,
+				doc:     "How many hosts this block stands for; count.index is 0, 1, 2 … in it.",
+				example: `3`},
+			{name: "for_each", kind: kind{name: "map, or set or list of strings"}, meta: true,
+				doc:     "A host for each element; each.key and each.value are its key and value (the same for sets and lists).",
+				example: `{ north = "10.27.54.10" }`},
+			{name: "name", kind: text("name", hostName), computed: "the label; in groups NAME-INDEX or NAME-KEY", meta: true,
+				doc:     "The host's name, when it is not to follow from the label.",
+				example: `"rack${count.index}"`},
+			{name: "address", kind: address(), required: true,
+				field:   of(func(h *hostDecl) any { return &h.Address }),
+				doc:     "Its address, by which this machine and the other hosts reach it.",
+				example: `"10.27.52.80"`},
+			{name: "roles", kind: list("roles", oneOf(RoleEtcd, RoleMaster, RoleWorker), true),
+				field:    of(func(h *hostDecl) any { return &h.Roles }),
+				computed: "none, which is right for a host that is only a load balancer",
+				doc:      "`etcd`: an etcd member. `master`: API server, controller manager, scheduler and a kubelet. `worker`: a kubelet.",
+				example:  `["etcd", "master"]`},
+			{name: "labels", kind: labelMap(), computed: "masters: `{ \"node-role.kubernetes.io/control-plane\" = \"\" }`",
+				field:   of(func(h *hostDecl) any { return &h.Labels }),
+				doc:     "Labels of the node, beside the default. null removes a default.",
+				example: `{ zone = "north" }`},
+			{name: "taints", kind: taints(), computed: "masters: `[\"node-role.kubernetes.io/control-plane:NoSchedule\"]`",
+				field:   of(func(h *hostDecl) any { return &h.Taints }),
+				doc:     "All taints of the node, KEY[=VALUE]:EFFECT. Replaces the default: `taints = []` lets pods run on a master.",
+				example: `["dedicated=db:NoSchedule"]`},
+			{name: "pod_subnet", kind: prefix(), computed: "allocated, and kept in the lock file",
+				field:   of(func(h *hostDecl) any { return &h.PodSubnet }),
+				doc:     "Fixes the node's part of pod_cidr.",
+				example: `"10.244.7.0/24"`},
+		},
+		blocks: []*block{sshBlock(true)},
+	}
+}
+
+// variableBlock and localsBlock describe what variables.go decodes.
+func variableBlock() *block {
+	return &block{
+		name:  "variable",
+		doc:   "A value given from outside: `-var NAME=VALUE`, `-var-file FILE` or the environment variable KINSTALL_VAR_NAME, in this order of precedence. Used as var.NAME.",
+		many:  true,
+		label: &label{name: "NAME", doc: "The variable's name: letters, digits, '-' and '_'.", kind: kind{name: "name"}},
+		example: `variable "workers" {
+  type        = number
+  default     = 3
+  description = "How many workers to have"
+
+  validation {
+    condition     = var.workers > 0
+    error_message = "There must be a worker."
+  }
+}`,
+		attrs: []attr{
+			{name: "type", kind: kind{name: "type"}, computed: "the default's, when that is text, a number or a bool; else any",
+				doc: "string, number, bool, any, list(…), set(…), map(…), object({…}) or tuple([…]).", example: `list(string)`},
+			{name: "default", kind: kind{name: "any"},
+				doc: "The value when none is given. Without a default, a value must be given.", example: `3`},
+			{name: "description", kind: kind{name: "string"},
+				doc: "What it is for.", example: `"How many workers to have"`},
+		},
+		blocks: []*block{{
+			name: "validation",
+			doc:  "A condition that the value must meet.",
+			many: true,
+			attrs: []attr{
+				{name: "condition", kind: kind{name: "bool"}, required: true,
+					doc: "An expression over the variable itself.", example: `var.workers > 0`},
+				{name: "error_message", kind: kind{name: "string"}, required: true,
+					doc: "What to say when it is false.", example: `"There must be a worker."`},
+			},
+		}},
+	}
+}
+
+func localsBlock() *block {
+	return &block{
+		name:    "locals",
+		doc:     "Named values, used as local.NAME. They may use variables and each other, in any order; several locals blocks are one.",
+		many:    true,
+		example: "locals {\n  net     = \"10.27.0.0/16\"\n  workers = cidrsubnet(local.net, 8, 53)\n}",
+	}
+}
+
+func quoted(s string) string { return `"` + s + `"` }

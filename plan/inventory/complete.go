@@ -1,0 +1,37 @@
+package inventory
+
+// complete fills every default that does not depend on a rule being met; the
+// endpoint's is decided in validateEndpoint.
+func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
+	for _, b := range root.blocks {
+		if b.target == nil || b.many || b.name == "ssh" {
+			continue
+		}
+		if target := b.target(inv, false); target != nil {
+			d.defaults(b, target)
+		}
+	}
+	d.completeSSH(&inv.SSH, hosts)
+	if inv.Network.Kind == "" && d.good(&inv.Network.Kind) {
+		inv.Network.Kind = "routes"
+	}
+	if inv.Runtime.Kind == "" && d.good(&inv.Runtime.Kind) {
+		inv.Runtime.Kind = "containerd"
+	}
+	c := &inv.Cluster
+	if !d.isSet(&c.PodSubnetSize) {
+		c.PodSubnetSize = 24
+		if !d.good(&c.PodCIDR) {
+			d.bad[&c.PodSubnetSize] = true
+		} else if c.PodCIDR.Addr().Is6() {
+			c.PodSubnetSize = 64
+		}
+	}
+	if !d.isSet(&inv.Etcd.Version) {
+		if r, ok := releaseOf(c.Version); ok && d.good(&c.Version) {
+			inv.Etcd.Version = r.etcd
+		} else {
+			d.bad[&inv.Etcd.Version] = true
+		}
+	}
+}

@@ -1,0 +1,429 @@
+package inventory
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// fault is what a grammar has against a value: the class, what was found
+// and expected, and, if the case is known, what to do.
+type fault struct {
+	mistake mistake
+	path    []any // string keys and int indices into the value
+	detail  string
+	hint    string
+	// secret: the value must not be shown, not even as a source line.
+	secret bool
+}
+
+// grammar judges one text; nil means it is fine.
+type grammar func(s string) *fault
+
+func faultf(m mistake, format string, args ...any) *fault {
+	return &fault{mistake: m, detail: fmt.Sprintf(format, args...)}
+}
+
+func (f *fault) advise(format string, args ...any) *fault {
+	f.hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// quote shows a user's text, however long or strange, on one line.
+func quote(s string) string {
+	const limit = 80
+	if utf8.RuneCountInString(s) > limit {
+		s = string([]rune(s)[:limit]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+func anyText(s string) *fault {
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return faultf(invalidText, "%s contains a control character.", quote(s))
+		}
+	}
+	return nil
+}
+
+// dnsLabel is RFC 1123's label in lower case.
+func dnsLabel(s string) *fault {
+	if len(validation.IsDNS1123Label(s)) > 0 {
+		return nameFault(s)
+	}
+	return nil
+}
+
+// hostName is a name for machine, node and etcd member alike: RFC 1123
+// subdomain, within the 63 bytes Linux leaves a host name.
+func hostName(s string) *fault {
+	if len(s) > 63 || len(validation.IsDNS1123Subdomain(s)) > 0 {
+		return nameFault(s)
+	}
+	if s == "localhost" || strings.HasPrefix(s, "localhost.") {
+		return faultf(invalidName, "%s means each machine itself, so it can't be the name of one.", quote(s)).
+			advise("Give the host a name of its own.")
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return faultf(invalidName, "%s is an address, not a name.", quote(s)).
+			advise("Put the address into the attribute address, and give the host a name.")
+	}
+	return nil
+}
+
+func nameFault(s string) *fault {
+	f := faultf(invalidName, "%s is not a valid name: expected lower-case letters, digits and hyphens, beginning and ending with a letter or digit, 63 characters at most.", quote(s))
+	fixed := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '.':
+			return r
+		case r == '_', r == ' ':
+			return '-'
+		default:
+			return -1
+		}
+	}, strings.ToLower(s)), "-.")
+	if len(fixed) > 63 {
+		fixed = strings.Trim(fixed[:63], "-.")
+	}
+	if fixed != "" && fixed != s && len(validation.IsDNS1123Subdomain(fixed)) == 0 {
+		f.advise("Try %s.", quote(fixed))
+	}
+	return f
+}
+
+func domainName(s string) *fault {
+	if len(validation.IsDNS1123Subdomain(s)) > 0 {
+		return faultf(invalidName, "%s is not a DNS domain: expected lower-case labels joined by dots, like \"cluster.local\".", quote(s))
+	}
+	return nil
+}
+
+// isDNSName tells a DNS name from things that merely look like one: the last
+// label of a name is never all digits (it would be an address gone wrong).
+func isDNSName(s string) bool {
+	if len(validation.IsDNS1123Subdomain(s)) > 0 {
+		return false
+	}
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return strings.Trim(last, "0123456789") != ""
+}
+
+// addressOrName is what ssh can dial.
+func addressOrName(s string) *fault {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		if addr.IsUnspecified() || addr.IsMulticast() {
+			return faultf(invalidAddress, "%s is not the address of a machine.", quote(s))
+		}
+		return nil
+	}
+	if !isDNSName(s) {
+		return faultf(invalidAddress, "%s is neither an IP address nor a DNS name.", quote(s))
+	}
+	return nil
+}
+
+// bastionAddress also takes "", which turns an inherited jump host off.
+func bastionAddress(s string) *fault {
+	if s == "" {
+		return nil
+	}
+	return addressOrName(s)
+}
+
+// certName is a name or address that may stand in a certificate.
+func certName(s string) *fault {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		return nil
+	}
+	if isDNSName(strings.TrimPrefix(s, "*.")) {
+		return nil
+	}
+	return faultf(invalidAddress, "%s is neither an IP address nor a DNS name (\"*.example.com\" is one too).", quote(s)).
+		advise("Write names in lower case, without port and scheme.")
+}
+
+func machineAddress(s string) (netip.Addr, *fault) {
+	addr, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		f := faultf(invalidAddress, "%s is not an IP address.", quote(s))
+		if prefix, err := netip.ParsePrefix(s); err == nil {
+			return addr, f.advise("Leave out the prefix length: %q.", prefix.Addr())
+		}
+		if ap, err := netip.ParseAddrPort(s); err == nil {
+			return addr, f.advise("Leave out the port: %q; SSH's port is set with ssh { port = %d }.", ap.Addr(), ap.Port())
+		}
+		return addr, f
+	case addr.Zone() != "":
+		return addr, faultf(invalidAddress, "%s has a zone, which means something on one machine only.", quote(s))
+	case addr.Is4In6():
+		return addr, faultf(invalidAddress, "%s is an IPv4 address mapped into IPv6.", quote(s)).advise("Write %q.", addr.Unmap())
+	case addr.IsLoopback(), addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast(),
+		addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return addr, faultf(invalidAddress, "%s is not an address by which other machines can reach this one.", quote(s))
+	}
+	return addr, nil
+}
+
+func network(s string) (netip.Prefix, *fault) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		f := faultf(invalidCIDR, "%s is not a network: expected ADDRESS/LENGTH, like \"10.244.0.0/16\".", quote(s))
+		if addr, err := netip.ParseAddr(s); err == nil && addr.Is4() {
+			f.advise("Add the prefix length, like \"%s/16\".", addr)
+		}
+		return p, f
+	}
+	if p.Addr().Is4In6() {
+		return p, faultf(invalidCIDR, "%s is an IPv4 network mapped into IPv6.", quote(s))
+	}
+	if m := p.Masked(); m != p {
+		return p, faultf(invalidCIDR, "%s is an address inside the network %q.", quote(s), m).advise("Write %q.", m)
+	}
+	return p, nil
+}
+
+var (
+	versionForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$`)
+	loginForm   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+	flagForm    = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	sysctlForm  = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+|/[A-Za-z0-9_.-]+)+$`)
+	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	nameForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$`)
+	imageForm   = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	// hostPathForm keeps paths on hosts to what needs no quoting in units,
+	// manifests and scripts.
+	hostPathForm = regexp.MustCompile(`^(/[A-Za-z0-9._@+-]+)+$`)
+)
+
+func versionText(s string) *fault {
+	if versionForm.MatchString(s) {
+		return nil
+	}
+	f := faultf(invalidVersion, "%s is not a version: expected three numbers with dots, like \"1.36.3\".", quote(s))
+	if rest := strings.TrimPrefix(s, "v"); rest != s && versionForm.MatchString(rest) {
+		f.advise("Leave out the v: %q.", rest)
+	}
+	return f
+}
+
+func login(s string) *fault {
+	if !loginForm.MatchString(s) {
+		return faultf(invalidUser, "%s is not a login name.", quote(s))
+	}
+	return nil
+}
+
+func fingerprint(s string) *fault {
+	rest, ok := strings.CutPrefix(s, "SHA256:")
+	if ok {
+		if sum, err := base64.RawStdEncoding.Strict().DecodeString(rest); err == nil && len(sum) == 32 {
+			return nil
+		}
+	}
+	f := faultf(invalidFingerprint, "%s is not a fingerprint: expected \"SHA256:\" and 43 characters of base64.", quote(s))
+	if strings.HasPrefix(s, "MD5:") {
+		f.advise("MD5 is no longer accepted; `ssh-keygen -lf KEY.pub` prints the SHA256 form.")
+	}
+	return f
+}
+
+func digest(s string) *fault {
+	if !digestForm.MatchString(s) {
+		return faultf(invalidDigest, "%s is not a SHA-256: expected 64 lower-case hexadecimal digits.", quote(s))
+	}
+	return nil
+}
+
+// artifactLocation is HOST/PATH, as in a mirror. Apply writes them and apply
+// reads them; nothing is refused but what can't be a path below a directory.
+func artifactLocation(s string) *fault {
+	clean := path.Clean(s)
+	if s == "" || len(s) > 1024 || clean != s || path.IsAbs(s) || s == "." || s == ".." || strings.HasPrefix(s, "../") ||
+		strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return faultf(invalidText, "%s is not an artifact's location HOST/PATH.", quote(s))
+	}
+	return nil
+}
+
+func artifactName(s string) *fault {
+	if !nameForm.MatchString(s) || strings.Contains(s, "..") {
+		return faultf(invalidText, "%s is not the name of an artifact, like \"kubelet\" or \"image/pause\".", quote(s))
+	}
+	return nil
+}
+
+func imageReference(s string) *fault {
+	if !imageForm.MatchString(s) {
+		return faultf(invalidText, "%s is not an image reference with a registry, like \"registry.k8s.io/pause:3.10.1\".", quote(s))
+	}
+	return nil
+}
+
+// hostPath is a directory on the hosts that kinstall may fill.
+func hostPath(s string) *fault {
+	switch {
+	case !strings.HasPrefix(s, "/"):
+		return faultf(invalidPath, "%s is not an absolute path.", quote(s))
+	case len(s) > 255 || !hostPathForm.MatchString(s) || path.Clean(s) != s:
+		return faultf(invalidPath, "%s is not a clean path of letters, digits and any of . _ @ + - between single slashes.", quote(s))
+	case strings.Count(s, "/") < 2:
+		return faultf(invalidPath, "%s is a directory of the system itself.", quote(s)).
+			advise("Use a directory of its own, like \"/var/lib/etcd\".")
+	}
+	return nil
+}
+
+// localPath is a path on the operator's machine.
+func localPath(s string) *fault {
+	if s == "" {
+		return faultf(invalidPath, "The path is empty.")
+	}
+	if f := anyText(s); f != nil {
+		return faultf(invalidPath, "%s contains a control character.", quote(s))
+	}
+	return nil
+}
+
+func flagName(s string) *fault {
+	if flagForm.MatchString(s) {
+		return nil
+	}
+	f := faultf(invalidArgument, "%s is not the name of a flag.", quote(s))
+	fixed := strings.ToLower(strings.ReplaceAll(strings.TrimLeft(s, "-"), "_", "-"))
+	if name, _, ok := strings.Cut(fixed, "="); ok && flagForm.MatchString(name) {
+		return f.advise("Write the value after the key: %q = \"…\".", name)
+	}
+	if flagForm.MatchString(fixed) {
+		f.advise("Write %q.", fixed)
+	}
+	return f
+}
+
+func flagValue(s string) *fault {
+	if anyText(s) != nil {
+		return faultf(invalidArgument, "The value %s contains a control character.", quote(s)).advise("Remove it; a flag is one line.")
+	}
+	return nil
+}
+
+func sysctlName(s string) *fault {
+	if !sysctlForm.MatchString(s) || strings.Contains(s, "..") {
+		return faultf(invalidSysctl, "%s is not the name of a kernel setting.", quote(s))
+	}
+	return nil
+}
+
+func sysctlValue(s string) *fault {
+	if strings.TrimSpace(s) == "" || anyText(strings.ReplaceAll(s, "\t", " ")) != nil {
+		return faultf(invalidSysctl, "%s is not the value of a kernel setting.", quote(s))
+	}
+	return nil
+}
+
+func labelKey(s string) *fault {
+	if problems := validation.IsQualifiedName(s); len(problems) > 0 {
+		return faultf(invalidLabel, "%s is not a label key: expected [PREFIX/]NAME.", quote(s))
+	}
+	switch s {
+	case "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch":
+		return faultf(reservedLabel, "The label %s is set by the kubelet.", quote(s))
+	}
+	return nil
+}
+
+func labelValue(s string) *fault {
+	if problems := validation.IsValidLabelValue(s); len(problems) > 0 {
+		return faultf(invalidLabel, "%s is not a label value.", quote(s))
+	}
+	return nil
+}
+
+func parseTaint(s string) (Taint, *fault) {
+	bad := func(why string) (Taint, *fault) {
+		return Taint{}, faultf(invalidTaint, "%s is not a taint: %s.", quote(s), why)
+	}
+	head, effect, ok := strings.Cut(s, ":")
+	if !ok {
+		return bad("expected KEY[=VALUE]:EFFECT")
+	}
+	key, value, _ := strings.Cut(head, "=")
+	if len(validation.IsQualifiedName(key)) > 0 {
+		return bad("its key is not [PREFIX/]NAME")
+	}
+	if len(validation.IsValidLabelValue(value)) > 0 {
+		return bad("its value is not a label value")
+	}
+	switch effect {
+	case "NoSchedule", "PreferNoSchedule", "NoExecute":
+		return Taint{Key: key, Value: value, Effect: effect}, nil
+	}
+	taint, f := bad(fmt.Sprintf("the effect %s is none of NoSchedule, PreferNoSchedule, NoExecute", quote(effect)))
+	if near := nearest(effect, []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}); near != "" {
+		f.advise("Did you mean %q?", near)
+	}
+	return taint, f
+}
+
+// String writes a taint as kubectl does: KEY[=VALUE]:EFFECT.
+func (t Taint) String() string {
+	if t.Value == "" {
+		return t.Key + ":" + t.Effect
+	}
+	return t.Key + "=" + t.Value + ":" + t.Effect
+}
+
+// nearest returns the candidate most like s, "" when none is near enough to be
+// what was meant. Ties go to the earlier candidate.
+func nearest(s string, candidates []string) string {
+	const longest = 64 // a typo in more is no typo
+	if len(s) > longest {
+		return ""
+	}
+	best, limit := "", max(1, len(s)/3)+1
+	for _, c := range candidates {
+		if len(c) > longest {
+			continue
+		}
+		if n := distance(strings.ToLower(s), strings.ToLower(c)); n < limit {
+			best, limit = c, n
+		}
+	}
+	return best
+}
+
+// distance counts the bytes to change, insert, delete or swap with their
+// neighbour (Levenshtein's distance, with Damerau's transpositions).
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			rows[i][j] = min(change, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

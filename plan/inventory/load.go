@@ -1,0 +1,250 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// Options are what Load takes beside the inventory's path.
+type Options struct {
+	// Vars are values from the command line (-var NAME=VALUE): text for
+	// variables of a primitive type, HCL expressions for others.
+	Vars map[string]string
+	// VarFiles are files of NAME = VALUE lines (or JSON, by their ending),
+	// later ones winning. Relative paths are relative to the working directory.
+	VarFiles []string
+	// Env is the environment as KEY=VALUE; KINSTALL_VAR_NAME sets a variable.
+	Env []string
+	// ReadFile reads the inventory and everything it refers to; nil: os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	// HomeDir is what "~" stands for; "": os.UserHomeDir.
+	HomeDir string
+	// Files, when not nil, receives every source that was parsed, by the name
+	// that diagnostics use, for WriteDiagnostics.
+	Files map[string]*hcl.File
+}
+
+// maxSource bounds every file that is read, in bytes.
+const maxSource = 16 << 20
+
+// Load reads, decodes, completes and validates an inventory and the lock file
+// beside it. It is the only function of the package that reads files.
+//
+// When the diagnostics have errors, both results are nil. Otherwise both are
+// not; the lock of an inventory that has no lock file is empty. Diagnostics
+// come in the order of the source.
+func Load(path string, opts Options) (*Inventory, *Lock, hcl.Diagnostics) {
+	d := &decoder{
+		read:    opts.ReadFile,
+		files:   opts.Files,
+		src:     make(map[any]origin),
+		bad:     make(map[any]bool),
+		headers: make(map[any]hcl.Range),
+	}
+	if d.read == nil {
+		d.read = os.ReadFile
+	}
+	if d.files == nil {
+		d.files = make(map[string]*hcl.File)
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, hcl.Diagnostics{fileUnreadable.at(nil, "The directory of %s is not known: %s.", path, err)}
+	}
+	d.env = env{dir: filepath.Dir(absolute), home: opts.HomeDir}
+	if d.env.home == "" {
+		// Without a home directory "~" is an error where it is used.
+		if home, err := os.UserHomeDir(); err == nil {
+			d.env.home = home
+		}
+	}
+
+	body := d.parse(path)
+	var inv *Inventory
+	if body != nil {
+		inv = d.inventory(path, body, opts)
+	}
+	lock := d.lock(LockPath(path))
+	d.finish(path)
+	if d.diags.HasErrors() {
+		return nil, nil, d.diags
+	}
+	return inv, lock, d.diags
+}
+
+// inventory decodes, completes and validates; its result counts only when no
+// error was reported.
+func (d *decoder) inventory(path string, body *hclsyntax.Body, opts Options) *Inventory {
+	inv := &Inventory{Path: path, Dir: d.env.dir}
+	root := schema()
+	sc := d.scopeOf(body, opts)
+	for _, name := range sourceOrder(body.Attributes) {
+		d.report(unknownAttributeIn(root, body.Attributes[name]))
+	}
+	d.nestedBlocks(root, body, inv, sc)
+	hosts := d.hosts(body, sc)
+	d.complete(root, inv, hosts)
+	d.validate(inv, hosts, body)
+	for _, h := range hosts {
+		inv.Hosts = append(inv.Hosts, h.resolve(d))
+	}
+	return inv
+}
+
+// parse reads and parses the inventory; nil when that failed.
+func (d *decoder) parse(path string) *hclsyntax.Body {
+	src, diag := d.readSource(path)
+	if diag != nil {
+		d.report(diag)
+		return nil
+	}
+	d.files[path] = &hcl.File{Bytes: src}
+	if diag := tooDeep(src, path); diag != nil {
+		d.report(diag)
+		return nil
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	if file != nil {
+		d.files[path] = file
+	}
+	d.report(diags...)
+	if diags.HasErrors() {
+		return nil
+	}
+	body, ok := file.Body.(*hclsyntax.Body)
+	if !ok {
+		panic(fmt.Sprintf("inventory: hclsyntax parsed a %T", file.Body))
+	}
+	return body
+}
+
+// readSource reads a file of bounded size.
+func (d *decoder) readSource(path string) ([]byte, *hcl.Diagnostic) {
+	src, err := d.read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, advise(fileUnreadable.at(nil, "%s does not exist.", path), "`kinstall init` writes an inventory to start from.")
+	case err != nil:
+		return nil, fileUnreadable.at(nil, "%s.", readFailure(path, err))
+	case len(src) > maxSource:
+		return nil, fileTooLarge.at(nil, "%s has %d bytes.", path, len(src))
+	}
+	return src, nil
+}
+
+// Bounds on what one expression may hold; the parser and evaluator recurse.
+const (
+	maxDepth     = 100
+	maxOperators = 2000
+)
+
+// tooDeep finds sources that nest so deep that parsing or evaluating them
+// could exhaust the stack: by brackets and templates, or by a long chain of
+// operators without a comma or line end.
+func tooDeep(src []byte, filename string) *hcl.Diagnostic {
+	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
+	depth, operators := 0, 0
+	for _, token := range tokens {
+		switch token.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp,
+			hclsyntax.TokenTemplateControl, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
+			depth++
+		case hclsyntax.TokenOBrack:
+			depth++
+			operators++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCParen, hclsyntax.TokenCBrack,
+			hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
+			depth--
+		case hclsyntax.TokenComma:
+			operators = 0
+		case hclsyntax.TokenNewline:
+			if depth <= 2 { // the end of an attribute, but for nested blocks
+				operators = 0
+			}
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenPlus, hclsyntax.TokenStar,
+			hclsyntax.TokenSlash, hclsyntax.TokenPercent, hclsyntax.TokenQuestion, hclsyntax.TokenDot,
+			hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual,
+			hclsyntax.TokenGreaterThan, hclsyntax.TokenLessThan,
+			hclsyntax.TokenGreaterThanEq, hclsyntax.TokenLessThanEq:
+			operators++
+		}
+		if depth > maxDepth {
+			return nestedTooDeep.at(token.Range.Ptr(), "Here %d brackets or templates are open.", depth)
+		}
+		if operators > maxOperators {
+			return nestedTooDeep.at(token.Range.Ptr(), "This expression has more than %d operators.", maxOperators)
+		}
+	}
+	return nil
+}
+
+// finish sorts the diagnostics by their place in the source, the inventory's
+// first, and folds those that say the same of one place, as happens when a
+// group's block is wrong.
+func (d *decoder) finish(path string) {
+	rank := func(diag *hcl.Diagnostic) (int, string, int) {
+		switch {
+		case diag.Subject == nil:
+			return 0, "", 0
+		case diag.Subject.Filename == path:
+			return 1, "", diag.Subject.Start.Byte
+		}
+		return 2, diag.Subject.Filename, diag.Subject.Start.Byte
+	}
+	slices.SortStableFunc(d.diags, func(a, b *hcl.Diagnostic) int {
+		ra, fa, ba := rank(a)
+		rb, fb, bb := rank(b)
+		if ra != rb {
+			return ra - rb
+		}
+		if c := strings.Compare(fa, fb); c != 0 {
+			return c
+		}
+		return ba - bb
+	})
+	type key struct {
+		summary string
+		subject hcl.Range
+	}
+	kept := make(map[key][]*hcl.Diagnostic)
+	repeats := make(map[*hcl.Diagnostic]int)
+	var folded hcl.Diagnostics
+	for _, diag := range d.diags {
+		k := key{summary: diag.Summary}
+		if diag.Subject != nil {
+			k.subject = *diag.Subject
+		}
+		same := func(other *hcl.Diagnostic) bool {
+			if other.Detail == diag.Detail {
+				return true
+			}
+			// Another host of the same group.
+			return diag.Subject != nil && diag.EvalContext != nil && other.EvalContext != nil && diag.EvalContext != other.EvalContext
+		}
+		if i := slices.IndexFunc(kept[k], same); i >= 0 {
+			repeats[kept[k][i]]++
+			continue
+		}
+		kept[k] = append(kept[k], diag)
+		folded = append(folded, diag)
+	}
+	for diag, n := range repeats {
+		if diag.Subject == nil {
+			continue
+		}
+		times := "once more"
+		if n > 1 {
+			times = fmt.Sprintf("%d times more", n)
+		}
+		diag.Detail += fmt.Sprintf(" (Found %s at this place, for other hosts.)", times)
+	}
+	d.diags = folded
+}

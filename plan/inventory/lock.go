@@ -1,0 +1,131 @@
+package inventory
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+)
+
+const lockHeader = `# Written by kinstall apply; commit it.
+#
+# What has been decided and shall stay so when hosts come and go: each node's
+# part of the pod network, and the digests of the artifacts in use.
+`
+
+// LockPath returns the lock file's path for an inventory's: lab.lock.hcl for
+// lab.hcl.
+func LockPath(inventoryPath string) string {
+	return strings.TrimSuffix(inventoryPath, ".hcl") + ".lock.hcl"
+}
+
+// lockContent is the lock file as texts, so that the kinds of the schema decode it.
+type lockContent struct {
+	subnets   map[string]string
+	artifacts map[string]string
+}
+
+func lockBlock() *block {
+	subnet := func(s string) *fault {
+		_, f := network(s)
+		return f
+	}
+	return &block{
+		place: "in a lock file",
+		attrs: []attr{
+			{name: "subnets", kind: textMap("map of networks", hostName, subnet),
+				field: of(func(l *lockContent) any { return &l.subnets })},
+			{name: "artifacts", kind: textMap("map of digests", artifactLocation, digest),
+				field: of(func(l *lockContent) any { return &l.artifacts })},
+		},
+	}
+}
+
+// lock reads the lock file; one that does not exist is the zero Lock.
+func (d *decoder) lock(path string) *Lock {
+	if _, err := d.read(path); errors.Is(err, fs.ErrNotExist) {
+		return &Lock{}
+	}
+	src, diag := d.readSource(path)
+	if diag != nil {
+		d.report(diag)
+		return nil
+	}
+	d.files[path] = &hcl.File{Bytes: src}
+	if diag := tooDeep(src, path); diag != nil {
+		d.report(diag)
+		return nil
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	if file != nil {
+		d.files[path] = file
+	}
+	if diags.HasErrors() {
+		for _, diag := range diags {
+			d.report(invalidLock.at(diag.Subject, "%s", diag.Detail))
+		}
+		return nil
+	}
+	body, ok := file.Body.(*hclsyntax.Body)
+	if !ok {
+		return nil
+	}
+	content := &lockContent{}
+	d.functionNames = nil
+	before := len(d.diags)
+	d.body(lockBlock(), body, startOf(path), content, scope{ctx: &hcl.EvalContext{}})
+	// Whatever is wrong here, the advice is the same: restore the file.
+	for _, diag := range d.diags[before:] {
+		diag.Summary = invalidLock.explain().summary
+		diag.Extra = &Advice{Hint: invalidLock.explain().hint}
+	}
+	lock := &Lock{Artifacts: content.artifacts}
+	var taken []string
+	for _, name := range slices.Sorted(maps.Keys(content.subnets)) {
+		p, f := network(content.subnets[name])
+		if f != nil {
+			continue
+		}
+		for _, other := range taken {
+			if lock.Subnets[other].Overlaps(p) {
+				d.report(invalidLock.at(d.src[&content.subnets].at(name), "The subnets of %q and %q overlap: %s and %s.", name, other, p, lock.Subnets[other]))
+			}
+		}
+		taken = append(taken, name)
+		if lock.Subnets == nil {
+			lock.Subnets = make(map[string]netip.Prefix)
+		}
+		lock.Subnets[name] = p
+	}
+	return lock
+}
+
+// FormatLock writes a lock file: canonical, sorted, one line for each entry,
+// so that version control merges it well.
+func FormatLock(l Lock) []byte {
+	file := hclwrite.NewEmptyFile()
+	body := file.Body()
+	body.AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenComment, Bytes: []byte(lockHeader)}})
+	entries := func(name string, m map[string]string) {
+		body.AppendNewline()
+		values := make(map[string]cty.Value, len(m))
+		for k, v := range m {
+			values[k] = cty.StringVal(v)
+		}
+		body.SetAttributeRaw(name, quotedObject(values))
+	}
+	subnets := make(map[string]string, len(l.Subnets))
+	for name, p := range l.Subnets {
+		subnets[name] = p.String()
+	}
+	entries("subnets", subnets)
+	entries("artifacts", l.Artifacts)
+	return hclwrite.Format(file.Bytes())
+}

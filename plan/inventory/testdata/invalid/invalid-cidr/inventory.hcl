@@ -1,0 +1,10 @@
+cluster "wuxia" {
+  version = "1.36.3"
+  pod_cidr     = "10.244.1.0/16"
+  service_cidr = "10.96.0.0"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}

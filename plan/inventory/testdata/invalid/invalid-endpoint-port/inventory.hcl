@@ -1,0 +1,9 @@
+cluster "wuxia" {
+  version = "1.36.3"
+  endpoint = "10.0.0.1"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}

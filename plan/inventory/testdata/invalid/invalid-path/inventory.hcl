@@ -1,0 +1,17 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}
+
+etcd {
+  data_dir = "var/lib/etcd"
+}
+
+ssh {
+  key_files   = ["~root/key", ""]
+  known_hosts = "a\u0000b"
+}

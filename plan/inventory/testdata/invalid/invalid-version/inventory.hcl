@@ -1,0 +1,12 @@
+cluster "wuxia" {
+  version = "v1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}
+
+etcd {
+  version = 3.6
+}

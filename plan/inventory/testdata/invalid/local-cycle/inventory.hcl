@@ -1,0 +1,14 @@
+locals {
+  a = local.b
+  b = "${local.c}x"
+  c = local.a
+}
+
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}

@@ -1,0 +1,14 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}
+
+host "e" {
+  count   = 8
+  address = cidrhost("10.0.1.0/24", count.index)
+  roles   = ["etcd"]
+}

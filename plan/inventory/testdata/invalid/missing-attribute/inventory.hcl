@@ -1,0 +1,7 @@
+cluster "wuxia" {}
+
+host "shaolin" {
+  roles = ["etcd", "master"]
+}
+
+load_balancer "nginx" {}

@@ -1,0 +1,9 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master", "etcd"]
+  taints = ["a=1:NoSchedule", "a=2:NoSchedule"]
+}

@@ -1,0 +1,5 @@
+cluster "wuxia" {
+  version = "1.36.3
+}
+
+host shaolin

@@ -1,0 +1,20 @@
+cluster "wuxia" {
+  version = "1.36.3"
+  endpoint  = "10.0.0.100:6443"
+  cert_sans = ["10.0.0.101"]
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}
+
+host "wudang" {
+  address = "10.0.0.2"
+  roles   = ["etcd", "master"]
+}
+
+host "emei" {
+  address = "10.0.0.3"
+  roles   = ["etcd", "master"]
+}

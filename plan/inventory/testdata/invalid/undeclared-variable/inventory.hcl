@@ -1,0 +1,13 @@
+variable "workers" {
+  type    = number
+  default = 1
+}
+
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}

@@ -1,0 +1,16 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "mastr"]
+}
+
+network "flanel" {}
+
+kube_proxy {
+  mode = "nftable"
+}
+
+runtime "docker" {}

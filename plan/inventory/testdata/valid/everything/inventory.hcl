@@ -1,0 +1,154 @@
+cluster "all" {
+  version           = "1.33.7"
+  endpoint          = "[fd00:1::50]:443"
+  pod_cidr          = "fd00:244::/48"
+  pod_subnet_size   = 62
+  service_cidr      = "fd00:96::/112"
+  domain            = "k8s.example.com"
+  cert_sans         = ["fd00:1::50", "*.example.com"]
+  cert_validity     = "4380h30m"
+  cert_renew_before = "1h0m1s"
+  ca_validity       = "43800h"
+}
+
+ssh {
+  user        = "debian"
+  port        = 2222
+  key_files   = ["~/.ssh/a", "keys/b", "/etc/c"]
+  agent       = true
+  known_hosts = "known hosts/$${file}"
+  become      = true
+  timeout     = "1m30s"
+
+  bastion {
+    address     = "gate.example.com"
+    port        = 22022
+    user        = "jump"
+    key_file    = "keys/jump"
+    fingerprint = "SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"
+  }
+}
+
+etcd {
+  version  = "3.5.24"
+  data_dir = "/data/etcd"
+  args     = { "quota-backend-bytes" = 4294967296, v = null }
+}
+
+network "external" {
+  mtu = 1400
+}
+
+runtime "containerd" {
+  version       = "2.1.0"
+  runc_version  = "1.2.0"
+  cni_version   = "1.7.1"
+  sandbox_image = "mirror.example.com:5000/pause:3.10"
+  settings = {
+    plugins = {
+      "io.containerd.cri.v1.images" = { max_concurrent_downloads = 10, use_local_image_pull = true }
+      list                          = ["a", 1, 1.5, true, { "for" = "x" }, []]
+    }
+    unset = null
+  }
+}
+
+load_balancer "nginx" {
+  hosts = ["lb-1", "lb-2"]
+  port  = 443
+}
+
+artifacts {
+  source  = "https://mirror.example.com/k8s/"
+  ca_file = "ca.pem"
+  sha256  = { kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c" }
+  images  = ["images/a.tar", "~/b.tar"]
+}
+
+pki {
+  dir = "../secrets"
+}
+
+api_server {
+  args = { "audit-log-maxage" = 30, profiling = false }
+}
+
+controller_manager {
+  args = { "terminated-pod-gc-threshold" = 500 }
+}
+
+scheduler {
+  args = { v = 2 }
+}
+
+kubelet {
+  args = { v = 4 }
+  settings = {
+    maxPods              = 200
+    imageGCHighThresholdPercent = 80
+    evictionHard         = { "memory.available" = "200Mi" }
+    syncFrequency        = "1m"
+    reservedMemory       = [{ numaNode = 0, limits = { memory = "1Gi" } }]
+  }
+}
+
+kube_proxy {
+  mode     = "nftables"
+  settings = { conntrack = { maxPerCore = 0 }, nodePortAddresses = ["primary"] }
+}
+
+dns {
+  kind      = "coredns"
+  version   = "1.12.0"
+  upstreams = ["2001:db8::53", "[2001:db8::54]:5353"]
+}
+
+preparation {
+  set_hostname   = true
+  swap           = "keep"
+  max_clock_skew = "500ms"
+  sysctls        = { "net.ipv4.ip_local_port_range" = "1024 65000", "net/ipv4/conf/eth0.1/rp_filter" = 0 }
+}
+
+host "master" {
+  count   = 3
+  address = "fd00:1::1${count.index}"
+  roles   = ["master", "etcd"]
+}
+
+host "free" {
+  address    = "fd00:1::20"
+  roles      = ["master"]
+  taints     = []
+  labels     = { "node-role.kubernetes.io/control-plane" = null }
+  pod_subnet = "fd00:244:0:4::/62"
+
+  ssh {
+    user     = "root"
+    key_file = "keys/free"
+    bastion {
+      address = ""
+    }
+  }
+}
+
+host "lb" {
+  for_each = toset(["1", "2"])
+  address  = "fd00:1::5${each.value}"
+
+  ssh {
+    fingerprint = "SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"
+    agent       = false
+    key_files   = []
+    bastion {
+      address = "gate2.example.com"
+    }
+  }
+}
+
+host "db" {
+  address = "fd00:1::30"
+  roles   = ["worker"]
+  labels  = { zone = "north", "example.com/for" = "", "for" = "x", "1" = "2" }
+  taints  = ["dedicated=db:NoSchedule", "dedicated:NoExecute"]
+}

@@ -1,0 +1,120 @@
+cluster "c" {
+  version           = "1.35.1"
+  endpoint          = "api.example.com:6443"
+  pod_cidr          = "10.244.0.0/16"
+  pod_subnet_size   = 24
+  service_cidr      = "10.96.0.0/12"
+  domain            = "cluster.local"
+  cert_sans         = ["api.example.com", "10.9.9.9", "a.example.com"]
+  cert_validity     = "8760h"
+  cert_renew_before = "720h"
+  ca_validity       = "87600h"
+}
+
+ssh {
+  user        = "root"
+  port        = 22
+  agent       = true
+  known_hosts = "/home/operator/.ssh/known_hosts"
+  become      = false
+  timeout     = "10s"
+}
+
+etcd {
+  version  = "3.6.8"
+  data_dir = "/var/lib/etcd"
+}
+
+network "routes" {
+}
+
+runtime "containerd" {
+  version       = "2.4.2"
+  runc_version  = "1.3.3"
+  cni_version   = "1.9.1"
+  sandbox_image = "registry.k8s.io/pause:3.10.1"
+}
+
+pki {
+  dir = "/inventories/pki"
+}
+
+kube_proxy {
+  mode = "nftables"
+}
+
+dns {
+  kind    = "coredns"
+  version = "1.14.7"
+}
+
+preparation {
+  set_hostname   = false
+  swap           = "off"
+  max_clock_skew = "2s"
+}
+
+host "m" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+  labels = {
+    "node-role.kubernetes.io/control-plane" = ""
+    team                                    = "core"
+  }
+  taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+}
+
+host "w01" {
+  address = "10.0.1.0"
+  roles   = ["worker"]
+  labels = {
+    first  = "yes"
+    parity = "even"
+  }
+}
+
+host "w02" {
+  address = "10.0.1.1"
+  roles   = ["worker"]
+  labels = {
+    parity = "odd"
+  }
+}
+
+host "z-n0" {
+  address = "10.1.0.1"
+  roles   = ["worker"]
+  labels = {
+    mask = "255-128-0-0"
+    tag  = "none"
+    zone = "n"
+  }
+}
+
+host "z-n1" {
+  address = "10.1.0.2"
+  roles   = ["worker"]
+  labels = {
+    mask = "255-128-0-0"
+    tag  = "none"
+    zone = "n"
+  }
+}
+
+host "z-s0" {
+  address = "10.2.0.1"
+  roles   = ["worker"]
+  labels = {
+    mask = "255-128-0-0"
+    tag  = "none"
+    zone = "s"
+  }
+}
+
+host "u-0" {
+  address = "10.7.0.1"
+  roles   = ["worker"]
+  labels = {
+    note = "B"
+  }
+}

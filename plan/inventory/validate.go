@@ -1,0 +1,196 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// rules are those over more than one field. Each looks only at fields that
+// are good, so that one mistake is reported once.
+type rules struct {
+	*decoder
+	inv   *Inventory
+	hosts []*hostDecl
+}
+
+func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Body) {
+	r := &rules{decoder: d, inv: inv, hosts: hosts}
+	if len(hosts) == 0 && !d.hostsUnknown {
+		r.report(noHosts.at(startOf(body.SrcRange.Filename).Ptr(), "No host block gives a host."))
+		d.hostsUnknown = true
+	}
+	r.uniqueHosts()
+	r.roles()
+	r.etcd()
+	r.families()
+	r.networkSizes()
+	r.overlaps()
+	r.podSubnets()
+	r.loadBalancer()
+	r.endpoint()
+	r.certificates()
+}
+
+// subject points at a field's value, or an element of it; when the field was
+// not written, at the header of the block it would stand in.
+func (r *rules) subject(ptr, target any, path ...any) *hcl.Range {
+	if o, ok := r.src[ptr]; ok {
+		return o.at(path...)
+	}
+	if header, ok := r.headers[target]; ok {
+		return &header
+	}
+	return nil
+}
+
+// of points at a host's field, at its block when the field was not written.
+func (r *rules) of(h *hostDecl, ptr any, path ...any) *hcl.Range {
+	if o, ok := r.src[ptr]; ok {
+		return o.at(path...)
+	}
+	return h.header.Ptr()
+}
+
+// about attaches the expression, so that the message shows which host of a
+// group it is.
+func (r *rules) about(diag *hcl.Diagnostic, ptr any) *hcl.Diagnostic {
+	if o, ok := r.src[ptr]; ok && o.expr != nil {
+		diag.Expression, diag.EvalContext = o.expr, o.ctx
+	}
+	return diag
+}
+
+func (r *rules) uniqueHosts() {
+	names := make(map[string]*hostDecl)
+	addresses := make(map[netip.Addr]*hostDecl)
+	for _, h := range r.hosts {
+		if r.good(&h.Name) {
+			if other := names[h.Name]; other != nil {
+				r.report(r.about(duplicateName.at(r.of(h, &h.Name), "%q is already the name of the host at %s.", h.Name, place(*r.of(other, &other.Name))), &h.Name))
+			} else {
+				names[h.Name] = h
+			}
+		}
+		if r.good(&h.Address) {
+			if other := addresses[h.Address]; other != nil {
+				r.report(r.about(duplicateAddress.at(r.of(h, &h.Address), "%s is already the address of %s (%s).", h.Address, other.called(), r.place(&other.Address)), &h.Address))
+			} else {
+				addresses[h.Address] = h
+			}
+		}
+	}
+}
+
+// rolesKnown says that hosts and their roles may be counted.
+func (r *rules) rolesKnown() bool {
+	return !r.hostsUnknown && !slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !r.good(&h.Roles) })
+}
+
+func (r *rules) with(role string) []*hostDecl {
+	var hosts []*hostDecl
+	for _, h := range r.hosts {
+		if h.has(role) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+func (r *rules) roles() {
+	for _, h := range r.hosts {
+		if !r.good(&h.Roles) {
+			continue
+		}
+		if h.has(RoleMaster) && h.has(RoleWorker) {
+			r.report(r.about(roleConflict.at(r.of(h, &h.Roles), "%s is both master and worker.", h.called()), &h.Roles))
+		}
+		if len(h.Roles) == 0 && !r.carriesBalancer(h) {
+			r.report(idleHost.at(r.of(h, &h.Roles), "%s has no role.", h.called()))
+		}
+	}
+	if r.rolesKnown() && len(r.with(RoleMaster)) == 0 {
+		r.report(noMaster.at(r.subject(nil, &r.inv.Cluster), "No host has the role \"master\"."))
+	}
+}
+
+// carriesBalancer also says yes when it can't be told.
+func (r *rules) carriesBalancer(h *hostDecl) bool {
+	lb := r.inv.LoadBalancer
+	return lb != nil && (!r.good(&lb.Hosts, &h.Name) || slices.Contains(lb.Hosts, h.Name))
+}
+
+func (r *rules) etcd() {
+	e := &r.inv.Etcd
+	if r.good(&e.Version, &r.inv.Cluster.Version) {
+		if f := etcdFits(e.Version, r.inv.Cluster.Version); f != nil {
+			r.report(advise(f.mistake.at(r.subject(&e.Version, e), "%s", f.detail), "%s", f.hint))
+		}
+	}
+	if !r.rolesKnown() {
+		return
+	}
+	members := r.with(RoleEtcd)
+	switch n := len(members); {
+	case n == 0:
+		r.report(noEtcd.at(r.subject(nil, &r.inv.Cluster), "No host has the role \"etcd\"."))
+		return
+	case n > 7:
+		r.report(manyEtcd.at(r.of(members[n-1], &members[n-1].Roles), "%s is the %dth etcd member.", members[n-1].called(), n))
+	case n%2 == 0:
+		r.report(evenEtcd.at(r.of(members[n-1], &members[n-1].Roles), "%d hosts have the role \"etcd\": %s.", n, listHosts(members)))
+	}
+	for _, h := range r.with(RoleMaster) {
+		reachable := slices.ContainsFunc(members, func(m *hostDecl) bool {
+			return !r.good(&h.Address, &m.Address) || m.Address.Is4() == h.Address.Is4()
+		})
+		if !reachable {
+			r.report(r.about(etcdUnreachable.at(r.of(h, &h.Address), "%s has the %s address %s; no etcd member has one of that family.", h.called(), family(h.Address), h.Address), &h.Address))
+		}
+	}
+}
+
+func listHosts(hosts []*hostDecl) string {
+	const limit = 8
+	text := ""
+	for i, h := range hosts {
+		if i == limit {
+			return text + fmt.Sprintf(" and %d more", len(hosts)-limit)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += h.Name
+	}
+	return text
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+func (r *rules) certificates() {
+	c := &r.inv.Cluster
+	if r.good(&c.CertValidity, &c.CertRenewBefore) && c.CertRenewBefore >= c.CertValidity {
+		at := r.subject(&c.CertRenewBefore, c)
+		if !r.isSet(&c.CertRenewBefore) {
+			at = r.subject(&c.CertValidity, c)
+		}
+		r.report(renewWindow.at(at, "Certificates are valid for %s and due for renewal %s before that ends.",
+			durationText(c.CertValidity), durationText(c.CertRenewBefore)))
+	}
+	if r.good(&c.CertValidity, &c.CAValidity) && c.CertValidity > c.CAValidity {
+		at := r.subject(&c.CertValidity, c)
+		if !r.isSet(&c.CertValidity) {
+			at = r.subject(&c.CAValidity, c)
+		}
+		r.report(renewWindow.at(at, "Certificates would be valid for %s, their authorities only for %s.",
+			durationText(c.CertValidity), durationText(c.CAValidity)))
+	}
+}

@@ -1,0 +1,210 @@
+package inventory
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// takenPort is one that something else on a host uses.
+type takenPort struct {
+	port int
+	by   string
+}
+
+// takenPorts lists what the inventory itself puts on a host.
+func takenPorts(h *hostDecl) []takenPort {
+	ports := []takenPort{{h.SSH.Port, "sshd"}}
+	if h.has(RoleMaster) {
+		ports = append(ports,
+			takenPort{APIPort, "the API server"},
+			takenPort{10257, "the controller manager"},
+			takenPort{10259, "the scheduler"})
+	}
+	if h.has(RoleEtcd) {
+		ports = append(ports, takenPort{2379, "etcd's clients"}, takenPort{2380, "etcd's peers"}, takenPort{2381, "etcd's metrics"})
+	}
+	if h.isNode() {
+		ports = append(ports,
+			takenPort{10250, "the kubelet"},
+			takenPort{10248, "the kubelet's health check"},
+			takenPort{10249, "kube-proxy's metrics"},
+			takenPort{10256, "kube-proxy's health check"})
+	}
+	return ports
+}
+
+func (r *rules) named(name string) *hostDecl {
+	i := slices.IndexFunc(r.hosts, func(h *hostDecl) bool { return h.Name == name && r.good(&h.Name) })
+	if i < 0 {
+		return nil
+	}
+	return r.hosts[i]
+}
+
+func (r *rules) loadBalancer() {
+	lb := r.inv.LoadBalancer
+	if lb == nil {
+		return
+	}
+	if r.isSet(&lb.Hosts) && r.good(&lb.Hosts) && len(lb.Hosts) == 0 {
+		r.bad[&lb.Hosts] = true
+		r.report(advise(unknownHost.at(r.subject(&lb.Hosts, lb), "The list of the load balancer's hosts is empty."), "Name one host or more, or remove the block."))
+	}
+	names := make([]string, 0, len(r.hosts))
+	for _, h := range r.hosts {
+		names = append(names, h.Name)
+	}
+	for i, name := range lb.Hosts {
+		h := r.named(name)
+		if h == nil {
+			if r.hostsUnknown || slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !r.good(&h.Name) }) {
+				continue
+			}
+			diag := unknownHost.at(r.subject(&lb.Hosts, lb, i), "There is no host %q.", name)
+			if near := nearest(name, names); near != "" {
+				diag = advise(diag, "Did you mean %q?", near)
+			}
+			r.report(diag)
+			r.bad[&lb.Hosts] = true
+			continue
+		}
+		if !r.good(&lb.Port, &h.Roles, &h.SSH.Port) {
+			continue
+		}
+		for _, taken := range takenPorts(h) {
+			if taken.port == lb.Port {
+				r.report(portConflict.at(r.subject(&lb.Port, lb), "Port %d of %s is used by %s.", lb.Port, h.called(), taken.by))
+			}
+		}
+	}
+}
+
+// balancers are the load balancer's hosts, ok when all are known.
+func (r *rules) balancers() (hosts []*hostDecl, ok bool) {
+	lb := r.inv.LoadBalancer
+	if lb == nil {
+		return nil, true
+	}
+	if !r.good(&lb.Hosts, &lb.Port) || len(lb.Hosts) == 0 {
+		return nil, false
+	}
+	for _, name := range lb.Hosts {
+		h := r.named(name)
+		if h == nil || !r.good(&h.Address) {
+			return nil, false
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, true
+}
+
+// endpoint decides where the endpoint leads, or what it is when it was left
+// out, and holds it to certificates and listeners.
+func (r *rules) endpoint() {
+	c := &r.inv.Cluster
+	balancers, known := r.balancers()
+	if !r.good(&c.Endpoint) || !known || !r.rolesKnown() {
+		return
+	}
+	masters := r.with(RoleMaster)
+	if len(masters) == 0 || slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !r.good(&h.Name, &h.Address) }) {
+		return
+	}
+	if !r.isSet(&c.Endpoint) {
+		switch {
+		case len(balancers) > 0:
+			c.Endpoint = endpointAt(balancers[0].Address, r.inv.LoadBalancer.Port)
+		case len(masters) == 1:
+			c.Endpoint = endpointAt(masters[0].Address, APIPort)
+		default:
+			r.report(missingEndpoint.at(r.subject(&c.Endpoint, c), "%d hosts are masters (%s), and there is no load balancer.", len(masters), listHosts(masters)))
+		}
+		return
+	}
+	if !c.Endpoint.Address.IsValid() { // a name
+		switch h := r.named(c.Endpoint.Host); {
+		case h != nil:
+			c.Endpoint.Address = h.Address
+		case len(balancers) > 0:
+			c.Endpoint.Address = balancers[0].Address
+		case len(masters) == 1:
+			c.Endpoint.Address = masters[0].Address
+		}
+	}
+	if !r.endpointListens(balancers, masters) {
+		return
+	}
+	r.endpointCovered(masters)
+}
+
+func endpointAt(addr netip.Addr, port int) Endpoint {
+	return Endpoint{Host: addr.String(), Port: port, Address: addr}
+}
+
+// endpointListens judges endpoints that lead to a host of the inventory.
+func (r *rules) endpointListens(balancers, masters []*hostDecl) bool {
+	e := &r.inv.Cluster.Endpoint
+	at := r.subject(e, &r.inv.Cluster)
+	leads := func(h *hostDecl) bool { return h.Address == e.Address }
+	i := slices.IndexFunc(r.hosts, leads)
+	if i < 0 {
+		return true // somewhere outside
+	}
+	h := r.hosts[i]
+	balanced, master := slices.ContainsFunc(balancers, leads), slices.ContainsFunc(masters, leads)
+	switch {
+	case balanced && e.Port == r.inv.LoadBalancer.Port:
+		return true
+	case master && e.Port == APIPort:
+		if len(masters) > 1 {
+			r.report(r.bypass(at, e, h))
+		}
+		return true
+	case balanced:
+		r.report(advise(endpointMismatch.at(at, "The endpoint's port is %d, but the load balancer on %s listens on %d%s.",
+			e.Port, h.called(), r.inv.LoadBalancer.Port, r.elsewhere(&r.inv.LoadBalancer.Port)),
+			"Write %q, or set load_balancer.port = %d.", Endpoint{Host: e.Host, Port: r.inv.LoadBalancer.Port}, e.Port))
+	case master:
+		diag := endpointMismatch.at(at, "The endpoint's port is %d, but the API server on %s listens on %d.", e.Port, h.called(), APIPort)
+		r.report(advise(diag, "Write %q, or add a load_balancer block with port = %d.", Endpoint{Host: e.Host, Port: APIPort}, e.Port))
+	default:
+		r.report(advise(endpointMismatch.at(at, "The endpoint leads to %s, which is neither load balancer nor master.", h.called()),
+			"Use the address of a load balancer's host or of a master."))
+	}
+	return false
+}
+
+func (r *rules) bypass(at *hcl.Range, e *Endpoint, h *hostDecl) *hcl.Diagnostic {
+	diag := endpointBypass.at(at, "The endpoint %q leads to %s alone.", e, h.called())
+	if r.inv.LoadBalancer == nil {
+		return advise(diag, "Add a load_balancer block.")
+	}
+	return diag
+}
+
+// endpointCovered asks the certificates, by the very list they are issued by.
+func (r *rules) endpointCovered(masters []*hostDecl) {
+	c := &r.inv.Cluster
+	if !r.good(&c.Domain, &c.ServiceCIDR, &c.CertSANs) {
+		return
+	}
+	// The Inventory has no hosts yet; APIServerSANs looks balancers up in it.
+	view := *r.inv
+	for _, h := range r.hosts {
+		view.Hosts = append(view.Hosts, Host{Name: h.Name, Address: h.Address})
+	}
+	for _, h := range masters {
+		names, addresses := view.APIServerSANs(Host{Name: h.Name, Address: h.Address})
+		// An endpoint that is one master needs only that one's certificate.
+		direct := c.Endpoint.Address.IsValid() && c.Endpoint.Address != h.Address &&
+			slices.ContainsFunc(masters, func(m *hostDecl) bool { return m.Address == c.Endpoint.Address })
+		if covers(names, addresses, c.Endpoint.Host) || direct {
+			continue
+		}
+		diag := uncoveredEndpoint.at(r.subject(&c.Endpoint, c), "%q is in no API server's certificate, and no host of the inventory has it.", c.Endpoint.Host)
+		r.report(advise(diag, "If it leads to a load balancer of your own, add cert_sans = [%q] to the cluster block.", c.Endpoint.Host))
+		return
+	}
+}

@@ -1,0 +1,137 @@
+package inventory
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Versions of what comes with every Kubernetes minor.
+const (
+	defaultContainerd = "2.4.2"
+	defaultRunc       = "1.3.3"
+	defaultCNI        = "1.9.1"
+	defaultSandbox    = "registry.k8s.io/pause:3.10.1"
+	defaultCoreDNS    = "1.14.7"
+)
+
+// release is what differs between the supported Kubernetes minors.
+type release struct {
+	minor string
+	// etcd is the default version; etcdMin and etcdMax bound what works: from
+	// this version on, up to any patch of that minor.
+	etcd, etcdMin, etcdMax string
+}
+
+// releases is the table of supported minors, newest first. etcd's versions are
+// those of kubeadm's SupportedEtcdVersion and MinExternalEtcdVersion; 1.33 is
+// the last minor whose client is built for etcd 3.5.
+func releases() []release {
+	return []release{
+		{minor: "1.36", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.35", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.34", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.33", etcd: "3.5.24", etcdMin: "3.5.21", etcdMax: "3.6"},
+	}
+}
+
+// SupportedMinors are the Kubernetes minors an inventory may name, newest first.
+func SupportedMinors() []string {
+	var minors []string
+	for _, r := range releases() {
+		minors = append(minors, r.minor)
+	}
+	return minors
+}
+
+// releaseOf finds the row of a Kubernetes version.
+func releaseOf(version string) (release, bool) {
+	for _, r := range releases() {
+		if minorOf(version) == r.minor {
+			return r, true
+		}
+	}
+	return release{}, false
+}
+
+// minorOf cuts "1.36.3" to "1.36".
+func minorOf(version string) string {
+	return version[:max(0, strings.LastIndexByte(version, '.'))]
+}
+
+// compareVersions orders dotted numbers; a missing part counts as zero. Both
+// must have passed versionText (or be constants of this file).
+func compareVersions(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if x, y := versionPart(as, i), versionPart(bs, i); x != y {
+			if x < y {
+				return -1
+			}
+			return 1
+		}
+	}
+	return 0
+}
+
+func versionPart(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	n, err := strconv.Atoi(parts[i])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func kubernetesVersion(s string) *fault {
+	if f := versionText(s); f != nil {
+		return f
+	}
+	if _, ok := releaseOf(s); !ok {
+		minors := SupportedMinors()
+		return faultf(unsupportedVersion, "Kubernetes %s is not supported: expected a patch release of %s.", s, strings.Join(minors, ", ")).
+			advise("Choose one of the supported minors, like %q.", minors[0]+".0")
+	}
+	return nil
+}
+
+// etcdFits judges etcd against Kubernetes; both are well-formed.
+func etcdFits(etcd, kubernetes string) *fault {
+	r, ok := releaseOf(kubernetes)
+	if !ok {
+		return nil // reported at the Kubernetes version
+	}
+	if compareVersions(etcd, r.etcdMin) < 0 || compareVersions(minorOf(etcd), r.etcdMax) > 0 {
+		return faultf(unsupportedVersion, "etcd %s does not go with Kubernetes %s: expected %s or newer, up to %s.", etcd, kubernetes, r.etcdMin, r.etcdMax).
+			advise("Leave it out to get %s, or choose a version in between.", r.etcd)
+	}
+	return nil
+}
+
+// atLeast accepts versions of one major from a first one on.
+func atLeast(what, first, why string) grammar {
+	return func(s string) *fault {
+		if f := versionText(s); f != nil {
+			return f
+		}
+		major, _, _ := strings.Cut(first, ".")
+		if !strings.HasPrefix(s, major+".") || compareVersions(s, first) < 0 {
+			f := faultf(unsupportedVersion, "%s %s is not supported: expected %s or newer, below %s.", what, s, first, nextMajor(major))
+			if why != "" {
+				f.detail += " " + why
+			}
+			return f
+		}
+		return nil
+	}
+}
+
+func nextMajor(major string) string {
+	n, err := strconv.Atoi(major)
+	if err != nil {
+		return major
+	}
+	return fmt.Sprintf("%d.0.0", n+1)
+}
