@@ -345,7 +345,7 @@ func artifactsBlock() *block {
 		target: part(func(inv *Inventory) any { return &inv.Artifacts }),
 		example: `artifacts {
   source = "https://mirror.example.com/kinstall"
-  images = ["images/app.tar"]
+  images = { "registry.example/app:1" = "images/app.tar" }
   sha256 = {
     kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c"
   }
@@ -363,10 +363,10 @@ func artifactsBlock() *block {
 				field:   of(func(a *Artifacts) any { return &a.SHA256 }),
 				doc:     "Digests by artifact name (`kubelet`, `etcd`, `image/pause`), which win over the source's own checksum files.",
 				example: `{ kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c" }`},
-			{name: "images", kind: pathList(),
+			{name: "images", kind: imageMap(),
 				field:   of(func(a *Artifacts) any { return &a.Images }),
-				doc:     "Further image archives to import on every node; paths relative to the inventory.",
-				example: `["images/app.tar"]`},
+				doc:     "Further image archives to import on every node, by image reference; paths relative to the inventory.",
+				example: `{ "registry.example/app:1" = "images/app.tar" }`},
 		},
 	}
 }

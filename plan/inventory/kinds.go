@@ -500,6 +500,30 @@ func textMap(name string, key, value grammar) kind {
 	}
 }
 
+// imageMap is a map from image references to the paths of their archives.
+func imageMap() kind {
+	plain := textMap("map of images", imageReference, func(string) *fault { return nil })
+	return kind{
+		name: plain.name,
+		want: plain.want,
+		set: func(e env, v cty.Value, dst any) []*fault {
+			faults := plain.set(e, v, dst)
+			images := *dst.(*map[string]string)
+			for _, reference := range slices.Sorted(maps.Keys(images)) {
+				file, f := e.resolvePath(images[reference])
+				if f != nil {
+					f.path = []any{reference}
+					faults = append(faults, f)
+					continue
+				}
+				images[reference] = file
+			}
+			return faults
+		},
+		get: plain.get,
+	}
+}
+
 // labelMap is a textMap in which null has a meaning: without this label,
 // though it is a default.
 func labelMap() kind {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -126,6 +127,14 @@ func FormatLock(l Lock) []byte {
 		subnets[name] = p.String()
 	}
 	entries("subnets", subnets)
-	entries("artifacts", l.Artifacts)
+	// What lies on the operator's own disk is the operator's to change: its
+	// digest is read anew each time, and its path means nothing to others.
+	shared := make(map[string]string, len(l.Artifacts))
+	for location, sum := range l.Artifacts {
+		if !filepath.IsAbs(location) {
+			shared[location] = sum
+		}
+	}
+	entries("artifacts", shared)
 	return hclwrite.Format(file.Bytes())
 }

@@ -165,8 +165,9 @@ type Artifacts struct {
 	// SHA256 pins digests by artifact name ("kubelet", "etcd", "image/pause"),
 	// over what the source's own checksum files say.
 	SHA256 map[string]string
-	// Images are further image archives to import on every node, paths relative to the inventory.
-	Images []string
+	// Images are further image archives to import on every node: image
+	// reference → absolute path of the archive on the operator's machine.
+	Images map[string]string
 }
 
 // PKI is the `pki` block.

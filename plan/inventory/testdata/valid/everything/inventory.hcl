@@ -62,7 +62,7 @@ artifacts {
   source  = "https://mirror.example.com/k8s/"
   ca_file = "ca.pem"
   sha256  = { kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c" }
-  images  = ["images/a.tar", "~/b.tar"]
+  images  = { "registry.example/a:1" = "images/a.tar", "registry.example/b:2" = "~/b.tar" }
 }
 
 pki {

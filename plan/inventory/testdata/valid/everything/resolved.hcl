@@ -71,7 +71,10 @@ artifacts {
   sha256 = {
     kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c"
   }
-  images = ["/inventories/images/a.tar", "/home/operator/b.tar"]
+  images = {
+    "registry.example/a:1" = "/inventories/images/a.tar"
+    "registry.example/b:2" = "/home/operator/b.tar"
+  }
 }
 
 pki {

@@ -1,0 +1,62 @@
+# make help lists what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinstall
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+
+LAB_INVENTORY ?= inventories/lab.hcl
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: build
+build: ## bin/kinstall and bin/lab
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/kinstall ./cmd/lab
+
+.PHONY: lab
+lab: build ## four real machines with a real cluster, from nothing
+	bin/lab components
+	bin/lab up $(LAB_INVENTORY)
+	bin/lab exec -- bin/kinstall apply -yes $(LAB_INVENTORY)
+	@bin/lab exec -- sh -c 'bin/kinstall kubeconfig -out "$$KINSTALL_VAR_lab/admin.conf" $(LAB_INVENTORY)'
+	@echo; bin/lab kubectl get nodes -o wide
+	@echo; echo 'Go on:'; \
+	echo '  bin/lab kubectl get pods -A                                the cluster'; \
+	echo '  bin/lab exec -- bin/kinstall plan $(LAB_INVENTORY)       nothing to change'; \
+	echo '  bin/lab ssh huashan                                        a machine'; \
+	echo '  bin/lab stop shaolin                                       a power cut'; \
+	echo '  make lab-down                                              remove it all'
+
+.PHONY: lab-down
+lab-down: build ## remove the lab's machines (the caches stay)
+	bin/lab down
+
+.PHONY: test
+test: build ## unit, integration and end-to-end tests
+	go test -timeout 30m ./...
+
+.PHONY: test-short
+test-short: ## the tests that need no lab
+	go test -short ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint, strict and short
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: bench
+bench: build ## seconds to a cluster beside kubeadm's, and a no-op apply (30 minutes)
+	KINSTALL_BENCH=1 go test -timeout 60m -count 1 -v -run '^TestBenchmark' ./e2e
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin

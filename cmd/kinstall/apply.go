@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/kinstall/kinstall/cmd/kinstall/progress"
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/render"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision"
+)
+
+func (a *app) applyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "apply", ArgsUsage: "FILE",
+		Usage: "change what differs, after showing it and asking",
+		Description: `
+Show what differs from the inventory, ask, and change exactly that. A step that
+fails stops what depends on it, and nothing else. Ctrl-C stops after the steps
+under way; run apply again to go on. While it works no other apply can.`,
+		UsageText: `
+  kinstall apply lab.hcl
+  kinstall apply lab.hcl -yes                   without asking
+  kinstall apply lab.hcl -limit huashan         only this host
+  kinstall apply lab.hcl -yes -json > log.json  one JSON event a line`,
+		Flags: joined([]cli.Flag{
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+			&cli.BoolFlag{Name: "json", Usage: "print the plan, then what happens, as one JSON object a line (docs/plan-json.md); needs -yes"},
+		}, hostFlags(), outputFlags(), variableFlags()),
+		Action: a.apply,
+	}
+}
+
+func (a *app) apply(c *cli.Context) error {
+	if !c.Bool("yes") {
+		if c.Bool("json") {
+			return usageError("add -yes", "kinstall apply: -json can't ask")
+		}
+		if !a.inTerminal {
+			return usageError("add -yes to apply without being asked, or use `kinstall plan` to look first", "kinstall apply: there is no terminal to ask on")
+		}
+	}
+	file, err := inventoryFile(c)
+	if err != nil {
+		return err
+	}
+	s, err := a.survey(c, "kinstall apply")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if c.Bool("json") {
+		err = a.event(planEvent{Type: "plan", Plan: render.NewDocument(s.delta)})
+	} else {
+		err = a.printPlan(c, a.out, s.delta)
+	}
+	if err != nil {
+		return err
+	}
+	if err := obstacle(file, s.delta); err != nil {
+		return err
+	}
+	if s.delta.Summary().Changes() == 0 {
+		if c.Bool("json") {
+			return a.event(newReportEvent(&provision.Report{}))
+		}
+		return nil
+	}
+	if !c.Bool("yes") {
+		if err := a.confirm(c.Context); err != nil {
+			return err
+		}
+	}
+	report, err := a.carryOut(c, s)
+	return a.conclude(c, file, s.delta, report, err)
+}
+
+// confirm asks. Only the whole word counts: a stray key must not change hosts.
+func (a *app) confirm(ctx context.Context) error {
+	fmt.Fprint(a.out, "\nApply these changes? Only 'yes' is accepted: ")
+	answer := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(a.in).ReadString('\n')
+		if err != nil { // the end of input is no "yes", and leaves the line unfinished
+			line = ""
+			fmt.Fprintln(a.out)
+		}
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.out)
+		return ctx.Err()
+	case text := <-answer:
+		if text != "yes" {
+			return &exitError{code: exitFailure, err: errors.New("not confirmed, nothing was changed")}
+		}
+		return nil
+	}
+}
+
+// carryOut executes the delta and shows how it goes.
+func (a *app) carryOut(c *cli.Context, s *survey) (*provision.Report, error) {
+	if ctx := c.Context; ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var display progress.Display
+	switch {
+	case c.Bool("json"):
+		display = progress.NewJSON(a.out, a.now)
+	case a.outTerminal && a.getenv("TERM") != "dumb":
+		fmt.Fprintln(a.out)
+		display = progress.NewLive(a.out, workOf(s.delta), a.dimensions, a.color(true, c.Bool("no-color")), a.now)
+	default:
+		fmt.Fprintln(a.out)
+		defer fmt.Fprintln(a.out)
+		display = progress.NewPlain(a.out, workOf(s.delta), a.now)
+	}
+	runner := progress.Start(display)
+	defer runner.Stop()
+	defer a.working(runner.Notice)()
+	return s.fleet.Apply(c.Context, s.delta, runner.Event)
+}
+
+// workOf counts the steps of each place, in the order of a printed plan.
+func workOf(d *plan.Delta) []progress.Host {
+	totals := map[string]int{}
+	for _, item := range d.Items {
+		if item.Change.Action != resource.NoOp {
+			totals[item.Step.Host]++
+		}
+	}
+	var hosts []progress.Host
+	for _, name := range append(append([]string{plan.Operator}, d.Plan.Hosts()...), plan.Cluster) {
+		if totals[name] > 0 {
+			hosts = append(hosts, progress.Host{Name: name, Total: totals[name]})
+		}
+	}
+	return hosts
+}
+
+// conclude says what was done and what was not.
+func (a *app) conclude(c *cli.Context, file string, d *plan.Delta, report *provision.Report, err error) error {
+	if report == nil {
+		return err
+	}
+	var failed *provision.FailedError
+	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted)
+	if c.Bool("json") {
+		if err := a.event(newReportEvent(report)); err != nil {
+			return err
+		}
+	} else if expected {
+		a.printReport(c, file, report)
+	}
+	switch {
+	case !expected:
+		return err
+	case report.Interrupted:
+		return silently(exitInterrupted)
+	case err == nil:
+		return nil
+	case onlyStale(report):
+		return silently(exitStale)
+	case report.Count(provision.Failed) == 0:
+		return err // the steps went well, remembering them did not
+	default:
+		return silently(exitFailure)
+	}
+}
+
+// onlyStale reports whether every failure is a host that is no longer as planned.
+func onlyStale(report *provision.Report) bool {
+	failed := 0
+	for _, r := range report.Results {
+		if r.Kind == provision.Failed {
+			failed++
+			if !isStale(r.Err) {
+				return false
+			}
+		}
+	}
+	return failed > 0
+}
+
+// planEvent is the first line of apply -json.
+type planEvent struct {
+	Type string          `json:"type"` // "plan"
+	Plan render.Document `json:"plan"`
+}
+
+// event prints one line of JSON.
+func (a *app) event(event any) error {
+	encoder := json.NewEncoder(a.out)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(event)
+}

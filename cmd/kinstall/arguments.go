@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commandOf finds the command's name, "" when there is none or only help is
+// asked for, and the arguments after it.
+func commandOf(root *cli.App, args []string) (name string, rest []string, err error) {
+	if len(args) == 0 {
+		return "", nil, nil
+	}
+	switch first := args[0]; {
+	case first == "-h" || first == "-help" || first == "--help":
+		return "", nil, nil
+	case first == "-v" || first == "-version" || first == "--version":
+		return "version", nil, nil
+	case strings.HasPrefix(first, "-"):
+		return "", nil, usageError("`kinstall -h` shows the commands", "%s stands before the command; flags come after it, as in: kinstall plan inventory.hcl %s", first, first)
+	default:
+		return first, args[1:], nil
+	}
+}
+
+// arrange puts flags before positional arguments, because the flag package
+// stops at the first of those. Unknown flags are refused here, where it is
+// known what they may have meant. help reports whether -h is among them.
+func arrange(c *cli.Command, args []string) (arranged []string, help bool, err error) {
+	var flags, positional []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			positional = append(positional, args[i+1:]...)
+			break
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			positional = append(positional, arg)
+			continue
+		}
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+		flag := flagNamed(c, name)
+		if flag == nil {
+			return nil, false, unknownFlag(c, name)
+		}
+		if flag == flagNamed(c, "help") {
+			return nil, true, nil
+		}
+		flags = append(flags, arg)
+		if takesValue(flag) && !hasValue {
+			if i++; i == len(args) {
+				return nil, false, usageError(seeHelp(c), "kinstall %s: -%s needs a value", c.Name, name)
+			}
+			flags = append(flags, args[i])
+		}
+	}
+	return append(append(flags, "--"), positional...), false, nil
+}
+
+func flagNamed(c *cli.Command, name string) cli.Flag {
+	for _, f := range c.Flags {
+		for _, n := range f.Names() {
+			if n == name {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func takesValue(f cli.Flag) bool {
+	documented, ok := f.(cli.DocGenerationFlag)
+	return ok && documented.TakesValue()
+}
+
+func unknownFlag(c *cli.Command, name string) error {
+	var names []string
+	for _, f := range c.Flags {
+		names = append(names, f.Names()...)
+	}
+	hint := seeHelp(c)
+	if like := nearest(name, names); like != "" {
+		hint = fmt.Sprintf("did you mean -%s? %s", like, hint)
+	}
+	return usageError(hint, "kinstall %s: unknown flag -%s", c.Name, name)
+}
+
+func unknownCommand(root *cli.App, name string) error {
+	names := []string{"help"}
+	for _, c := range root.Commands {
+		names = append(names, c.Name)
+	}
+	hint := "`kinstall -h` shows the commands"
+	if like := nearest(name, names); like != "" {
+		hint = fmt.Sprintf("did you mean `kinstall %s`? %s", like, hint)
+	}
+	return usageError(hint, "unknown command %q", name)
+}
+
+// nearest returns the name that word is most likely a misspelling of: one it
+// begins, or one that is few edits away. "" if there is none.
+func nearest(word string, names []string) string {
+	best, bestDistance := "", len([]rune(word))/3+1
+	for _, name := range names {
+		if len(word) >= 3 && strings.HasPrefix(name, word) {
+			return name
+		}
+		if d := distance(word, name); d <= bestDistance && d < len(name) {
+			if best == "" || d < bestDistance {
+				best, bestDistance = name, d
+			}
+		}
+	}
+	return best
+}
+
+// distance is the number of characters to insert, delete or replace (Levenshtein).
+func distance(a, b string) int {
+	from, to := []rune(a), []rune(b)
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range from {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range to {
+			cost := diagonal
+			if from[i] != to[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(to)]
+}
+
+// assignments reads NAME=VALUE words.
+func assignments(c *cli.Command, words []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, word := range words {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok || name == "" {
+			return nil, usageError("write it as in: -var version=1.36.3", "kinstall %s: -var %s is not NAME=VALUE", c.Name, word)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+// list splits words at commas; empty parts are left out.
+func list(words []string) []string {
+	var parts []string
+	for _, word := range words {
+		for _, part := range strings.Split(word, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return parts
+}

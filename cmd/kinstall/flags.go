@@ -1,0 +1,43 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+)
+
+// maxParallelism is more than one machine's network can make use of.
+const maxParallelism = 1024
+
+// variableFlags fill in an inventory's variables.
+func variableFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "var", KeepSpace: true, Usage: "`NAME=VALUE` set a variable; may be repeated"},
+		&cli.StringSliceFlag{Name: "var-file", KeepSpace: true, Usage: "`FILE` read variables from a file; may be repeated, the last one wins"},
+	}
+}
+
+// hostFlags say which hosts are worked on, and how.
+func hostFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "limit", Usage: "`HOST,…` only these hosts"},
+		&cli.IntFlag{Name: "parallelism", Usage: "`N` work on at most so many hosts at a time (default 32)", Action: func(c *cli.Context, n int) error {
+			if n < 1 || n > maxParallelism {
+				return usageError("", "kinstall %s: -parallelism %d is not between 1 and %d", c.Command.Name, n, maxParallelism)
+			}
+			return nil
+		}},
+		&cli.BoolFlag{Name: "trust-on-first-use", Usage: "accept the key of a host that is not in known_hosts yet, and write it down there"},
+	}
+}
+
+// outputFlags say how a plan is printed.
+func outputFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-color", Usage: "no color, as with NO_COLOR set or without a terminal"},
+		&cli.BoolFlag{Name: "show-addresses", Usage: "print the address plan too: each host's pod subnet, bridge, routes"},
+		&cli.BoolFlag{Name: "verbose", Usage: "repeat what is the same on several hosts, and show digests in full"},
+	}
+}
+
+func joined(sets ...[]cli.Flag) []cli.Flag { return slices.Concat(sets...) }

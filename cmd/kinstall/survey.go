@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/urfave/cli/v2"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/render"
+	"github.com/kinstall/kinstall/provision"
+)
+
+// load reads the inventory that a command names. Mistakes and warnings have
+// been printed when it returns; the error then says nothing more.
+func (a *app) load(c *cli.Context) (*inventory.Inventory, *inventory.Lock, error) {
+	inv, lock, files, diags, err := a.read(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.diagnose(c, files, diags); err != nil {
+		return nil, nil, err
+	}
+	return inv, lock, nil
+}
+
+// read reads the inventory and leaves its diagnostics to the caller.
+func (a *app) read(c *cli.Context) (*inventory.Inventory, *inventory.Lock, map[string]*hcl.File, hcl.Diagnostics, error) {
+	file, err := inventoryFile(c)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	vars, err := assignments(c.Command, c.StringSlice("var"))
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	files := map[string]*hcl.File{}
+	inv, lock, diags := a.backend.load(file, inventory.Options{
+		Vars: vars, VarFiles: c.StringSlice("var-file"), Env: a.environ, Files: files,
+	})
+	return inv, lock, files, diags, nil
+}
+
+// diagnose prints diagnostics; errors among them end the command.
+func (a *app) diagnose(c *cli.Context, files map[string]*hcl.File, diags hcl.Diagnostics) error {
+	width, _ := a.dimensions()
+	if err := inventory.WriteDiagnostics(a.err, files, diags, width, a.color(a.errTerminal, c.Bool("no-color"))); err != nil {
+		return err
+	}
+	if !diags.HasErrors() {
+		return nil
+	}
+	fmt.Fprintf(a.err, "%s. Nothing was done.\n", countErrors(diags))
+	return silently(exitFailure)
+}
+
+func countErrors(diags hcl.Diagnostics) string {
+	errs, warnings := 0, 0
+	for _, d := range diags {
+		if d.Severity == hcl.DiagWarning {
+			warnings++
+		} else {
+			errs++
+		}
+	}
+	text := plural(errs, "error")
+	if warnings > 0 {
+		text += " and " + plural(warnings, "warning")
+	}
+	return text
+}
+
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// survey is what plan and apply have in common: a delta, and the fleet it was
+// learnt from.
+type survey struct {
+	delta *plan.Delta
+	fleet fleet
+	close func() // frees locks and connections
+}
+
+// survey loads, compiles, connects, observes and compares. With a description
+// it takes every host's lock first.
+func (a *app) survey(c *cli.Context, description string) (*survey, error) {
+	ctx := c.Context
+	inv, lock, err := a.load(c)
+	if err != nil {
+		return nil, err
+	}
+	limit := list(c.StringSlice("limit"))
+	if err := checkLimit(c, inv, limit); err != nil {
+		return nil, err
+	}
+	done := a.status("Compiling the plan …")
+	prepared, diags, err := a.backend.prepare(ctx, inv, lock)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.diagnose(c, nil, diags); err != nil {
+		return nil, err
+	}
+	p := prepared.plan.Limit(limit)
+	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), TrustOnFirstUse: c.Bool("trust-on-first-use"), Log: a.say})
+	release := func() {}
+	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close() }}
+	fail := func(err error) (*survey, error) {
+		s.close()
+		return nil, err
+	}
+	done = a.status(fmt.Sprintf("Observing %s …", plural(len(p.Hosts()), "host")))
+	defer done()
+	if description != "" {
+		free, err := fleet.Lock(ctx, p.Hosts(), description)
+		if err != nil {
+			return fail(orInterrupted(ctx, err))
+		}
+		release = free
+	}
+	observed, err := fleet.Observe(ctx, p)
+	if err != nil {
+		return fail(err)
+	}
+	s.delta = p.Diff(observed)
+	return s, nil
+}
+
+// orInterrupted prefers the plain reason when the user stopped what failed.
+func orInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func checkLimit(c *cli.Context, inv *inventory.Inventory, limit []string) error {
+	if len(limit) == 0 && c.IsSet("limit") {
+		return usageError("", "kinstall %s: -limit names no host", c.Command.Name)
+	}
+	var names []string
+	for _, h := range inv.Hosts {
+		names = append(names, h.Name)
+	}
+	for _, host := range limit {
+		if slices.Contains(names, host) {
+			continue
+		}
+		hint := "the inventory has " + strings.Join(names[:min(len(names), 10)], ", ")
+		if len(names) > 10 {
+			hint += fmt.Sprintf(" and %d more", len(names)-10)
+		}
+		if like := nearest(host, names); like != "" {
+			hint = fmt.Sprintf("did you mean %s?", like)
+		}
+		return usageError(hint, "kinstall %s: -limit: no host is called %q", c.Command.Name, host)
+	}
+	return nil
+}
+
+// printPlan prints a delta for people.
+func (a *app) printPlan(c *cli.Context, w io.Writer, d *plan.Delta) error {
+	width, _ := a.dimensions()
+	if c.Bool("show-addresses") {
+		if err := render.Addresses(w, d.Plan); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return render.Text(w, d, render.Options{Color: a.color(a.outTerminal, c.Bool("no-color")), Width: width, Verbose: c.Bool("verbose")})
+}
+
+// obstacle is the error that keeps a delta from being applied, nil if nothing does.
+func obstacle(file string, d *plan.Delta) error {
+	if n := len(d.Problems); n > 0 {
+		return &exitError{code: exitFailure, err: fmt.Errorf("%s in the way, nothing was changed", standIn(n, "problem"))}
+	}
+	if n := len(d.Unreachable); n > 0 {
+		var reachable []string
+		for _, host := range d.Plan.Hosts() {
+			if d.Unreachable[host] == nil {
+				reachable = append(reachable, host)
+			}
+		}
+		err := &exitError{code: exitUnreachable, err: fmt.Errorf("%s unreachable, nothing was changed", isOrAre(n, "host"))}
+		if len(reachable) > 0 && len(reachable) <= 10 {
+			err.hint = fmt.Sprintf("to go on without: kinstall apply %s -limit %s", file, strings.Join(reachable, ","))
+		}
+		return err
+	}
+	return nil
+}
+
+func standIn(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " stands"
+	}
+	return plural(n, noun) + " stand"
+}
+
+func isOrAre(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " is"
+	}
+	return plural(n, noun) + " are"
+}
+
+// isStale reports whether an error says that a host is no longer as planned.
+func isStale(err error) bool { return errors.Is(err, provision.ErrStale) }

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision"
+	"github.com/kinstall/kinstall/provision/pki"
+	"github.com/kinstall/kinstall/provision/release"
+)
+
+// backend is what commands need of the other packages; tests put fakes in.
+type backend struct {
+	load       func(path string, o inventory.Options) (*inventory.Inventory, *inventory.Lock, hcl.Diagnostics)
+	prepare    func(context.Context, *inventory.Inventory, *inventory.Lock) (*prepared, hcl.Diagnostics, error)
+	kubeconfig func(*inventory.Inventory) ([]byte, error)
+}
+
+// prepared is a compiled inventory and the way to its hosts.
+type prepared struct {
+	plan    *plan.Plan
+	connect func(connectOptions) fleet
+}
+
+// connectOptions say how hosts are reached.
+type connectOptions struct {
+	Parallelism     int // 0: the default
+	TrustOnFirstUse bool
+	Log             func(string)
+}
+
+// fleet is the hosts of an inventory. Its methods are those of
+// provision.Fleet and provision.Executor.
+type fleet interface {
+	Lock(ctx context.Context, hosts []string, description string) (release func(), err error)
+	Observe(context.Context, *plan.Plan) (plan.Observed, error)
+	Apply(ctx context.Context, d *plan.Delta, notify func(provision.Event)) (*provision.Report, error)
+	Close() error
+}
+
+// realBackend is the program as users run it.
+func realBackend() backend {
+	return backend{load: inventory.Load, prepare: prepare, kubeconfig: kubeconfig}
+}
+
+// prepare compiles: with the authorities beside the inventory, and a lock that
+// has the digest of every release.
+func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock) (*prepared, hcl.Diagnostics, error) {
+	authorities, err := pki.Open(inv.PKI.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	present, err := os.ReadFile(inventory.LockPath(inv.Path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	releases, digests, err := releasesOf(ctx, inv, lock)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, diags := plan.Compile(inv, plan.ProposeLock(inv, *lock, digests), present, authorities)
+	if diags.HasErrors() {
+		return nil, diags, nil
+	}
+	connect := func(o connectOptions) fleet {
+		options := provision.Options{Parallelism: o.Parallelism, TrustOnFirstUse: o.TrustOnFirstUse, Log: o.Log}
+		return &realFleet{Fleet: provision.NewFleet(inv, authorities, options), authorities: authorities, releases: releases}
+	}
+	return &prepared{plan: p, connect: connect}, diags, nil
+}
+
+// releasesOf opens the source of artifacts and learns the digests that neither
+// the inventory nor the lock file pins.
+func releasesOf(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock) (*release.Store, map[string]string, error) {
+	images := map[string]string{}
+	var wanted []release.Wanted
+	for _, r := range plan.Releases(inv) {
+		w := release.Wanted{Name: r.Name, Location: r.Location, ChecksumLocation: r.Checksum.Location}
+		if r.Registry {
+			w.Image = r.Image
+			images[r.Location] = r.Image
+		}
+		if inv.Artifacts.SHA256[r.Name] == "" && (!r.Pinned() || lock.Artifacts[r.Location] == "") {
+			wanted = append(wanted, w)
+		}
+	}
+	store, err := release.New(release.Config{Source: inv.Artifacts.Source, CAFile: inv.Artifacts.CAFile, Pinned: inv.Artifacts.SHA256, Images: images})
+	if err != nil {
+		return nil, nil, err
+	}
+	digests, err := store.Digests(ctx, wanted)
+	return store, digests, err
+}
+
+// realFleet adds to a Fleet the Executor that works on it.
+type realFleet struct {
+	*provision.Fleet
+	authorities *pki.Store
+	releases    *release.Store
+}
+
+// Apply implements fleet.
+func (f *realFleet) Apply(ctx context.Context, d *plan.Delta, notify func(provision.Event)) (*provision.Report, error) {
+	executor := &provision.Executor{Fleet: f.Fleet, Authorities: f.authorities, Releases: f.releases, Notify: notify}
+	return executor.Apply(ctx, d)
+}
+
+// kubeconfig is an administrator's. It leads to the load balancer's address
+// where that is known: the operator's machine need not resolve the name that
+// the hosts do.
+func kubeconfig(inv *inventory.Inventory) ([]byte, error) {
+	store, err := pki.Open(inv.PKI.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if !store.Exists(plan.AuthorityKubernetes) {
+		return nil, usageError(fmt.Sprintf("`kinstall apply %s` creates it", inv.Path), "the cluster has no authority yet in %s", inv.PKI.Dir)
+	}
+	certificate, key, err := store.Issue(resource.Certificate{
+		Authority: plan.AuthorityKubernetes, CommonName: "kubernetes-admin", Organization: []string{"system:masters"},
+		Client: true, Validity: inv.Cluster.CertValidity,
+	})
+	if err != nil {
+		return nil, err
+	}
+	host := inv.Cluster.Endpoint.Host
+	if address := inv.Cluster.Endpoint.Address; address.IsValid() {
+		host = address.String()
+	}
+	server := "https://" + net.JoinHostPort(host, strconv.Itoa(inv.Cluster.Endpoint.Port))
+	return pki.Kubeconfig(inv.Cluster.Name, server, store.Certificate(plan.AuthorityKubernetes), certificate, key), nil
+}

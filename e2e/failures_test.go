@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// TestFailures tells what a user sees when something is wrong, and that
+// nothing is half-written then.
+func TestFailures(t *testing.T) {
+	w := newWorld(t, "e2e-fail", "testdata/single.hcl")
+	good, err := os.ReadFile(w.inventory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *world)
+	}{
+		{"broken HCL", brokenHCL},
+		{"wrong host key", wrongHostKey},
+		{"unknown host key", unknownHostKey},
+		{"unreachable host", unreachableHost},
+		{"another machine's name", wrongHostname},
+		{"wrong checksum", wrongChecksum},
+		{"truncated artifact", truncatedArtifact},
+		{"full disk", fullDisk},
+		{"locked by somebody else", locked},
+		{"a failed run is taken up where it stopped", afterwards},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			w.write(t, string(good))
+			part.test(t, w)
+		})
+	}
+}
+
+// fails runs kinstall, expects an exit code and texts in what it says on
+// standard error or output.
+func fails(t *testing.T, r result, code int, texts ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d expected: %s", code, r)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.stderr+r.stdout, text) {
+			t.Errorf("%q is not said: %s", text, r)
+		}
+	}
+}
+
+// untouched runs f and expects that it changes no file of the machine.
+func untouched(t *testing.T, w *world, f func()) {
+	t.Helper()
+	before := w.ssh(t, "taishan", listing)
+	f()
+	if diff := cmp.Diff(before, w.ssh(t, "taishan", listing)); diff != "" {
+		t.Errorf("the machine was changed:\n%s", diff)
+	}
+}
+
+func brokenHCL(t *testing.T, w *world) {
+	w.edit(t, `roles   = ["etcd", "master"]`, "roles   = [\"etcd\", \"mater\"]\n  adress  = 1")
+	untouched(t, w, func() {
+		r := w.run(t, "apply", "-yes", w.inventory)
+		fails(t, r, 1, "inventory.hcl:", "mater", "adress", "address")
+	})
+}
+
+func wrongHostKey(t *testing.T, w *world) {
+	// The key of another machine: what an impostor would present.
+	key := strings.Fields(w.ssh(t, "taishan", "ssh-keygen -q -t ed25519 -N '' -f /tmp/k <<< y >/dev/null; cat /tmp/k.pub; rm /tmp/k /tmp/k.pub"))
+	known := filepath.Join(w.dir, "wrong_hosts")
+	if err := os.WriteFile(known, []byte("10.89.0.11 "+key[0]+" "+key[1]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(t, `"${var.lab}/known_hosts"`, `"`+known+`"`)
+	untouched(t, w, func() {
+		fails(t, w.run(t, "apply", "-yes", w.inventory), 4, "taishan", "host key", "SHA256:")
+	})
+}
+
+func unknownHostKey(t *testing.T, w *world) {
+	known := filepath.Join(w.dir, "empty_hosts")
+	if err := os.WriteFile(known, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(t, `"${var.lab}/known_hosts"`, `"`+known+`"`)
+	untouched(t, w, func() {
+		fails(t, w.run(t, "plan", w.inventory), 4, "taishan", "host key", "SHA256:")
+	})
+	if content, _ := os.ReadFile(known); len(content) > 0 {
+		t.Error("the unknown key was written down without being asked to")
+	}
+}
+
+func unreachableHost(t *testing.T, w *world) {
+	if err := w.lab.Cut(t.Context(), "taishan"); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(t, `known_hosts = "${var.lab}/known_hosts"`, "known_hosts = \"${var.lab}/known_hosts\"\n  timeout     = \"3s\"")
+	r := w.run(t, "plan", w.inventory)
+	if err := w.lab.Heal(t.Context(), "taishan"); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, r, 4, "taishan", "10.89.0.11")
+}
+
+func wrongHostname(t *testing.T, w *world) {
+	w.edit(t, `host "taishan"`, `host "songshan"`)
+	untouched(t, w, func() {
+		fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "songshan", `"taishan"`, "set_hostname")
+	})
+}
+
+func wrongChecksum(t *testing.T, w *world) {
+	w.edit(t, "source = var.mirror", "source = var.mirror\n  sha256 = { etcd = \"sha256:"+strings.Repeat("0", 64)+"\" }")
+	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd", strings.Repeat("0", 64))
+	if found := w.ssh(t, "taishan", "ls /usr/local/bin/etcd* 2>/dev/null || true"); found != "" {
+		t.Errorf("installed all the same: %s", found)
+	}
+	if left := w.ssh(t, "taishan", "find /var/tmp -mindepth 1"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func truncatedArtifact(t *testing.T, w *world) {
+	mirror := filepath.Join(w.dir, "mirror")
+	if err := os.CopyFS(mirror, os.DirFS(w.mirror.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(mirror)
+	matches, err := filepath.Glob(filepath.Join(mirror, "github.com/etcd-io/etcd/releases/download/*/etcd-*.tar.gz"))
+	if err != nil || len(matches) == 0 {
+		t.Fatalf("no etcd in the mirror: %v", err)
+	}
+	for _, match := range matches {
+		if err := os.Truncate(match, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.edit(t, "source = var.mirror", `source = "`+mirror+`"`)
+	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd", "expected")
+	if found := w.ssh(t, "taishan", "ls /usr/local/bin/etcd* 2>/dev/null || true"); found != "" {
+		t.Errorf("installed all the same: %s", found)
+	}
+}
+
+func fullDisk(t *testing.T, w *world) {
+	w.ssh(t, "taishan", "mkdir -p /opt/cni/bin && mount -t tmpfs -o size=1M tmpfs /opt/cni/bin")
+	defer w.ssh(t, "taishan", "umount /opt/cni/bin")
+	// The artifact may be there since a run before: then it is asked for again.
+	r := w.run(t, "apply", "-yes", w.inventory)
+	fails(t, r, 1, "taishan", "cni", "No space left on device")
+	if left := w.ssh(t, "taishan", "ls -A /opt/cni/bin"); strings.Contains(left, ".kinstall") {
+		t.Errorf("half-written: %s", left)
+	}
+}
+
+func locked(t *testing.T, w *world) {
+	holder := w.lab.SSH(t.Context(), "taishan", "exec 9>>/run/kinstall.lock; flock -n 9; echo 'somebody else' > /run/kinstall.lock; echo locked; cat")
+	stdin, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	r := w.run(t, "apply", "-yes", w.inventory)
+	stdin.Close()
+	_ = holder.Wait()
+	fails(t, r, 1, "taishan", "somebody else")
+}
+
+// afterwards applies the good inventory after all these failures.
+func afterwards(t *testing.T, w *world) {
+	w.apply(t)
+	if ready := w.mustKubectl(t, "get", "node", "taishan", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); ready != "True" {
+		t.Errorf("taishan is not Ready: %q", ready)
+	}
+	if r := w.apply(t); !strings.Contains(r.stdout, "No changes") {
+		t.Errorf("second apply: %s", r)
+	}
+	if state := w.ssh(t, "taishan", "cat "+fact.StatePath); strings.Contains(state, "PRIVATE KEY") {
+		t.Error("the state holds a key")
+	}
+}

@@ -1,0 +1,217 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// Where certificates lie, as with kubeadm.
+const (
+	pkiDir = "/etc/kubernetes/pki"
+
+	caFile           = pkiDir + "/ca.crt"
+	caKeyFile        = pkiDir + "/ca.key"
+	frontProxyCAFile = pkiDir + "/front-proxy-ca.crt"
+	saKeyFile        = pkiDir + "/sa.key"
+	saPublicFile     = pkiDir + "/sa.pub"
+	etcdCAFile       = pkiDir + "/etcd/ca.crt"
+
+	etcdServerCert    = pkiDir + "/etcd/server.crt"
+	etcdPeerCert      = pkiDir + "/etcd/peer.crt"
+	etcdHealthCert    = pkiDir + "/etcd/healthcheck-client.crt"
+	apiServerEtcdCert = pkiDir + "/apiserver-etcd-client.crt"
+	apiServerNodeCert = pkiDir + "/apiserver-kubelet-client.crt"
+	frontProxyCert    = pkiDir + "/front-proxy-client.crt"
+	controllerCert    = pkiDir + "/controller-manager.crt"
+	schedulerCert     = pkiDir + "/scheduler.crt"
+	kubeProxyCert     = pkiDir + "/kube-proxy.crt"
+	kubeletCert       = "/var/lib/kubelet/pki/kubelet.crt"
+	kubeletClientCert = "/var/lib/kubelet/pki/kubelet-client.crt"
+)
+
+// The names clients of the API are known by.
+const (
+	userKubeletClient = "kube-apiserver-kubelet-client"
+	userController    = "system:kube-controller-manager"
+	userScheduler     = "system:kube-scheduler"
+	userKubeProxy     = "system:kube-proxy"
+	groupNodes        = "system:nodes"
+	frontProxyName    = "front-proxy-client"
+)
+
+// keyFile is where the key of a certificate lies.
+func keyFile(certificate string) string { return strings.TrimSuffix(certificate, ".crt") + ".key" }
+
+// certificateRow is one leaf certificate of the PKI.
+type certificateRow struct {
+	path         string
+	on           condition
+	authority    string
+	commonName   string // "%s" is the host's name
+	organization string
+	server       bool
+	client       bool
+	names        func(*inventory.Inventory, inventory.Host) []string // SANs: DNS names and addresses
+}
+
+// certificateTable is the PKI's leaf certificates: what each says, which
+// authority says it, and where it lies.
+func certificateTable() []certificateRow {
+	const k8s, etcd, proxy = AuthorityKubernetes, AuthorityEtcd, AuthorityFrontProxy
+	return []certificateRow{
+		// etcd's HTTP gateway dials the member's own server with its server certificate, hence client.
+		{etcdServerCert, onEtcd, etcd, "%s", "", true, true, etcdServerNames},
+		{etcdPeerCert, onEtcd, etcd, "%s", "", true, true, hostNames},
+		{etcdHealthCert, onEtcd, etcd, "kube-etcd-healthcheck-client", "", false, true, nil},
+		{apiServerEtcdCert, onMasters, etcd, "kube-apiserver-etcd-client", "", false, true, nil},
+		{APIServerCertificate, onMasters, k8s, "kube-apiserver", "", true, false, apiServerNames},
+		{apiServerNodeCert, onMasters, k8s, userKubeletClient, "", false, true, nil},
+		{frontProxyCert, onMasters, proxy, frontProxyName, "", false, true, nil},
+		{controllerCert, onMasters, k8s, userController, "", false, true, nil},
+		{schedulerCert, onMasters, k8s, userScheduler, "", false, true, nil},
+		{kubeletCert, onNodes, k8s, "system:node:%s", groupNodes, true, false, hostNames},
+		{kubeletClientCert, onNodes, k8s, "system:node:%s", groupNodes, false, true, nil},
+		{kubeProxyCert, onProxied, k8s, userKubeProxy, "", false, true, nil},
+	}
+}
+
+// authorityRow is a part of an authority's material on hosts.
+type authorityRow struct {
+	path      string
+	on        condition
+	authority string
+	part      resource.Part
+}
+
+// authorityTable is what hosts hold of the authorities. The controller manager
+// signs certificate requests, so masters hold the key of the Kubernetes
+// authority; the other authorities' keys never leave the operator's machine.
+func authorityTable() []authorityRow {
+	return []authorityRow{
+		{caFile, onNodes, AuthorityKubernetes, resource.PartCertificate},
+		{caKeyFile, onMasters, AuthorityKubernetes, resource.PartPrivateKey},
+		{frontProxyCAFile, onMasters, AuthorityFrontProxy, resource.PartCertificate},
+		{saKeyFile, onMasters, AuthorityServiceAccount, resource.PartPrivateKey},
+		{saPublicFile, onMasters, AuthorityServiceAccount, resource.PartPublicKey},
+		{etcdCAFile, anyOf(onEtcd, onMasters), AuthorityEtcd, resource.PartCertificate},
+	}
+}
+
+// hostNames are a host's own name and address.
+func hostNames(_ *inventory.Inventory, h inventory.Host) []string {
+	return []string{h.Name, h.Address.String()}
+}
+
+// etcdServerNames let etcdctl on the host itself dial 127.0.0.1, too.
+func etcdServerNames(inv *inventory.Inventory, h inventory.Host) []string {
+	return append(hostNames(inv, h), "localhost", "127.0.0.1")
+}
+
+// apiServerNames are the names the inventory's own validation counts on.
+func apiServerNames(inv *inventory.Inventory, h inventory.Host) []string {
+	names, addresses := inv.APIServerSANs(h)
+	for _, a := range addresses {
+		names = append(names, a.String())
+	}
+	return names
+}
+
+// subjectAlternatives sorts names into DNS names and addresses, without doubles.
+func subjectAlternatives(names []string) (dns, addresses []string) {
+	for _, name := range names {
+		if address, err := netip.ParseAddr(name); err == nil {
+			addresses = append(addresses, address.Unmap().String())
+		} else {
+			dns = append(dns, strings.ToLower(name))
+		}
+	}
+	slices.Sort(dns)
+	slices.Sort(addresses)
+	return slices.Compact(dns), slices.Compact(addresses)
+}
+
+// certificates adds a host's part of the PKI.
+func (c *compiler) certificates(h inventory.Host) {
+	for _, row := range authorityTable() {
+		if row.on(c.inventory, h) {
+			f := c.authorityFile(row)
+			c.add(h.Name, f, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
+		}
+	}
+	for _, row := range certificateTable() {
+		if row.on(c.inventory, h) {
+			cert := c.certificate(row, h)
+			c.add(h.Name, cert, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
+		}
+	}
+}
+
+func (c *compiler) authorityFile(row authorityRow) resource.AuthorityFile {
+	return resource.AuthorityFile{Authority: row.authority, Part: row.part, Path: row.path, SHA256: c.authorities.SHA256(row.authority, row.part)}
+}
+
+func (c *compiler) certificate(row certificateRow, h inventory.Host) resource.Certificate {
+	cert := resource.Certificate{
+		Path:        row.path,
+		KeyPath:     keyFile(row.path),
+		Authority:   row.authority,
+		Issuer:      c.authorities.Certificate(row.authority),
+		CommonName:  strings.ReplaceAll(row.commonName, "%s", h.Name),
+		Server:      row.server,
+		Client:      row.client,
+		Validity:    c.inventory.Cluster.CertValidity,
+		RenewBefore: c.inventory.Cluster.CertRenewBefore,
+	}
+	if row.organization != "" {
+		cert.Organization = []string{row.organization}
+	}
+	if row.names != nil {
+		cert.DNSNames, cert.Addresses = subjectAlternatives(row.names(c.inventory, h))
+	}
+	return cert
+}
+
+// credentials are the files of the PKI a program reads, as inputs of its unit
+// or pod: it is restarted when one of them changes, and never started before
+// they are there.
+func (c *compiler) credentials(h inventory.Host, paths ...string) []resource.Input {
+	var inputs []resource.Input
+	for _, path := range paths {
+		inputs = append(inputs, c.credential(h, path))
+	}
+	return inputs
+}
+
+func (c *compiler) credential(h inventory.Host, path string) resource.Input {
+	for _, row := range authorityTable() {
+		if row.path == path && row.on(c.inventory, h) {
+			return c.authorityFile(row)
+		}
+	}
+	for _, row := range certificateTable() {
+		if row.path == path && row.on(c.inventory, h) {
+			return c.certificate(row, h)
+		}
+	}
+	panic(fmt.Sprintf("plan: host %s has no %s", h.Name, path))
+}
+
+// kubeconfig adds a file that tells a program where the API is and which
+// certificate to show there. It names files, so it holds no secret itself.
+func (c *compiler) kubeconfig(h inventory.Host, path, server, user, certificate string) resource.File {
+	content := c.templates.Render("etc/kubernetes/kubeconfig", map[string]any{
+		"Cluster":     c.inventory.Cluster.Name,
+		"Context":     user + "@" + c.inventory.Cluster.Name,
+		"Authority":   caFile,
+		"Server":      "https://" + server,
+		"User":        user,
+		"Certificate": certificate,
+		"Key":         keyFile(certificate),
+	})
+	return c.content(h.Name, path, content)
+}

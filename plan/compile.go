@@ -1,0 +1,267 @@
+package plan
+
+import (
+	"container/heap"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/templates"
+)
+
+// Compile says what should be on every host.
+//
+// The lock must hold a digest for each of Releases(inv) that the inventory
+// does not pin itself (ProposeLock makes it so) and is shown as a change of the
+// lock file, whose present bytes are before (nil if there is none). What
+// can't be compiled is reported as diagnostics, all at once, and there is then
+// no plan.
+//
+// The order of host blocks decides the order of steps and nothing else: the
+// content of every file is the same for any order.
+func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, authorities Authorities) (*Plan, hcl.Diagnostics) {
+	c := &compiler{
+		builder:   builder{inventory: inv, lock: lock, authorities: authorities, index: map[StepID]int{}},
+		templates: templates.New(),
+		releases:  map[string]Release{},
+	}
+	c.check()
+	c.locate()
+	if c.diags.HasErrors() {
+		return nil, c.diags
+	}
+	c.names = c.hostsBlock()
+	c.operator(before)
+	for _, component := range []func(inventory.Host){
+		c.prepare, c.certificates, c.runtime, c.network, c.etcd, c.loadBalancer, c.controlPlane, c.kubelet, c.kubeProxy,
+	} {
+		for _, h := range inv.Hosts {
+			component(h)
+		}
+	}
+	c.gates()
+	c.rbac()
+	c.dns()
+	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
+}
+
+// compiler is a builder with what all components share.
+type compiler struct {
+	builder
+	templates *templates.Set
+	releases  map[string]Release      // by name
+	subnets   map[string]netip.Prefix // by host
+	names     resource.Block          // of /etc/hosts, the same on every host
+	diags     hcl.Diagnostics
+}
+
+func (c *compiler) fail(summary, detail string, args ...any) {
+	c.diags = append(c.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(detail, args...)})
+}
+
+// check reports what an inventory may say and this compiler can't do.
+func (c *compiler) check() {
+	inv := c.inventory
+	if inv.Network.Kind == networkRoutes && !inv.Cluster.PodCIDR.Addr().Unmap().Is4() {
+		c.fail("Unsupported pod network", "cluster.pod_cidr is %s; the network \"routes\" needs an IPv4 one.", inv.Cluster.PodCIDR)
+	}
+	if _, ok := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex); !ok {
+		c.fail("Service network too small", "cluster.service_cidr is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDR, dnsIndex)
+	}
+}
+
+// locate finds a digest for every release and a subnet for every node.
+func (c *compiler) locate() {
+	images := map[string]Release{}
+	for _, r := range Releases(c.inventory) {
+		own, twice := images[r.Image]
+		if !twice {
+			own, twice = c.releases[r.Name]
+		}
+		if twice && r.IsImage() {
+			c.fail("Image named twice", "artifacts.images has an archive for %q, which kinstall imports itself; put that archive into a mirror (artifacts.source) at %s.", r.Image, own.Location)
+			continue
+		}
+		images[r.Image] = r
+		c.releases[r.Name] = r
+		if c.digest(r) == "" {
+			what := r.Name + " " + r.Version
+			if r.Version == "" {
+				what = r.Image
+			}
+			c.fail("Unknown digest", "Nothing says what SHA-256 %s (%s) must have; pin it in artifacts.sha256 as %q.", what, r.Location, r.Name)
+		}
+	}
+	subnets, err := AllocateSubnets(c.inventory, c.lock)
+	if err != nil {
+		c.fail("Pod subnets can't be allocated", "%s.", err)
+	}
+	c.subnets = subnets
+}
+
+// digest of a release: the inventory's word, else the lock file's.
+func (c *compiler) digest(r Release) string {
+	if sum := c.inventory.Artifacts.SHA256[r.Name]; sum != "" {
+		return sum
+	}
+	return c.lock.Artifacts[r.Location]
+}
+
+// addresses is the address plan in inventory order.
+func (c *compiler) addresses() []AddressRow {
+	var rows []AddressRow
+	for _, h := range c.inventory.Hosts {
+		row := AddressRow{Host: h.Name, Address: h.Address.String()}
+		if subnet, ok := c.subnets[h.Name]; ok {
+			row.PodSubnet = subnet.String()
+			if c.inventory.Network.Kind == networkRoutes {
+				row.Bridge = subnet.Addr().Next().String()
+				row.Routes = len(c.subnets) - 1
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// file adds the file at a path, rendered from the template of the same name.
+func (c *compiler) file(host, path string, data any, after ...[]StepID) resource.File {
+	return c.content(host, path, c.templates.Render(path[1:], data), after...)
+}
+
+// content adds a file with the given bytes.
+func (c *compiler) content(host, path string, content []byte, after ...[]StepID) resource.File {
+	f := resource.File{Path: path, Content: content}
+	c.add(host, f, append(after, c.parents(host, path))...)
+	return f
+}
+
+// directory adds a directory; it may be added by several components.
+func (c *compiler) directory(host, path string, mode uint32, after ...[]StepID) {
+	c.add(host, resource.Directory{Path: path, Ownership: resource.Ownership{Mode: mode}}, append(after, c.parents(host, path))...)
+}
+
+// parents returns the step that makes the nearest managed directory above a path.
+func (c *compiler) parents(host, of string) []StepID {
+	for dir := path.Dir(of); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		id := NewStepID(host, resource.Directory{Path: dir}.ID())
+		if _, ok := c.index[id]; ok {
+			return []StepID{id}
+		}
+	}
+	return nil
+}
+
+// artifact adds the software of that name.
+func (c *compiler) artifact(host, name string, after ...[]StepID) resource.Artifact {
+	r := c.releases[name]
+	a := resource.Artifact{Name: r.Name, Version: r.Version, Location: r.Location, SHA256: c.digest(r), Members: r.Members}
+	for _, m := range r.Members {
+		after = append(after, c.parents(host, m.To))
+	}
+	c.add(host, a, after...)
+	return a
+}
+
+// packages adds packages of the distribution.
+func (c *compiler) packages(host string, names ...string) []StepID {
+	var ids []StepID
+	for _, name := range names {
+		ids = append(ids, c.add(host, resource.Package{Name: name}))
+	}
+	return ids
+}
+
+// unitFile adds a unit's file. Its template is the whole file unless data say more.
+func (c *compiler) unitFile(host, name string, data any) resource.File {
+	return c.file(host, "/etc/systemd/system/"+name, data)
+}
+
+// inputSteps are the steps that bring about what a unit or pod is started
+// with: it is never started before them.
+func inputSteps(host string, inputs []resource.Input) []StepID {
+	var ids []StepID
+	for _, input := range inputs {
+		ids = append(ids, NewStepID(host, input.ID()))
+	}
+	return ids
+}
+
+// step names a step that another component adds, before or after.
+func step(host string, r resource.Resource) []StepID {
+	return []StepID{NewStepID(host, r.ID())}
+}
+
+// hostPort joins an address and a port as in a URL.
+func hostPort(address netip.Addr, port int) string {
+	return net.JoinHostPort(address.String(), strconv.Itoa(port))
+}
+
+// inOrder sorts steps so that each stands after those it depends on, and
+// otherwise as they were added. A cycle, or an edge to a step that does not
+// exist, is a programmer's mistake.
+func inOrder(steps []Step) []Step {
+	index := make(map[StepID]int, len(steps))
+	for i, s := range steps {
+		index[s.ID()] = i
+	}
+	waiting := make([]int, len(steps))
+	followers := make([][]int, len(steps))
+	var ready indexHeap
+	for i, s := range steps {
+		for _, id := range s.After {
+			j, ok := index[id]
+			if !ok {
+				panic(fmt.Sprintf("plan: %s waits for %s, which does not exist", s.ID(), id))
+			}
+			followers[j] = append(followers[j], i)
+		}
+		waiting[i] = len(s.After)
+		if waiting[i] == 0 {
+			ready = append(ready, i)
+		}
+	}
+	heap.Init(&ready)
+	sorted := make([]Step, 0, len(steps))
+	for len(ready) > 0 {
+		i := heap.Pop(&ready).(int)
+		sorted = append(sorted, steps[i])
+		for _, j := range followers[i] {
+			if waiting[j]--; waiting[j] == 0 {
+				heap.Push(&ready, j)
+			}
+		}
+	}
+	if len(sorted) < len(steps) {
+		for i, s := range steps {
+			if waiting[i] > 0 {
+				panic(fmt.Sprintf("plan: %s waits for itself", s.ID()))
+			}
+		}
+	}
+	return sorted
+}
+
+// indexHeap is a heap of indices, smallest first.
+type indexHeap []int
+
+func (h indexHeap) Len() int           { return len(h) }
+func (h indexHeap) Less(i, j int) bool { return h[i] < h[j] }
+func (h indexHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *indexHeap) Push(x any) { *h = append(*h, x.(int)) }
+
+// Pop implements heap.Interface.
+func (h *indexHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}

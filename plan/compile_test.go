@@ -1,0 +1,421 @@
+package plan
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// noAuthorities is a pki directory before the first apply.
+type noAuthorities struct{}
+
+func (noAuthorities) Certificate(string) []byte           { return nil }
+func (noAuthorities) SHA256(string, resource.Part) string { return "" }
+func (noAuthorities) Exists(string) bool                  { return false }
+
+// load reads the inventory of a golden case: its own, or the example of that name.
+func load(t testing.TB, name string) *inventory.Inventory {
+	t.Helper()
+	path := filepath.Join("testdata", "compile", name, "inventory.hcl")
+	if _, err := os.Stat(path); err != nil {
+		path = filepath.Join("..", "inventories", name+".hcl")
+	}
+	inv, _, diags := inventory.Load(path, inventory.Options{HomeDir: "/home/user", ReadFile: func(p string) ([]byte, error) {
+		if strings.HasSuffix(p, ".lock.hcl") {
+			return nil, fs.ErrNotExist
+		}
+		return os.ReadFile(p)
+	}})
+	if diags.HasErrors() {
+		t.Fatalf("%s: %v", path, diags)
+	}
+	inv.Path = "/inventories/" + name + ".hcl"
+	for reference := range inv.Artifacts.Images {
+		inv.Artifacts.Images[reference] = "/inventories/images/" + filepath.Base(inv.Artifacts.Images[reference])
+	}
+	return inv
+}
+
+func digests(inv *inventory.Inventory) map[string]string {
+	found := map[string]string{}
+	for _, r := range Releases(inv) {
+		sum := sha256.Sum256([]byte(r.Location))
+		found[r.Location] = hex.EncodeToString(sum[:])
+	}
+	return found
+}
+
+func compile(t testing.TB, inv *inventory.Inventory) *Plan {
+	t.Helper()
+	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, digests(inv)), nil, noAuthorities{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return p
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func cases(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join("testdata", "compile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestCompileGolden(t *testing.T) {
+	for _, name := range cases(t) {
+		t.Run(name, func(t *testing.T) {
+			p := compile(t, load(t, name))
+			dir := filepath.Join("testdata", "compile", name)
+			golden(t, filepath.Join(dir, "steps.txt"), describeSteps(p))
+			golden(t, filepath.Join(dir, "certificates.txt"), describeCertificates(p))
+			golden(t, filepath.Join(dir, "objects.txt"), describeFiles(p, Cluster))
+			want := map[string]bool{}
+			for _, host := range p.Hosts() {
+				golden(t, filepath.Join(dir, "host-"+host+".txt"), describeFiles(p, host))
+				want["host-"+host+".txt"] = true
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if strings.HasPrefix(e.Name(), "host-") && !want[e.Name()] {
+					t.Errorf("%s is about a host that does not exist", e.Name())
+				}
+			}
+		})
+	}
+}
+
+// describeSteps lists every step and what it directly waits for; edges that
+// follow from others are left out.
+func describeSteps(p *Plan) []byte {
+	after := map[StepID][]StepID{}
+	for _, s := range p.Steps {
+		after[s.ID()] = s.After
+	}
+	before := map[StepID]map[StepID]bool{}
+	var b bytes.Buffer
+	for _, s := range p.Steps {
+		all := map[StepID]bool{}
+		for _, id := range s.After {
+			all[id] = true
+			for further := range before[id] {
+				all[further] = true
+			}
+		}
+		before[s.ID()] = all
+		fmt.Fprintf(&b, "%s %s", s.Host, s.Resource.ID())
+		if s.Lane != "" {
+			fmt.Fprintf(&b, "  [lane %s", s.Lane)
+			if s.Gate != nil {
+				fmt.Fprintf(&b, ", then %s", s.Gate.ID())
+			}
+			fmt.Fprint(&b, "]")
+		}
+		fmt.Fprintln(&b)
+		for _, id := range s.After {
+			implied := false
+			for _, other := range s.After {
+				implied = implied || before[other][id]
+			}
+			if !implied {
+				fmt.Fprintf(&b, "    after %s\n", id)
+			}
+		}
+	}
+	return b.Bytes()
+}
+
+func describeCertificates(p *Plan) []byte {
+	var b bytes.Buffer
+	for _, s := range p.Steps {
+		switch r := s.Resource.(type) {
+		case resource.Certificate:
+			fmt.Fprintf(&b, "%s %s (key %s, %04o)\n%s\n", s.Host, r.Path, r.KeyPath, r.KeyOwn().Mode, indent(r.Text()))
+		case resource.AuthorityFile:
+			fmt.Fprintf(&b, "%s %s: %s of %s, %04o\n\n", s.Host, r.Path, r.Part, r.Authority, r.Own().Mode)
+		}
+	}
+	return b.Bytes()
+}
+
+func indent(s string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSuffix(s, "\n"), "\n", "\n    ") + "\n"
+}
+
+// describeFiles concatenates everything a host gets, in order of the names.
+func describeFiles(p *Plan, host string) []byte {
+	var parts []string
+	for _, s := range p.Steps {
+		if s.Host != host {
+			continue
+		}
+		switch r := s.Resource.(type) {
+		case resource.File:
+			parts = append(parts, fmt.Sprintf("=== %s (%04o)\n%s\n", r.Path, r.Own().Mode, r.Content))
+		case resource.StaticPod:
+			parts = append(parts, fmt.Sprintf("=== %s (%04o)\n%s\n", r.Path, r.Own().Mode, r.Manifest))
+		case resource.Block:
+			parts = append(parts, fmt.Sprintf("=== %s, block %s\n%s\n", r.Path, r.Name, r.Content))
+		case resource.Object:
+			parts = append(parts, fmt.Sprintf("=== %s\n%s\n", r.ID(), r.YAML))
+		case resource.Node:
+			parts = append(parts, fmt.Sprintf("=== %s\nlabels %v\ntaints %v\npodCIDR %s\n\n", r.ID(), r.Labels, r.Taints, r.PodCIDR))
+		case resource.Artifact:
+			text := fmt.Sprintf("=== %s %s\n%s\n", r.ID(), r.Version, r.Location)
+			for _, m := range r.Members {
+				text += fmt.Sprintf("  %q to %s (%04o)\n", m.From, m.To, m.Own().Mode)
+			}
+			parts = append(parts, text+"\n")
+		case resource.Image:
+			parts = append(parts, fmt.Sprintf("=== %s\n%s\n\n", r.ID(), r.Location))
+		}
+	}
+	sort.Strings(parts)
+	return []byte(strings.Join(parts, ""))
+}
+
+func TestCompileOrder(t *testing.T) {
+	for _, name := range cases(t) {
+		p := compile(t, load(t, name))
+		seen := map[StepID]bool{}
+		for _, s := range p.Steps {
+			for _, id := range s.After {
+				if !seen[id] {
+					t.Errorf("%s: %s stands before %s, which it waits for", name, s.ID(), id)
+				}
+			}
+			if seen[s.ID()] {
+				t.Errorf("%s: %s stands there twice", name, s.ID())
+			}
+			seen[s.ID()] = true
+		}
+	}
+}
+
+// A unit or pod is never started before what it is started with is there, and
+// everything whose content it is restarted for is the very resource of the plan.
+func TestInputsArePartOfThePlan(t *testing.T) {
+	for _, name := range cases(t) {
+		p := compile(t, load(t, name))
+		steps := map[StepID]Step{}
+		for _, s := range p.Steps {
+			steps[s.ID()] = s
+		}
+		for _, s := range p.Steps {
+			var inputs []resource.Input
+			switch r := s.Resource.(type) {
+			case resource.Unit:
+				inputs = r.Inputs
+			case resource.StaticPod:
+				inputs = r.Inputs
+			}
+			for _, input := range inputs {
+				id := NewStepID(s.Host, input.ID())
+				if diff := cmp.Diff(steps[id].Resource, resource.Resource(input)); diff != "" {
+					t.Errorf("%s: %s has an input that is not that of the plan:\n%s", name, s.ID(), diff)
+				}
+				if !slices.Contains(s.After, id) {
+					t.Errorf("%s: %s does not wait for its input %s", name, s.ID(), id)
+				}
+			}
+		}
+	}
+}
+
+// The order of host blocks changes the order of steps, and nothing in them.
+func TestCompileIsDeterministic(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, name := range cases(t) {
+		inv := load(t, name)
+		want := compile(t, inv)
+		if diff := cmp.Diff(want.Steps, compile(t, load(t, name)).Steps); diff != "" {
+			t.Errorf("%s: compiled twice, two plans:\n%s", name, diff)
+		}
+		byID := func(steps []Step) []Step {
+			sorted := slices.Clone(steps)
+			slices.SortFunc(sorted, func(a, b Step) int { return strings.Compare(string(a.ID()), string(b.ID())) })
+			return sorted
+		}
+		for range 3 {
+			shuffled := *inv
+			shuffled.Hosts = slices.Clone(inv.Hosts)
+			random.Shuffle(len(shuffled.Hosts), func(i, j int) {
+				shuffled.Hosts[i], shuffled.Hosts[j] = shuffled.Hosts[j], shuffled.Hosts[i]
+			})
+			if diff := cmp.Diff(byID(want.Steps), byID(compile(t, &shuffled).Steps)); diff != "" {
+				t.Errorf("%s: the order of hosts changes the plan:\n%s", name, diff)
+			}
+		}
+	}
+}
+
+// Nobody restarts because a host was added, but for what must know of it.
+func TestAddedHostRestartsNothingElse(t *testing.T) {
+	inv := load(t, "lab")
+	before := compile(t, inv)
+	grown := *inv
+	added := inv.Hosts[len(inv.Hosts)-1]
+	added.Name, added.Address = "kunlun", added.Address.Next()
+	grown.Hosts = append(slices.Clone(inv.Hosts), added)
+	lock := ProposeLock(inv, inventory.Lock{}, digests(inv))
+	after, diags := Compile(&grown, ProposeLock(&grown, lock, digests(inv)), nil, noAuthorities{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	old := map[StepID]resource.Resource{}
+	for _, s := range before.Steps {
+		old[s.ID()] = s.Resource
+	}
+	for _, s := range after.Steps {
+		switch r := s.Resource.(type) {
+		case resource.Unit, resource.StaticPod:
+			if was, ok := old[s.ID()]; ok && r.ID().Name() != "kinstall-network.service" {
+				if diff := cmp.Diff(was, s.Resource); diff != "" {
+					t.Errorf("%s is restarted:\n%s", s.ID(), diff)
+				}
+			}
+		}
+	}
+
+	// An etcd member more: the others' units stay as they are.
+	added.Roles = []string{inventory.RoleEtcd}
+	grown.Hosts[len(grown.Hosts)-1] = added
+	after = compile(t, &grown)
+	for _, s := range after.Steps {
+		if was, ok := old[s.ID()]; ok && s.Resource.ID() == "unit:etcd.service" {
+			if diff := cmp.Diff(was, s.Resource); diff != "" {
+				t.Errorf("%s is restarted for a new member:\n%s", s.ID(), diff)
+			}
+		}
+	}
+}
+
+func TestPrivateKeysStayWhereTheyBelong(t *testing.T) {
+	for _, name := range cases(t) {
+		p := compile(t, load(t, name))
+		for _, s := range p.Steps {
+			f, ok := s.Resource.(resource.AuthorityFile)
+			if !ok || f.Part != resource.PartPrivateKey {
+				continue
+			}
+			host, _ := p.Inventory.Host(s.Host)
+			if !host.Has(inventory.RoleMaster) || (f.Authority != AuthorityKubernetes && f.Authority != AuthorityServiceAccount) {
+				t.Errorf("%s: %s gets the private key of %s", name, s.Host, f.Authority)
+			}
+			if f.Own().Mode != 0o600 {
+				t.Errorf("%s: %s has mode %04o", name, s.ID(), f.Own().Mode)
+			}
+		}
+	}
+}
+
+func TestCompileReportsEverything(t *testing.T) {
+	inv := load(t, "lab")
+	inv.Artifacts.Images = map[string]string{"registry.example/app:1": "/images/app.tar", inv.Runtime.SandboxImage: "/images/mine.tar"}
+	inv.Hosts[0].PodSubnet = inv.Cluster.ServiceCIDR
+	found := digests(inv)
+	delete(found, "dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet")
+	delete(found, "/images/app.tar")
+	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, found), nil, noAuthorities{})
+	if p != nil {
+		t.Error("there is a plan in spite of errors")
+	}
+	var summaries []string
+	for _, d := range diags {
+		summaries = append(summaries, d.Summary+": "+d.Detail)
+	}
+	want := []string{
+		`Unknown digest: Nothing says what SHA-256 kubelet 1.36.3 (dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet) must have; pin it in artifacts.sha256 as "kubelet".`,
+		`Unknown digest: Nothing says what SHA-256 registry.example/app:1 (/images/app.tar) must have; pin it in artifacts.sha256 as "image/registry.example/app:1".`,
+		`Image named twice: artifacts.images has an archive for "registry.k8s.io/pause:3.10.1", which kinstall imports itself; put that archive into a mirror (artifacts.source) at registry.k8s.io/pause/3.10.1.tar.`,
+		`Pod subnets can't be allocated: pod_subnet 10.96.0.0/12 of host "shaolin" is not part of cluster.pod_cidr 10.244.0.0/16.`,
+	}
+	if diff := cmp.Diff(want, summaries); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestInOrderRefusesMistakes(t *testing.T) {
+	a, b := resource.Module{Name: "a"}, resource.Module{Name: "b"}
+	for name, steps := range map[string][]Step{
+		"cycle":        {{Host: "h", Resource: a, After: step("h", b)}, {Host: "h", Resource: b, After: step("h", a)}},
+		"unknown step": {{Host: "h", Resource: a, After: step("h", b)}},
+	} {
+		err := func() (err error) {
+			defer func() {
+				if r := recover(); r != nil {
+					err = errors.New(fmt.Sprint(r))
+				}
+			}()
+			inOrder(steps)
+			return nil
+		}()
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, workers := range []int{100, 1000} {
+		inv := load(b, "three-masters")
+		for i := range workers {
+			h := inv.Hosts[len(inv.Hosts)-1]
+			h.Name, h.Address = fmt.Sprintf("w%04d", i), h.Address.Next()
+			inv.Hosts = append(inv.Hosts, h)
+		}
+		inv.Network.Kind = "external"
+		inv.Cluster.PodCIDR = prefix("10.0.0.0/8")
+		lock := ProposeLock(inv, inventory.Lock{}, digests(inv))
+		b.Run(fmt.Sprint(workers), func(b *testing.B) {
+			for b.Loop() {
+				if _, diags := Compile(inv, lock, nil, noAuthorities{}); diags.HasErrors() {
+					b.Fatal(diags)
+				}
+			}
+		})
+	}
+}

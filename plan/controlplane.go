@@ -1,0 +1,218 @@
+package plan
+
+import (
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+const (
+	// laneAPIServer lets one API server at a time be restarted once the
+	// cluster lives, laneControlPlane one of the programs that elect a leader.
+	laneAPIServer    = "apiserver"
+	laneControlPlane = "controlplane"
+
+	controllerConfig = "/etc/kubernetes/controller-manager.conf"
+	schedulerConfig  = "/etc/kubernetes/scheduler.conf"
+)
+
+// controlPlane adds the API server, controller manager and scheduler of a
+// master as static pods.
+//
+// The API servers' manifests wait for etcd, those of the other two for the
+// API's endpoint: each would otherwise end with an error, and the kubelet wait
+// ever longer before it tries again.
+//
+// A pod mounts exactly the files it reads, one by one, and is restarted when
+// one of them changes.
+func (c *compiler) controlPlane(h inventory.Host) {
+	if !h.Has(inventory.RoleMaster) {
+		return
+	}
+	inv := c.inventory
+	endpoint := inv.Cluster.Endpoint.String()
+	ready := c.apiServerGate(h)
+	c.staticPod(h, staticPod{
+		name:    "kube-apiserver",
+		release: releaseAPIServer,
+		args:    settings(c.apiServerArgs(h), inv.APIServer.Args),
+		files:   c.credentials(h, apiServerFiles()...),
+		address: h.Address.String(),
+		// The probes have no credentials.
+		anonymous: inv.APIServer.Args["anonymous-auth"] != "false",
+		lane:      laneAPIServer,
+		gate:      &ready,
+		after:     step(Cluster, c.etcdGate()),
+	})
+	c.staticPod(h, staticPod{
+		name:    "kube-controller-manager",
+		release: releaseControllerManager,
+		args:    settings(c.controllerManagerArgs(h), inv.ControllerManager.Args),
+		files: append(c.credentials(h, caFile, caKeyFile, frontProxyCAFile, saKeyFile, controllerCert),
+			c.kubeconfig(h, controllerConfig, endpoint, userController, controllerCert)),
+		address:   probeAddress(h, inv.ControllerManager.Args),
+		anonymous: true,
+		lane:      laneControlPlane,
+		after:     step(Cluster, c.endpointGate()),
+	})
+	c.staticPod(h, staticPod{
+		name:    "kube-scheduler",
+		release: releaseScheduler,
+		args:    settings(c.schedulerArgs(h), inv.Scheduler.Args),
+		files: append(c.credentials(h, caFile, schedulerCert),
+			c.kubeconfig(h, schedulerConfig, endpoint, userScheduler, schedulerCert)),
+		address:   probeAddress(h, inv.Scheduler.Args),
+		anonymous: true,
+		lane:      laneControlPlane,
+		after:     step(Cluster, c.endpointGate()),
+	})
+}
+
+// staticPod is what the manifests differ in.
+type staticPod struct {
+	name      string
+	release   string
+	args      []setting
+	files     []resource.Input // what it reads
+	address   string           // where its probes ask
+	anonymous bool             // whether they may ask without credentials
+	lane      string
+	gate      *resource.Gate
+	after     []StepID
+}
+
+// mount is a file or directory of the host that a static pod sees at the same path.
+type mount struct{ Name, Path, Type string }
+
+func (c *compiler) staticPod(h inventory.Host, p staticPod) {
+	image := c.image(p.release)
+	manifest := resource.StaticPod{
+		Name:   p.name,
+		Path:   ManifestDirectory + "/" + p.name + ".yaml",
+		Inputs: append([]resource.Input{image}, p.files...),
+	}
+	manifest.Manifest = string(c.templates.Render(manifest.Path[1:], map[string]any{
+		"Address":   p.address,
+		"Anonymous": p.anonymous,
+		"Args":      p.args,
+		"Image":     image.Reference,
+		"Inputs":    resource.Placeholder,
+		"Mounts":    mounts(p.files),
+	}))
+	// Names must resolve before a pod starts: it gets a copy of /etc/hosts.
+	c.addStep(Step{Host: h.Name, Resource: manifest, Lane: p.lane, Gate: p.gate},
+		inputSteps(h.Name, manifest.Inputs), step(h.Name, c.names), c.parents(h.Name, manifest.Path), p.after)
+}
+
+// mounts are the files themselves, keys beside their certificates, and the
+// system's own authorities.
+func mounts(files []resource.Input) []mount {
+	var all []mount
+	file := func(p string) {
+		name := strings.NewReplacer("/", "-", ".", "-").Replace(strings.TrimPrefix(strings.TrimPrefix(p, pkiDir+"/"), path.Dir(p)+"/"))
+		all = append(all, mount{name, p, "File"})
+	}
+	for _, f := range files {
+		switch f := f.(type) {
+		case resource.File:
+			file(f.Path)
+		case resource.AuthorityFile:
+			file(f.Path)
+		case resource.Certificate:
+			file(f.Path)
+			file(f.KeyPath)
+		}
+	}
+	return append(all, mount{"system-authorities", "/etc/ssl/certs", "DirectoryOrCreate"})
+}
+
+// apiServerFiles are the files of the PKI an API server reads.
+func apiServerFiles() []string {
+	return []string{
+		caFile, frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile,
+		APIServerCertificate, apiServerEtcdCert, apiServerNodeCert, frontProxyCert,
+	}
+}
+
+// apiServerArgs are an API server's flags, as kubeadm sets them but for bootstrap
+// tokens (kubelets get certificates of their own) and the kubelets' serving
+// certificates, which are verified.
+func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
+	inv := c.inventory
+	return map[string]string{
+		"advertise-address":                  h.Address.String(),
+		"allow-privileged":                   "true",
+		"authorization-mode":                 "Node,RBAC",
+		"client-ca-file":                     caFile,
+		"enable-admission-plugins":           "NodeRestriction",
+		"etcd-cafile":                        etcdCAFile,
+		"etcd-certfile":                      apiServerEtcdCert,
+		"etcd-keyfile":                       keyFile(apiServerEtcdCert),
+		"etcd-servers":                       c.etcdServers(),
+		"kubelet-certificate-authority":      caFile,
+		"kubelet-client-certificate":         apiServerNodeCert,
+		"kubelet-client-key":                 keyFile(apiServerNodeCert),
+		"kubelet-preferred-address-types":    "InternalIP,Hostname",
+		"proxy-client-cert-file":             frontProxyCert,
+		"proxy-client-key-file":              keyFile(frontProxyCert),
+		"requestheader-allowed-names":        frontProxyName,
+		"requestheader-client-ca-file":       frontProxyCAFile,
+		"requestheader-extra-headers-prefix": "X-Remote-Extra-",
+		"requestheader-group-headers":        "X-Remote-Group",
+		"requestheader-username-headers":     "X-Remote-User",
+		"secure-port":                        strconv.Itoa(APIServerPort),
+		"service-account-issuer":             "https://kubernetes.default.svc." + inv.Cluster.Domain,
+		"service-account-key-file":           saPublicFile,
+		"service-account-signing-key-file":   saKeyFile,
+		"service-cluster-ip-range":           inv.Cluster.ServiceCIDR.String(),
+		"tls-cert-file":                      APIServerCertificate,
+		"tls-private-key-file":               keyFile(APIServerCertificate),
+	}
+}
+
+func (c *compiler) controllerManagerArgs(h inventory.Host) map[string]string {
+	return map[string]string{
+		"allocate-node-cidrs":              "false", // the plan does
+		"authentication-kubeconfig":        controllerConfig,
+		"authorization-kubeconfig":         controllerConfig,
+		"bind-address":                     loopback(h),
+		"client-ca-file":                   caFile,
+		"cluster-name":                     c.inventory.Cluster.Name,
+		"cluster-signing-cert-file":        caFile,
+		"cluster-signing-key-file":         caKeyFile,
+		"kubeconfig":                       controllerConfig,
+		"leader-elect":                     "true",
+		"requestheader-client-ca-file":     frontProxyCAFile,
+		"root-ca-file":                     caFile,
+		"service-account-private-key-file": saKeyFile,
+		"use-service-account-credentials":  "true",
+	}
+}
+
+func (c *compiler) schedulerArgs(h inventory.Host) map[string]string {
+	return map[string]string{
+		"authentication-kubeconfig": schedulerConfig,
+		"authorization-kubeconfig":  schedulerConfig,
+		"bind-address":              loopback(h),
+		"kubeconfig":                schedulerConfig,
+		"leader-elect":              "true",
+	}
+}
+
+// probeAddress is where the kubelet asks a program that listens on loopback
+// unless its user wants it otherwise.
+func probeAddress(h inventory.Host, args map[string]string) string {
+	bind, err := netip.ParseAddr(args["bind-address"])
+	switch {
+	case err != nil:
+		return loopback(h)
+	case bind.IsUnspecified():
+		return h.Address.String()
+	default:
+		return bind.String()
+	}
+}

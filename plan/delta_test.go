@@ -1,0 +1,96 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// bare is what is observed of a machine fresh from its installation.
+func bare(p *Plan, h inventory.Host) Observation {
+	hostname := h.Name
+	if p.Inventory.Preparation.SetHostname {
+		hostname = "debian"
+	}
+	facts := fact.NewSet(fact.Host{
+		Hostname: hostname, OS: "debian", Architecture: "amd64", Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		Addresses: []string{h.Address.String()}, DiskFree: map[string]int64{"/": 100 << 30}, SwapActive: []string{"/dev/sda2"},
+	})
+	for _, q := range p.Queries(h.Name) {
+		var answer any
+		switch q.Kind {
+		case fact.KindFile:
+			answer = fact.File{}
+		case fact.KindUnit:
+			answer = fact.Unit{LoadState: "not-found", ActiveState: "inactive"}
+		case fact.KindPackage:
+			answer = fact.Package{}
+		case fact.KindRoute:
+			answer = fact.Route{}
+		case fact.KindImage:
+			answer = fact.Image{}
+		default:
+			answer = fact.Value{}
+		}
+		facts.Put(q.Key(), answer)
+	}
+	return Observation{Facts: facts}
+}
+
+// On bare machines everything is to be done, nothing is in the way, and no
+// lane holds anybody up.
+func TestDeltaOfBareMachines(t *testing.T) {
+	for _, name := range cases(t) {
+		p := compile(t, load(t, name))
+		observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
+		for _, h := range p.Inventory.Hosts {
+			observed.Hosts[h.Name] = bare(p, h)
+		}
+		delta := p.Diff(observed)
+		for _, problem := range delta.Problems {
+			t.Errorf("%s: problem on %s: %s", name, problem.Host, problem.Summary)
+		}
+		if len(delta.Living) > 0 {
+			t.Errorf("%s: lanes %v live on bare machines", name, delta.Living)
+		}
+		if len(delta.Items) != len(p.Steps) {
+			t.Errorf("%s: %d items for %d steps", name, len(delta.Items), len(p.Steps))
+		}
+		for _, item := range delta.Items {
+			if item.Change.Action == resource.NoOp {
+				t.Errorf("%s: nothing to do for %s", name, item.Step.ID())
+			}
+			if _, gate := item.Step.Resource.(resource.Gate); gate != (item.Change.Action == resource.Wait) {
+				t.Errorf("%s: %s is to %s", name, item.Step.ID(), item.Change.Action)
+			}
+		}
+	}
+}
+
+// A plan limited to some hosts keeps its order and its own edges.
+func TestLimit(t *testing.T) {
+	p := compile(t, load(t, "lab")).Limit([]string{"huashan"})
+	seen := map[StepID]bool{}
+	for _, s := range p.Steps {
+		if s.Host != Operator && s.Host != Cluster && s.Host != "huashan" {
+			t.Errorf("%s is not about huashan", s.ID())
+		}
+		for _, id := range s.After {
+			if !seen[id] {
+				t.Errorf("%s waits for %s, which is not there", s.ID(), id)
+			}
+		}
+		seen[s.ID()] = true
+	}
+	for _, id := range []StepID{"(cluster)/node:huashan", "(cluster)/gate:node/huashan", "huashan/unit:kubelet.service"} {
+		if !seen[id] {
+			t.Errorf("%s is missing", id)
+		}
+	}
+	if seen["(cluster)/gate:apiserver/emei"] {
+		t.Error("a gate of another host is left")
+	}
+}

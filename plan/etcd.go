@@ -1,0 +1,129 @@
+package plan
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// etcdMetricsPort serves metrics and health, on the host itself only.
+const etcdMetricsPort = 2381
+
+// laneEtcd lets one member at a time be restarted once the cluster lives.
+const laneEtcd = "etcd"
+
+// etcd adds a member as a systemd service.
+//
+// Its flags stand in two files. etcd.env holds what matters at every start and
+// is an input of the unit. bootstrap.env holds what is read at the very first
+// start only (initial-cluster and the like) and is none: when a host is added
+// to the inventory the others' file changes, and nobody restarts.
+func (c *compiler) etcd(h inventory.Host) {
+	if !h.Has(inventory.RoleEtcd) {
+		return
+	}
+	inv := c.inventory
+	credentials := c.credentials(h, etcdCAFile, etcdServerCert, etcdPeerCert)
+	own := map[string]string{
+		"name":                        h.Name,
+		"data-dir":                    inv.Etcd.DataDir,
+		"listen-client-urls":          "https://" + hostPort(h.Address, EtcdClientPort) + fmt.Sprintf(",https://127.0.0.1:%d", EtcdClientPort),
+		"advertise-client-urls":       "https://" + hostPort(h.Address, EtcdClientPort),
+		"listen-peer-urls":            "https://" + hostPort(h.Address, EtcdPeerPort),
+		"initial-advertise-peer-urls": "https://" + hostPort(h.Address, EtcdPeerPort),
+		"listen-metrics-urls":         fmt.Sprintf("http://127.0.0.1:%d", etcdMetricsPort),
+		"client-cert-auth":            "true",
+		"trusted-ca-file":             etcdCAFile,
+		"cert-file":                   etcdServerCert,
+		"key-file":                    keyFile(etcdServerCert),
+		"peer-client-cert-auth":       "true",
+		"peer-trusted-ca-file":        etcdCAFile,
+		"peer-cert-file":              etcdPeerCert,
+		"peer-key-file":               keyFile(etcdPeerCert),
+	}
+	bootstrap := map[string]string{
+		"initial-cluster":       c.etcdCluster(),
+		"initial-cluster-state": "new",
+		"initial-cluster-token": inv.Cluster.Name,
+	}
+	first := c.file(h.Name, "/etc/etcd/bootstrap.env", map[string]any{"Flags": settings(bootstrap)})
+	inputs := append([]resource.Input{
+		c.artifact(h.Name, releaseEtcd),
+		c.file(h.Name, "/etc/etcd/etcd.env", map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
+		c.unitFile(h.Name, "etcd.service", nil),
+	}, credentials...)
+	gate := c.etcdGate()
+	c.addStep(Step{
+		Host:     h.Name,
+		Resource: resource.Unit{Name: "etcd.service", Inputs: inputs, NoBlock: true},
+		Lane:     laneEtcd,
+		Gate:     &gate,
+	}, inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),
+		step(h.Name, resource.Directory{Path: inv.Etcd.DataDir}), c.credentialSteps(h, etcdHealthCert))
+}
+
+// credentialSteps are files of the PKI that must be there, though no program
+// is restarted for them.
+func (c *compiler) credentialSteps(h inventory.Host, paths ...string) []StepID {
+	return inputSteps(h.Name, c.credentials(h, paths...))
+}
+
+// etcdVersionFlags is what differs between etcd's minors: the checks kubeadm
+// turns on, too, by the names they have. 3.6 took flags out of the
+// experimental and made feature gates of some
+// (https://etcd.io/docs/v3.6/upgrades/upgrade_3_6/).
+func etcdVersionFlags(version string) map[string]string {
+	if strings.HasPrefix(version, "3.5.") {
+		return map[string]string{
+			"experimental-initial-corrupt-check":          "true",
+			"experimental-watch-progress-notify-interval": "5s",
+		}
+	}
+	return map[string]string{
+		"feature-gates":                  "InitialCorruptCheck=true",
+		"watch-progress-notify-interval": "5s",
+	}
+}
+
+// etcdCluster is every member by name, sorted: "emei=https://10.0.0.3:2380,…".
+func (c *compiler) etcdCluster() string {
+	var all []string
+	for _, m := range c.inventory.With(inventory.RoleEtcd) {
+		all = append(all, m.Name+"=https://"+hostPort(m.Address, EtcdPeerPort))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
+
+// etcdServers is what API servers dial: all members, sorted. Their client
+// spreads requests over them.
+func (c *compiler) etcdServers() string {
+	var all []string
+	for _, m := range c.inventory.With(inventory.RoleEtcd) {
+		all = append(all, "https://"+hostPort(m.Address, EtcdClientPort))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
+
+// etcdGate waits for the members to serve together.
+func (c *compiler) etcdGate() resource.Gate {
+	members := len(c.inventory.With(inventory.RoleEtcd))
+	text := fmt.Sprintf("%d members healthy, one leader", members)
+	if members == 1 {
+		text = "the member is healthy"
+	}
+	return resource.Gate{Gate: resource.GateEtcd, Text: text}
+}
+
+// loopback is the host's own address of the same family.
+func loopback(h inventory.Host) string {
+	if h.Address.Is4() || h.Address.Is4In6() {
+		return "127.0.0.1"
+	}
+	return net.IPv6loopback.String()
+}

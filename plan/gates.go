@@ -1,0 +1,51 @@
+package plan
+
+import (
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// gates adds what is waited for between the parts of a bring-up: etcd before
+// the API servers, all of them and the load balancer before the workers, and
+// every node in the end.
+func (c *compiler) gates() {
+	inv := c.inventory
+	var members, servers [][]StepID
+	for _, h := range inv.With(inventory.RoleEtcd) {
+		members = append(members, step(h.Name, resource.Unit{Name: "etcd.service"}))
+	}
+	c.add(Cluster, c.etcdGate(), members...)
+
+	for _, h := range inv.With(inventory.RoleMaster) {
+		gate := c.apiServerGate(h)
+		servers = append(servers, step(Cluster, gate))
+		c.add(Cluster, gate,
+			step(h.Name, resource.StaticPod{Path: ManifestDirectory + "/kube-apiserver.yaml"}),
+			step(h.Name, resource.Unit{Name: "kubelet.service"}))
+	}
+	for _, h := range inv.Hosts {
+		if inv.Balances(h.Name) {
+			servers = append(servers, step(h.Name, resource.Unit{Name: "nginx.service"}))
+		}
+	}
+	// All API servers, not just the first: one whose access rules are not read
+	// yet refuses kubelets, who then wait for seconds before they come again.
+	c.add(Cluster, c.endpointGate(), servers...)
+
+	for _, h := range inv.Nodes() {
+		after := [][]StepID{step(h.Name, resource.Unit{Name: "kubelet.service"}), step(Cluster, resource.Node{Name: h.Name})}
+		if inv.Network.Kind == networkRoutes {
+			c.add(Cluster, resource.Gate{Gate: resource.GateNode, Host: h.Name, Text: "the node is Ready"},
+				append(after, step(h.Name, resource.File{Path: cniConfig}))...)
+		}
+		// With a network kinstall keeps out of, nodes are Ready when the user brings it.
+	}
+}
+
+func (c *compiler) apiServerGate(h inventory.Host) resource.Gate {
+	return resource.Gate{Gate: resource.GateAPIServer, Host: h.Name, Text: "/readyz at " + hostPort(h.Address, APIServerPort)}
+}
+
+func (c *compiler) endpointGate() resource.Gate {
+	return resource.Gate{Gate: resource.GateEndpoint, Text: "/readyz at " + c.inventory.Cluster.Endpoint.String()}
+}

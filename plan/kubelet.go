@@ -1,0 +1,84 @@
+package plan
+
+import (
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+const (
+	kubeletConfig     = "/var/lib/kubelet/config.yaml"
+	kubeletKubeconfig = "/etc/kubernetes/kubelet.conf"
+)
+
+// kubelet adds a node's agent and what the API says of the node.
+//
+// A master's kubelet talks to the API server of its own host and starts as
+// early as it can, since it is what runs that API server. A worker's goes
+// through the endpoint and starts when that answers, so that it registers at
+// its first attempt.
+//
+// Taints stand in the kubelet's configuration, too, so that a new node has them
+// before the first pod could be placed on it. A kubelet reads them only when it
+// registers; what changes later goes through the API.
+func (c *compiler) kubelet(h inventory.Host) {
+	if !h.IsNode() {
+		return
+	}
+	inv := c.inventory
+	master := h.Has(inventory.RoleMaster)
+	server, staticPods := inv.Cluster.Endpoint.String(), ""
+	if master {
+		server, staticPods = hostPort(h.Address, APIServerPort), ManifestDirectory
+	}
+	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
+	config := c.templates.Render(kubeletConfig[1:], map[string]any{
+		"ClientCA":      caFile,
+		"Certificate":   kubeletCert,
+		"Key":           keyFile(kubeletCert),
+		"DNSAddress":    dns.String(),
+		"Domain":        inv.Cluster.Domain,
+		"FailSwapOn":    inv.Preparation.Swap != "keep",
+		"StaticPodPath": staticPods,
+		"Taints":        h.Taints,
+	})
+	args := map[string]string{
+		"config":            kubeletConfig,
+		"hostname-override": h.Name,
+		"kubeconfig":        kubeletKubeconfig,
+		"node-ip":           h.Address.String(),
+	}
+	inputs := append([]resource.Input{
+		c.artifact(h.Name, releaseKubelet),
+		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
+		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
+		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args)}),
+	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
+
+	after := [][]StepID{inputSteps(h.Name, inputs), containerd(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
+		step(h.Name, resource.Package{Name: "iptables"})}
+	for _, s := range c.sysctls(h) {
+		after = append(after, step(h.Name, resource.Sysctl{Key: s.Name}))
+	}
+	if inv.Preparation.Swap == "off" {
+		after = append(after, step(h.Name, resource.SwapOff{}))
+	}
+	if inv.Preparation.SetHostname {
+		after = append(after, step(h.Name, resource.Hostname{Name: h.Name}))
+	}
+	if inv.Network.Kind == networkRoutes {
+		after = append(after, step(h.Name, resource.File{Path: cniConfig}), step(h.Name, resource.Artifact{Name: releaseCNI}))
+	}
+	if master {
+		after = append(after, step(h.Name, resource.Directory{Path: ManifestDirectory}))
+	} else {
+		after = append(after, step(Cluster, c.endpointGate()))
+	}
+	c.add(h.Name, resource.Unit{Name: "kubelet.service", Inputs: inputs}, after...)
+
+	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDR: c.subnets[h.Name].String()}
+	for _, t := range h.Taints {
+		node.Taints = append(node.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
+	}
+	c.add(Cluster, node, step(h.Name, resource.Unit{Name: "kubelet.service"}), step(Cluster, c.endpointGate()))
+}

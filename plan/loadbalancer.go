@@ -1,0 +1,48 @@
+package plan
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// loadBalancer adds nginx with a stream upstream over all API servers. Files
+// of Debian's package stay as they are; what belongs to kinstall stands in
+// files of its own.
+func (c *compiler) loadBalancer(h inventory.Host) {
+	inv := c.inventory
+	if !inv.Balances(h.Name) {
+		return
+	}
+	packages := c.packages(h.Name, "nginx", "libnginx-mod-stream")
+
+	type server struct{ Name, Address string }
+	var servers []server
+	ipv6 := h.Address.Is6() && !h.Address.Is4In6()
+	if endpoint := inv.Cluster.Endpoint.Address; endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6() {
+		ipv6 = true
+	}
+	for _, m := range inv.With(inventory.RoleMaster) {
+		servers = append(servers, server{m.Name, hostPort(m.Address, APIServerPort)})
+	}
+	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.Name, b.Name) })
+	port := strconv.Itoa(inv.LoadBalancer.Port)
+	listen := []string{port}
+	if ipv6 {
+		// Only where it is used: with IPv6 turned off nginx would not start.
+		listen = append(listen, "[::]:"+port)
+	}
+
+	c.directory(h.Name, "/etc/nginx/stream.d", 0o755, packages)
+	upstream := c.file(h.Name, "/etc/nginx/stream.d/kinstall.conf", map[string]any{"Servers": servers, "Listen": listen})
+	stream := c.file(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", nil, packages, step(h.Name, upstream))
+	inputs := []resource.Input{resource.Package{Name: "nginx"}, resource.Package{Name: "libnginx-mod-stream"}, upstream, stream}
+	c.add(h.Name, resource.Unit{
+		Name:     "nginx.service",
+		Inputs:   inputs,
+		ReloadOn: []resource.ID{upstream.ID(), stream.ID()},
+	}, inputSteps(h.Name, inputs))
+}

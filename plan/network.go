@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// networkRoutes is the pod network that consists of a bridge on every node and
+// static routes between them. With any other, kinstall keeps out.
+const networkRoutes = "routes"
+
+// cniConfig is what the runtime reads to join a pod to the bridge.
+const cniConfig = "/etc/cni/net.d/10-kinstall.conflist"
+
+// network adds a node's part of the pod network: the CNI configuration with
+// the node's own subnet, a route to every other node's, and firewall rules.
+// Routes and rules are set at once, each a resource of its own, and again at
+// boot by a unit that runs a script of the same; running it anew disturbs
+// nothing.
+func (c *compiler) network(h inventory.Host) {
+	if !onRoutedNodes(c.inventory, h) {
+		return
+	}
+	c.file(h.Name, cniConfig, map[string]any{"MTU": c.inventory.Network.MTU, "Subnet": c.subnets[h.Name].String()})
+
+	rules, routes := c.firewallRules(), c.routes(h)
+	script := resource.File{
+		Path:      "/usr/local/lib/kinstall/network.sh",
+		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Rules": rules, "Routes": routes}),
+		Ownership: resource.Ownership{Mode: 0o755},
+	}
+	c.add(h.Name, script, c.parents(h.Name, script.Path))
+	inputs := []resource.Input{script, c.unitFile(h.Name, "kinstall-network.service", nil)}
+	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
+	var live []StepID
+	for _, r := range rules {
+		live = append(live, c.add(h.Name, r, tools))
+	}
+	for _, r := range routes {
+		live = append(live, c.add(h.Name, r, tools))
+	}
+	c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
+}
+
+// routes lead to the pods of every other node, sorted by its name.
+func (c *compiler) routes(h inventory.Host) []resource.Route {
+	others := c.inventory.Nodes()
+	slices.SortFunc(others, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
+	var routes []resource.Route
+	for _, n := range others {
+		if n.Name != h.Name {
+			routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
+		}
+	}
+	return routes
+}
+
+// firewallRules let pods' traffic through a FORWARD chain whose policy is
+// DROP, and give what leaves the pod network the node's own address. The
+// bridge plugin's ipMasq would do that to traffic between nodes' pods as well,
+// and hide who is calling.
+func (c *compiler) firewallRules() []resource.FirewallRule {
+	pods := c.inventory.Cluster.PodCIDR.String()
+	return []resource.FirewallRule{
+		{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", pods, "-j", "ACCEPT"}},
+		{Table: "filter", Chain: "FORWARD", Rule: []string{"-d", pods, "-j", "ACCEPT"}},
+		{Table: "nat", Chain: "POSTROUTING", Rule: []string{"-s", pods, "!", "-d", pods, "-j", "MASQUERADE"}},
+	}
+}

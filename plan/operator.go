@@ -1,0 +1,31 @@
+package plan
+
+import (
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// operator adds what is kept on the operator's machine: the authorities
+// everything is signed by, and the lock file.
+func (c *compiler) operator(before []byte) {
+	for _, a := range []struct{ name, commonName string }{
+		{AuthorityKubernetes, "kubernetes"},
+		{AuthorityEtcd, "etcd-ca"},
+		{AuthorityFrontProxy, "front-proxy-ca"},
+		{AuthorityServiceAccount, ""},
+	} {
+		c.add(Operator, resource.Authority{
+			Name:       a.name,
+			CommonName: a.commonName,
+			Validity:   c.inventory.Cluster.CAValidity,
+			Exists:     c.authorities.Exists(a.name),
+		})
+	}
+	lock := c.lock
+	lock.Subnets = c.subnets
+	c.add(Operator, resource.LockFile{
+		Path:   inventory.LockPath(c.inventory.Path),
+		Before: before,
+		After:  inventory.FormatLock(lock),
+	})
+}

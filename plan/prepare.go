@@ -1,0 +1,192 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// setting is a name and a value, as templates range over them.
+type setting struct{ Name, Value string }
+
+// settings merges tables of settings, later ones winning, sorted by name.
+func settings(tables ...map[string]string) []setting {
+	merged := map[string]string{}
+	var names []string
+	for _, table := range tables {
+		for name, value := range table {
+			if _, ok := merged[name]; !ok {
+				names = append(names, name)
+			}
+			merged[name] = value
+		}
+	}
+	slices.Sort(names)
+	list := make([]setting, 0, len(names))
+	for _, name := range names {
+		list = append(list, setting{name, merged[name]})
+	}
+	return list
+}
+
+// prepare adds what a host's system must have before anything is installed on
+// it: its name, names for the others, kernel settings, packages, directories.
+// A host gets what its roles need and nothing more.
+func (c *compiler) prepare(h inventory.Host) {
+	inv := c.inventory
+	if inv.Preparation.SetHostname {
+		c.add(h.Name, resource.Hostname{Name: h.Name})
+	}
+	c.add(h.Name, c.names)
+
+	if inv.Preparation.Swap == "off" && (h.IsNode() || h.Has(inventory.RoleEtcd)) {
+		c.add(h.Name, resource.SwapOff{})
+	}
+	var tools []StepID // modprobe and sysctl among them
+	if h.IsNode() {
+		tools = c.packages(h.Name, c.nodePackages()...)
+	}
+	modules := c.modules(h)
+	var loaded []StepID
+	for _, m := range modules {
+		loaded = append(loaded, c.add(h.Name, resource.Module{Name: m}, tools))
+	}
+	if len(modules) > 0 {
+		c.file(h.Name, "/etc/modules-load.d/kinstall.conf", map[string]any{"Modules": modules})
+	}
+	// Keys below net.bridge appear when br_netfilter is loaded.
+	sysctls := c.sysctls(h)
+	for _, s := range sysctls {
+		c.add(h.Name, resource.Sysctl{Key: s.Name, Value: s.Value}, tools, loaded)
+	}
+	if len(sysctls) > 0 {
+		c.file(h.Name, "/etc/sysctl.d/99-kinstall.conf", map[string]any{"Sysctls": sysctls})
+	}
+
+	for _, d := range directories() {
+		if d.on(inv, h) {
+			c.directory(h.Name, d.path, d.mode)
+		}
+	}
+	if h.Has(inventory.RoleEtcd) {
+		c.directory(h.Name, inv.Etcd.DataDir, 0o700) // etcd refuses a wider one
+	}
+}
+
+// hostsBlock is the block of /etc/hosts by which every host finds every other one,
+// and the API server's endpoint, without a name server.
+func (c *compiler) hostsBlock() resource.Block {
+	type line struct{ Address, Name string }
+	var lines []line
+	endpoint := c.inventory.Cluster.Endpoint
+	_, isHost := c.inventory.Host(endpoint.Host)
+	for _, h := range c.inventory.Hosts {
+		lines = append(lines, line{h.Address.String(), h.Name})
+	}
+	if endpoint.Address.IsValid() && endpoint.Host != endpoint.Address.String() && !isHost {
+		lines = append(lines, line{endpoint.Address.String(), endpoint.Host})
+	}
+	slices.SortFunc(lines, func(a, b line) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	content := c.templates.Render("etc/hosts", map[string]any{"Lines": lines})
+	return resource.Block{Path: "/etc/hosts", Name: "hosts", Content: string(content)}
+}
+
+// modules of the kernel: what containers' filesystems and bridges need, and
+// what kube-proxy's mode does.
+func (c *compiler) modules(h inventory.Host) []string {
+	if !h.IsNode() {
+		return nil
+	}
+	modules := []string{"br_netfilter", "overlay"}
+	if c.inventory.KubeProxy.Mode == proxyIPVS {
+		modules = append(modules, "ip_vs", "ip_vs_rr", "ip_vs_sh", "ip_vs_wrr", "nf_conntrack")
+	}
+	return modules
+}
+
+// sysctls are what Kubernetes asks of a node
+// (https://kubernetes.io/docs/setup/production-environment/container-runtimes/)
+// and the inventory's additions, which win.
+func (c *compiler) sysctls(h inventory.Host) []setting {
+	var node map[string]string
+	if h.IsNode() {
+		node = map[string]string{
+			"net.bridge.bridge-nf-call-ip6tables": "1",
+			"net.bridge.bridge-nf-call-iptables":  "1",
+			"net.ipv4.ip_forward":                 "1",
+		}
+	}
+	return settings(node, c.inventory.Preparation.Sysctls)
+}
+
+// nodePackages are the programs kubelet, kube-proxy, CNI plugins and kinstall
+// itself call on a node.
+func (c *compiler) nodePackages() []string {
+	packages := []string{"conntrack", "ethtool", "iproute2", "iptables", "kmod", "procps", "socat"}
+	switch c.inventory.KubeProxy.Mode {
+	case proxyNFTables:
+		packages = append(packages, "nftables")
+	case proxyIPVS:
+		packages = append(packages, "ipset", "ipvsadm")
+	}
+	return packages
+}
+
+// condition tells the hosts a row of a table is about.
+type condition func(*inventory.Inventory, inventory.Host) bool
+
+// directory is a row of directories.
+type directory struct {
+	path string
+	mode uint32
+	on   condition
+}
+
+// directories that programs share or that do not make themselves, parents
+// first. They are made before any program could make them with another mode.
+func directories() []directory {
+	return []directory{
+		{"/etc/kubernetes", 0o755, hasPKI},
+		{pkiDir, 0o755, hasPKI},
+		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters)},
+		{ManifestDirectory, 0o755, onMasters},
+		{"/etc/etcd", 0o755, onEtcd},
+		{"/etc/containerd", 0o755, onNodes},
+		{"/opt/cni", 0o755, onNodes},
+		{"/opt/cni/bin", 0o755, onNodes},
+		{"/etc/cni", 0o755, onRoutedNodes},
+		{"/etc/cni/net.d", 0o755, onRoutedNodes},
+		{"/usr/local/lib/kinstall", 0o755, onRoutedNodes},
+		{"/var/lib/kubelet", 0o750, onNodes},
+		{"/var/lib/kubelet/pki", 0o755, onNodes},
+		{"/var/lib/kube-proxy", 0o755, onProxied},
+	}
+}
+
+func onEtcd(_ *inventory.Inventory, h inventory.Host) bool    { return h.Has(inventory.RoleEtcd) }
+func onMasters(_ *inventory.Inventory, h inventory.Host) bool { return h.Has(inventory.RoleMaster) }
+func onNodes(_ *inventory.Inventory, h inventory.Host) bool   { return h.IsNode() }
+
+func onRoutedNodes(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.Network.Kind == networkRoutes
+}
+
+func onProxied(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.KubeProxy.Mode != proxyNone
+}
+
+func hasPKI(inv *inventory.Inventory, h inventory.Host) bool {
+	return anyOf(onNodes, onEtcd)(inv, h)
+}
+
+func anyOf(conditions ...condition) condition {
+	return func(inv *inventory.Inventory, h inventory.Host) bool {
+		return slices.ContainsFunc(conditions, func(on condition) bool { return on(inv, h) })
+	}
+}

@@ -1,0 +1,178 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// ChecksumFormat says how a checksum file names a digest.
+type ChecksumFormat string
+
+// The formats official checksum files have.
+const (
+	// ChecksumBare is nothing but the hex digest.
+	ChecksumBare ChecksumFormat = "bare"
+	// ChecksumList is lines of "HEX  FILE", as sha256sum prints them; FILE is
+	// the last part of the release's location.
+	ChecksumList ChecksumFormat = "list"
+)
+
+// Checksum is the official file that tells a release's SHA-256.
+type Checksum struct {
+	Location string // HOST/PATH; "" if there is none
+	Format   ChecksumFormat
+}
+
+// Release is one file kinstall takes from a source: software or an image archive.
+type Release struct {
+	Name     string // "etcd", "image/pause": what artifacts.sha256 calls it
+	Version  string // without v
+	Location string // HOST/PATH of the official download, also its path in a mirror; or an absolute path here
+	Checksum Checksum
+	Members  []resource.Member // of software: what is installed of it
+	// Image is the reference an image archive is imported under. An image
+	// without an official archive (Registry is true) lies at Location in a
+	// mirror only; otherwise it is pulled from its registry.
+	Image    string
+	Registry bool
+}
+
+// IsImage tells an image archive from software.
+func (r Release) IsImage() bool { return r.Image != "" }
+
+// Pinned tells whether the lock file keeps the release's digest. An archive on
+// the operator's own disk is the operator's to change: its digest is learnt
+// anew each time.
+func (r Release) Pinned() bool { return !path.IsAbs(r.Location) }
+
+// The names of releases.
+const (
+	releaseKubelet           = "kubelet"
+	releaseKubeProxy         = "kube-proxy"
+	releaseEtcd              = "etcd"
+	releaseContainerd        = "containerd"
+	releaseRunc              = "runc"
+	releaseCNI               = "cni-plugins"
+	releaseAPIServer         = "image/kube-apiserver"
+	releaseControllerManager = "image/kube-controller-manager"
+	releaseScheduler         = "image/kube-scheduler"
+	releasePause             = "image/pause"
+	releaseCoreDNS           = "image/coredns"
+)
+
+// Releases returns every artifact and image archive an inventory needs, in a
+// fixed order. Where each lies is what its project publishes:
+// https://kubernetes.io/releases/download/ and the release pages on GitHub.
+func Releases(inv *inventory.Inventory) []Release {
+	kubernetes := "dl.k8s.io/release/v" + inv.Cluster.Version + "/bin/linux/amd64/"
+	binary := func(name string) Release {
+		return Release{
+			Name: name, Version: inv.Cluster.Version, Location: kubernetes + name,
+			Checksum: Checksum{kubernetes + name + ".sha256", ChecksumBare},
+			Members:  []resource.Member{{To: "/usr/local/bin/" + name, Mode: 0o755}},
+		}
+	}
+	controlPlane := func(release string) Release {
+		name := strings.TrimPrefix(release, "image/")
+		return Release{
+			Name: release, Version: inv.Cluster.Version, Location: kubernetes + name + ".tar",
+			Checksum: Checksum{kubernetes + name + ".tar.sha256", ChecksumBare},
+			Image:    "registry.k8s.io/" + name + ":v" + inv.Cluster.Version,
+		}
+	}
+
+	etcd := github("etcd-io/etcd", inv.Etcd.Version)
+	etcdName := "etcd-v" + inv.Etcd.Version + "-linux-amd64"
+	releases := []Release{{
+		Name: releaseEtcd, Version: inv.Etcd.Version, Location: etcd + etcdName + ".tar.gz",
+		Checksum: Checksum{etcd + "SHA256SUMS", ChecksumList},
+		Members:  members(etcdName+"/", "/usr/local/bin/", "etcd", "etcdctl", "etcdutl"),
+	}}
+
+	if len(inv.Nodes()) > 0 {
+		containerd := github("containerd/containerd", inv.Runtime.Version) + "containerd-" + inv.Runtime.Version + "-linux-amd64.tar.gz"
+		runc := github("opencontainers/runc", inv.Runtime.RuncVersion)
+		cni := github("containernetworking/plugins", inv.Runtime.CNIVersion) + "cni-plugins-linux-amd64-v" + inv.Runtime.CNIVersion + ".tgz"
+		releases = append(releases,
+			Release{
+				Name: releaseContainerd, Version: inv.Runtime.Version, Location: containerd,
+				Checksum: Checksum{containerd + ".sha256sum", ChecksumList},
+				Members:  members("bin/", "/usr/local/bin/", "containerd", "containerd-shim-runc-v2", "ctr"),
+			},
+			Release{
+				Name: releaseRunc, Version: inv.Runtime.RuncVersion, Location: runc + "runc.amd64",
+				Checksum: Checksum{runc + "runc.sha256sum", ChecksumList},
+				Members:  []resource.Member{{To: "/usr/local/sbin/runc", Mode: 0o755}},
+			},
+			Release{
+				Name: releaseCNI, Version: inv.Runtime.CNIVersion, Location: cni,
+				Checksum: Checksum{cni + ".sha256", ChecksumList},
+				Members:  members("./", "/opt/cni/bin/", "bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning"),
+			},
+			binary(releaseKubelet),
+		)
+		if inv.KubeProxy.Mode != proxyNone {
+			releases = append(releases, binary(releaseKubeProxy))
+		}
+	}
+
+	if len(inv.With(inventory.RoleMaster)) > 0 {
+		releases = append(releases, controlPlane(releaseAPIServer), controlPlane(releaseControllerManager), controlPlane(releaseScheduler))
+	}
+	if len(inv.Nodes()) > 0 {
+		releases = append(releases, pulled(releasePause, inv.Runtime.SandboxImage))
+		if inv.DNS.Kind == dnsCoreDNS {
+			releases = append(releases, pulled(releaseCoreDNS, "registry.k8s.io/coredns/coredns:v"+inv.DNS.Version))
+		}
+	}
+	return append(releases, ownImages(inv)...)
+}
+
+// ownImages are the archives the user names: their locations are absolute
+// paths of the operator's machine.
+func ownImages(inv *inventory.Inventory) []Release {
+	var releases []Release
+	if len(inv.Nodes()) == 0 {
+		return nil
+	}
+	for _, reference := range slices.Sorted(maps.Keys(inv.Artifacts.Images)) {
+		releases = append(releases, Release{Name: "image/" + reference, Location: inv.Artifacts.Images[reference], Image: reference})
+	}
+	return releases
+}
+
+// github is where a project's files of one version lie.
+func github(project, version string) string {
+	return fmt.Sprintf("github.com/%s/releases/download/v%s/", project, version)
+}
+
+func members(from, to string, names ...string) []resource.Member {
+	var all []resource.Member
+	for _, name := range names {
+		all = append(all, resource.Member{From: from + name, To: to + name, Mode: 0o755})
+	}
+	return all
+}
+
+// pulled is an image without an official archive: REPOSITORY/TAG.tar in a mirror.
+func pulled(name, reference string) Release {
+	repository, version := reference, "latest"
+	if named, digest, ok := strings.Cut(reference, "@"); ok {
+		repository, version = named, strings.ReplaceAll(digest, ":", "-")
+		if i := strings.LastIndexByte(named, ':'); i > strings.LastIndexByte(named, '/') {
+			repository = named[:i]
+		}
+	} else if i := strings.LastIndexByte(reference, ':'); i > strings.LastIndexByte(reference, '/') {
+		repository, version = reference[:i], reference[i+1:]
+	}
+	return Release{
+		Name: name, Version: strings.TrimPrefix(version, "v"), Location: repository + "/" + version + ".tar",
+		Image: reference, Registry: true,
+	}
+}

@@ -1,0 +1,496 @@
+package render_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/render"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// now is the observed hosts' clock.
+var now = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+
+// scene builds a Delta the way kinstall does: a plan, what was observed, Diff.
+type scene struct {
+	plan     *plan.Plan
+	observed plan.Observed
+}
+
+// newScene has four hosts that pass every preflight check.
+func newScene() *scene {
+	inv := &inventory.Inventory{Cluster: inventory.Cluster{Name: "wuxia", Version: "1.36.3",
+		Endpoint: inventory.Endpoint{Host: "kubernetes.default.svc", Port: 8443}}}
+	s := &scene{plan: &plan.Plan{Inventory: inv}, observed: plan.Observed{Hosts: map[string]plan.Observation{}}}
+	for _, h := range []struct{ name, address, subnet, bridge string }{
+		{"shaolin", "10.27.53.32", "10.244.0.0/24", "10.244.0.1"},
+		{"wudang", "10.24.138.208", "10.244.1.0/24", "10.244.1.1"},
+		{"emei", "10.27.52.72", "10.244.2.0/24", "10.244.2.1"},
+		{"huashan", "10.27.52.80", "10.244.3.0/24", "10.244.3.1"},
+	} {
+		inv.Hosts = append(inv.Hosts, inventory.Host{Name: h.name, Address: netip.MustParseAddr(h.address)})
+		s.observed.Hosts[h.name] = plan.Observation{Facts: fact.NewSet(fact.Host{
+			Hostname: h.name, Time: now, OS: "debian", OSName: "Debian GNU/Linux 12 (bookworm)", Architecture: "amd64",
+			Addresses: []string{h.address}, State: fact.State{Cluster: "wuxia", Resources: map[string]fact.Record{}},
+		})}
+		s.plan.Addresses = append(s.plan.Addresses, plan.AddressRow{Host: h.name, Address: h.address, PodSubnet: h.subnet, Bridge: h.bridge, Routes: 3})
+		s.want(h.name, resource.Module{Name: "overlay"}) // there on every host, so that every host has a step
+		s.found(h.name, fact.KindModule, "overlay", fact.Value{Exists: true})
+	}
+	return s
+}
+
+func (s *scene) want(host string, r resource.Resource, after ...plan.StepID) {
+	s.plan.Steps = append(s.plan.Steps, plan.Step{Host: host, Resource: r, After: after})
+}
+
+func (s *scene) found(host string, kind fact.Kind, name string, answer any) {
+	s.observed.Hosts[host].Facts.Put(fact.Key{Kind: kind, Name: name}, answer)
+}
+
+func (s *scene) foundFile(host, path, content string, mode uint32) {
+	s.found(host, fact.KindFile, path, fact.File{Exists: true, Type: "file", Mode: mode, Owner: "root", Group: "root",
+		SHA256: resource.SHA256([]byte(content)), Content: []byte(content), HasContent: true})
+}
+
+func (s *scene) recorded(host string, id resource.ID, r fact.Record) {
+	s.observed.Hosts[host].Facts.Host.State.Resources[string(id)] = r
+}
+
+// wrote records that kinstall wrote a file of mode 0644.
+func (s *scene) wrote(host, path, content string) {
+	s.recorded(host, resource.NewID("file", path), fact.Record{Digest: "0644 root:root", Files: map[string]string{path: resource.SHA256([]byte(content))}})
+}
+
+func (s *scene) delta() *plan.Delta { return s.plan.Diff(s.observed) }
+
+func upstream(server string) string {
+	return fmt.Sprintf("upstream apiserver {\n    server %s:6443 max_fails=3 fail_timeout=30s;\n}\n", server)
+}
+
+// authority is a new certificate authority; a plan shows neither keys nor
+// signatures, so goldens do not depend on them.
+func authority(t *testing.T) (certificate *x509.Certificate, key *ecdsa.PrivateKey, pemBytes []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kubernetes-ca"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(9, 0, 0), KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err = x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// apiServerCertificate is wanted on emei; the one found lacks a SAN and ends soon.
+func (s *scene) apiServerCertificate(t *testing.T, notAfter time.Time) {
+	t.Helper()
+	ca, caKey, caPEM := authority(t)
+	spec := resource.Certificate{
+		Path: "/etc/kubernetes/pki/apiserver.crt", KeyPath: "/etc/kubernetes/pki/apiserver.key",
+		Authority: "kubernetes", Issuer: caPEM, CommonName: "kube-apiserver", Server: true,
+		DNSNames: []string{"emei", "kubernetes"}, Addresses: []string{"10.27.52.72", "10.96.0.1"},
+		Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour,
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "kube-apiserver"},
+		NotBefore: now.AddDate(0, -11, 0), NotAfter: notAfter, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"emei", "kubernetes"}, IPAddresses: []net.IP{net.ParseIP("10.27.52.71"), net.ParseIP("10.96.0.1")}}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca, caKey.Public(), caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	s.want("emei", spec)
+	s.foundFile("emei", spec.Path, content, 0o644)
+	s.foundFile("emei", spec.KeyPath, "THE KEY", 0o600)
+	s.recorded("emei", spec.ID(), fact.Record{Files: map[string]string{spec.Path: resource.SHA256([]byte(content)), spec.KeyPath: resource.SHA256([]byte("THE KEY"))}})
+}
+
+// designExample is the plan printed in the project's design.
+func designExample(t *testing.T) *plan.Delta {
+	s := newScene()
+	const path = "/etc/nginx/stream.d/kinstall.conf"
+	config := resource.File{Path: path, Content: []byte(upstream("10.27.52.72"))}
+	s.want("emei", config)
+	s.foundFile("emei", path, upstream("10.27.52.71"), 0o644)
+	s.wrote("emei", path, upstream("10.27.52.71"))
+	s.apiServerCertificate(t, now.AddDate(0, 1, 3))
+	s.want("emei", resource.Unit{Name: "nginx.service", Inputs: []resource.Input{config}, ReloadOn: []resource.ID{config.ID()}})
+	s.found("emei", fact.KindUnit, "nginx.service", fact.Unit{LoadState: "loaded", ActiveState: "active", UnitFileState: "enabled"})
+	s.recorded("emei", "unit:nginx.service", fact.Record{Inputs: map[string]string{string(config.ID()): resource.SHA256([]byte(upstream("10.27.52.71")))}})
+	return s.delta()
+}
+
+func firstInstall(*testing.T) *plan.Delta {
+	s := newScene()
+	s.want(plan.Operator, resource.Authority{Name: "kubernetes", CommonName: "kubernetes-ca", Validity: 87600 * time.Hour})
+	s.want(plan.Operator, resource.Authority{Name: "service-account"})
+	s.want(plan.Operator, resource.LockFile{Path: "inventory.lock.hcl", After: []byte("subnets = {\n  shaolin = \"10.244.0.0/24\"\n  wudang  = \"10.244.1.0/24\"\n}\n")})
+	for _, host := range []string{"shaolin", "wudang"} {
+		absent := func(kind fact.Kind, names ...string) {
+			for _, name := range names {
+				var answer any = fact.File{}
+				switch kind {
+				case fact.KindPackage:
+					answer = fact.Package{}
+				case fact.KindRoute:
+					answer = fact.Route{}
+				case fact.KindFirewall:
+					answer = fact.Value{}
+				case fact.KindImage:
+					answer = fact.Image{}
+				}
+				s.found(host, kind, name, answer)
+			}
+		}
+		s.want(host, resource.Package{Name: "conntrack"})
+		absent(fact.KindPackage, "conntrack")
+		s.want(host, resource.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"})
+		s.found(host, fact.KindSysctl, "net.ipv4.ip_forward", fact.Value{Exists: true, Value: "0"})
+		s.want(host, resource.Directory{Path: "/etc/kubernetes/pki", Ownership: resource.Ownership{Mode: 0o700}})
+		absent(fact.KindFile, "/etc/kubernetes/pki")
+		s.want(host, resource.File{Path: "/etc/sysctl.d/90-kinstall.conf", Content: []byte("# written by kinstall\n\nnet.ipv4.ip_forward = 1\n")})
+		absent(fact.KindFile, "/etc/sysctl.d/90-kinstall.conf")
+		extra := ""
+		if host == "shaolin" {
+			extra = "registerWithTaints: []\n"
+		}
+		s.want(host, resource.File{Path: "/etc/kubernetes/kubelet.yaml", Content: []byte("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n" +
+			"address: " + host + "\nauthentication:\n  anonymous:\n    enabled: false\ncgroupDriver: systemd\n" + extra + "rotateCertificates: false\n")})
+		absent(fact.KindFile, "/etc/kubernetes/kubelet.yaml")
+		s.want(host, resource.Artifact{Name: "etcd", Version: "3.6.8", SHA256: strings.Repeat("0123456789abcdef", 4),
+			Members: []resource.Member{{To: "/usr/local/bin/etcd"}, {To: "/usr/local/bin/etcdctl"}, {To: "/usr/local/bin/etcdutl"}}})
+		absent(fact.KindFile, "/usr/local/bin/etcd", "/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl")
+		s.want(host, resource.Image{Reference: "registry.k8s.io/pause:3.10.1", SHA256: strings.Repeat("fedcba9876543210", 4)})
+		absent(fact.KindImage, "registry.k8s.io/pause:3.10.1")
+		s.want(host, resource.AuthorityFile{Authority: "kubernetes", Part: resource.PartPrivateKey, Path: "/etc/kubernetes/pki/ca.key"})
+		absent(fact.KindFile, "/etc/kubernetes/pki/ca.key")
+		s.want(host, resource.Certificate{Path: "/etc/kubernetes/pki/apiserver.crt", KeyPath: "/etc/kubernetes/pki/apiserver.key",
+			Authority: "kubernetes", CommonName: "kube-apiserver", Server: true, DNSNames: []string{host}, Validity: 8760 * time.Hour, RenewBefore: 720 * time.Hour})
+		absent(fact.KindFile, "/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/apiserver.key")
+		s.want(host, resource.Route{Destination: "10.244.2.0/24", Via: "10.27.52.72"})
+		absent(fact.KindRoute, "10.244.2.0/24")
+		rule := resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-d", "10.244.0.0/16", "-j", "ACCEPT"}}
+		s.want(host, rule)
+		absent(fact.KindFirewall, rule.ID().Name())
+		s.want(host, resource.Unit{Name: "etcd.service", NoBlock: true})
+		s.found(host, fact.KindUnit, "etcd.service", fact.Unit{LoadState: "not-found", ActiveState: "inactive"})
+	}
+	s.want(plan.Cluster, resource.Gate{Gate: resource.GateEtcd, Text: "2 members healthy, one leader"},
+		plan.NewStepID("shaolin", "unit:etcd.service"), plan.NewStepID("wudang", "unit:etcd.service"))
+	s.want(plan.Cluster, resource.Node{Name: "shaolin", Labels: map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": ""},
+		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDR: "10.244.0.0/24"})
+	s.want(plan.Cluster, resource.Object{APIVersion: "v1", Kind: "Service", Namespace: "kube-system", Name: "kube-dns", YAML: "apiVersion: v1\nkind: Service\n"})
+	return s.delta()
+}
+
+// driftAndIntent has a file changed in the inventory, one on the host, one on
+// both, one deleted, a mode, a label, a stopped unit and a hand-edited block.
+func driftAndIntent(*testing.T) *plan.Delta {
+	s := newScene()
+	file := func(host, path, was, is, want string, mode uint32) {
+		s.want(host, resource.File{Path: path, Content: []byte(want)})
+		s.foundFile(host, path, is, mode)
+		s.wrote(host, path, was)
+	}
+	long := "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\neleven\ntwelve\n"
+	file("shaolin", "/etc/intent.conf", "a = 1\n", "a = 1\n", "a = 2\n", 0o644)
+	file("shaolin", "/etc/drift.conf", long, strings.Replace(strings.Replace(long, "two", "TWO", 1), "eleven", "eleven \t", 1), long, 0o644)
+	file("wudang", "/etc/drift.conf", long, strings.Replace(strings.Replace(long, "two", "TWO", 1), "eleven", "eleven \t", 1), long, 0o644)
+	file("wudang", "/etc/both.conf", "a = 1\n", "a = 3", "a = 2\n", 0o644)
+	file("wudang", "/etc/mode.conf", "same\n", "same\n", "same\n", 0o600)
+	file("wudang", "/etc/a/path/that/is/rather/long/and/then/some/more/etcd.conf.yaml", "a\n", "a\n", "b\n", 0o644)
+	s.want("wudang", resource.File{Path: "/etc/deleted.conf", Content: []byte("back\n")})
+	s.found("wudang", fact.KindFile, "/etc/deleted.conf", fact.File{})
+	s.wrote("wudang", "/etc/deleted.conf", "back\n")
+	s.want("wudang", resource.Unit{Name: "kubelet.service"})
+	s.found("wudang", fact.KindUnit, "kubelet.service", fact.Unit{LoadState: "loaded", ActiveState: "failed", UnitFileState: "disabled"})
+	s.recorded("wudang", "unit:kubelet.service", fact.Record{Inputs: map[string]string{"file:/x": "1"}})
+	s.want("emei", resource.Block{Path: "/etc/hosts", Name: "hosts", Content: "10.27.52.72 emei\n"})
+	s.foundFile("emei", "/etc/hosts", "127.0.0.1 localhost\n# BEGIN kinstall hosts\n10.27.52.7 emei\n# END kinstall hosts\n", 0o644)
+	s.recorded("emei", "block:/etc/hosts#hosts", fact.Record{Files: map[string]string{"/etc/hosts#hosts": resource.SHA256([]byte("10.27.52.72 emei\n"))}})
+	s.want(plan.Cluster, resource.Node{Name: "huashan", Labels: map[string]string{"zone": "north"}})
+	s.observed.Cluster = fact.NewSet(fact.Host{})
+	s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: "huashan"}, fact.Node{Exists: true,
+		Labels:      map[string]string{"zone": "south", "rack": "7"},
+		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "rack,zone"}})
+	return s.delta()
+}
+
+func certificateExpiry(t *testing.T) *plan.Delta {
+	s := newScene()
+	s.apiServerCertificate(t, now.AddDate(0, 0, 12))
+	return s.delta()
+}
+
+// sensitive material: changed content, changed mode only, and a resource kind
+// that by mistake left a secret in its change.
+func sensitive(*testing.T) *plan.Delta {
+	s := newScene()
+	s.want("shaolin", resource.File{Path: "/etc/kinstall/token", Content: []byte(secret), Sensitive: true})
+	s.found("shaolin", fact.KindFile, "/etc/kinstall/token", fact.File{})
+	s.want("wudang", resource.AuthorityFile{Authority: "etcd", Part: resource.PartPrivateKey, Path: "/etc/etcd/ca.key", SHA256: resource.SHA256([]byte(secret))})
+	s.foundFile("wudang", "/etc/etcd/ca.key", "another", 0o600)
+	d := s.delta()
+	d.Items = append(d.Items, plan.Item{Step: plan.Step{Host: "emei", Resource: resource.File{Path: "/etc/leaky"}}, Change: resource.Change{
+		Action: resource.Update, Sensitive: true,
+		Fields: []resource.Field{{Name: "token", Before: "old " + secret, After: secret, Sensitive: true}},
+		Text:   &resource.Text{Name: "content", Before: "old " + secret, After: secret},
+	}})
+	return d
+}
+
+const secret = "correct horse battery staple"
+
+func unitRestart(*testing.T) *plan.Delta {
+	s := newScene()
+	var inputs []resource.Input
+	recorded := map[string]string{}
+	for _, path := range []string{"/etc/etcd/etcd.conf.yaml", "/etc/etcd/pki/ca.crt", "/etc/systemd/system/etcd.service"} {
+		file := resource.File{Path: path, Content: []byte("new\n")}
+		inputs = append(inputs, file)
+		recorded[string(file.ID())] = "older"
+		for _, host := range []string{"shaolin", "wudang"} {
+			s.want(host, file)
+			s.foundFile(host, path, "old\n", 0o644)
+			s.wrote(host, path, "old\n")
+		}
+	}
+	for _, host := range []string{"shaolin", "wudang"} {
+		s.want(host, resource.Unit{Name: "etcd.service", Inputs: inputs}, plan.NewStepID(host, inputs[0].ID()))
+		s.found(host, fact.KindUnit, "etcd.service", fact.Unit{LoadState: "loaded", ActiveState: "active", UnitFileState: "enabled"})
+		s.recorded(host, "unit:etcd.service", fact.Record{Inputs: recorded})
+		s.want(plan.Cluster, resource.Gate{Gate: resource.GateEtcd, Host: host, Text: "3 members healthy, no alarm, one leader"}, plan.NewStepID(host, "unit:etcd.service"))
+	}
+	return s.delta()
+}
+
+func orphans(*testing.T) *plan.Delta {
+	s := newScene()
+	for _, id := range []resource.ID{"file:/etc/old.conf", "unit:old.service", "route:10.244.9.0/24", "package:conntrack"} {
+		s.recorded("huashan", id, fact.Record{})
+	}
+	return s.delta()
+}
+
+func unreachable(*testing.T) *plan.Delta {
+	s := newScene()
+	s.observed.Hosts["wudang"] = plan.Observation{Err: adviceError{errors.New("wudang: connect to 10.24.138.208:22: no route to host"), "is the machine switched on, and does a firewall let port 22 through?"}}
+	s.observed.Hosts["huashan"] = plan.Observation{Err: errors.New("huashan: probe: exit code 1: line one\nline two \x1b[2J")}
+	s.want("shaolin", resource.Package{Name: "conntrack"})
+	s.found("shaolin", fact.KindPackage, "conntrack", fact.Package{})
+	s.observed.ClusterErr = errors.New("dial kubernetes.default.svc:8443: connection refused")
+	return s.delta()
+}
+
+type adviceError struct {
+	error
+	hint string
+}
+
+func (e adviceError) Hint() string { return e.hint }
+
+func problems(*testing.T) *plan.Delta {
+	s := newScene()
+	o := s.observed.Hosts["wudang"]
+	o.Skew = -4512 * time.Millisecond
+	s.observed.Hosts["wudang"] = o
+	s.plan.Inventory.Preparation.MaxClockSkew = 2 * time.Second
+	s.plan.Inventory.Hosts[2].Roles = []string{inventory.RoleEtcd}
+	o = s.observed.Hosts["emei"]
+	o.Facts.Host.Listening = map[int]string{2379: "consul"}
+	s.observed.Hosts["emei"] = o
+	s.want("huashan", resource.File{Path: "/etc/hosts.d", Content: []byte("x")})
+	s.found("huashan", fact.KindFile, "/etc/hosts.d", fact.File{Exists: true, Type: "directory"})
+	return s.delta()
+}
+
+// hostile content on a host: escape sequences, bytes that are no text, a file
+// that is not text at all.
+func hostile(*testing.T) *plan.Delta {
+	s := newScene()
+	s.want("shaolin", resource.File{Path: "/etc/motd", Content: []byte("hello\n")})
+	s.foundFile("shaolin", "/etc/motd", "\x1b]0;owned\x07\x1b[1A\r\u202egnp\n", 0o644)
+	s.want("shaolin", resource.File{Path: "/etc/blob", Content: []byte("text\n")})
+	s.foundFile("shaolin", "/etc/blob", "a\x00b\xff", 0o644)
+	s.want("shaolin", resource.SwapOff{})
+	s.foundFile("shaolin", "/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n", 0o644)
+	return s.delta()
+}
+
+func noChange(*testing.T) *plan.Delta { return newScene().delta() }
+
+// cases are all deltas there is a golden for.
+var cases = []struct {
+	name  string
+	delta func(*testing.T) *plan.Delta
+}{
+	{"design-example", designExample},
+	{"first-install", firstInstall},
+	{"drift-and-intent", driftAndIntent},
+	{"certificate-expiry", certificateExpiry},
+	{"sensitive", sensitive},
+	{"unit-restart", unitRestart},
+	{"orphans", orphans},
+	{"unreachable", unreachable},
+	{"problems", problems},
+	{"hostile", hostile},
+	{"no-change", noChange},
+}
+
+func TestText(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d := c.delta(t)
+			printed := rendered(t, func(w io.Writer) error { return render.Text(w, d, render.Options{Width: 80}) })
+			golden(t, c.name+".txt", printed)
+			again := rendered(t, func(w io.Writer) error { return render.Text(w, c.delta(t), render.Options{Width: 80}) })
+			if diff := cmp.Diff(printed, again); diff != "" {
+				t.Errorf("a second rendering differs (-first +second):\n%s", diff)
+			}
+			promises(t, printed)
+			colored := rendered(t, func(w io.Writer) error { return render.Text(w, d, render.Options{Width: 80, Color: true}) })
+			if diff := cmp.Diff(printed, withoutColor(colored)); diff != "" {
+				t.Errorf("color changes the text (-plain +colored):\n%s", diff)
+			}
+		})
+	}
+}
+
+// promises every printed plan keeps.
+func promises(t *testing.T, printed string) {
+	t.Helper()
+	if strings.Contains(printed, secret) {
+		t.Error("a secret is shown")
+	}
+	for i, line := range strings.Split(printed, "\n") {
+		if strings.TrimRight(line, " \t") != line {
+			t.Errorf("line %d ends with blanks: %q", i+1, line)
+		}
+		if strings.ContainsAny(line, "\x1b\r\x07") {
+			t.Errorf("line %d holds control characters: %q", i+1, line)
+		}
+	}
+}
+
+func withoutColor(s string) string {
+	for _, style := range []string{"0", "1", "2", "31", "32", "33", "35", "36"} {
+		s = strings.ReplaceAll(s, "\x1b["+style+"m", "")
+	}
+	return s
+}
+
+func TestTextColor(t *testing.T) {
+	d := designExample(t)
+	golden(t, "design-example.color.txt", rendered(t, func(w io.Writer) error { return render.Text(w, d, render.Options{Width: 80, Color: true}) }))
+}
+
+func TestTextVerbose(t *testing.T) {
+	d := firstInstall(t)
+	golden(t, "first-install.verbose.txt", rendered(t, func(w io.Writer) error { return render.Text(w, d, render.Options{Verbose: true}) }))
+}
+
+func TestJSON(t *testing.T) {
+	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "no-change"} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range cases {
+				if c.name != name {
+					continue
+				}
+				d := c.delta(t)
+				document := rendered(t, func(w io.Writer) error { return render.JSON(w, d) })
+				golden(t, name+".json", document)
+				if strings.Contains(document, secret) {
+					t.Error("a secret is in the document")
+				}
+				if !json.Valid([]byte(document)) {
+					t.Error("not JSON")
+				}
+			}
+		})
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	s := newScene()
+	s.plan.Addresses = append(s.plan.Addresses, plan.AddressRow{Host: "store-1", Address: "10.27.52.90"})
+	golden(t, "addresses.txt", rendered(t, func(w io.Writer) error { return render.Addresses(w, s.plan) }))
+}
+
+func TestWriteErrorIsReturned(t *testing.T) {
+	broken := errors.New("pipe closed")
+	for name, write := range map[string]func(io.Writer) error{
+		"text":      func(w io.Writer) error { return render.Text(w, noChange(t), render.Options{}) },
+		"json":      func(w io.Writer) error { return render.JSON(w, noChange(t)) },
+		"addresses": func(w io.Writer) error { return render.Addresses(w, newScene().plan) },
+	} {
+		if err := write(brokenWriter{broken}); !errors.Is(err, broken) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func rendered(t *testing.T, write func(io.Writer) error) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}

@@ -1,0 +1,167 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/probe"
+	"github.com/kinstall/kinstall/provision/release"
+	"github.com/kinstall/kinstall/provision/shell"
+)
+
+// upload fetches a release to the operator's machine, sends it to the host and
+// returns where it lies there. The host's own copy is verified by the script
+// that uses it, see verifyScript.
+func (t *task) upload(ctx context.Context, location, sha256 string) (local, remote string, err error) {
+	local, err = t.executor.Releases.Fetch(ctx, location, sha256, func(done, total int64) {
+		t.report("fetching " + megabytes(done, total))
+	})
+	if err != nil {
+		return "", "", err
+	}
+	file, err := os.Open(local)
+	if err != nil {
+		return "", "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", "", err
+	}
+	staging, err := t.machine.client.StagingDir(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	// Two steps of one host may need the same file; each has its own copy.
+	remote = path.Join(staging, resource.SHA256([]byte(t.item.Step.ID()))[:16]+"-"+path.Base(location))
+	err = t.machine.client.Upload(ctx, file, info.Size(), remote, 0o600, func(sent int64) {
+		t.report("uploading " + megabytes(sent, info.Size()))
+	})
+	return local, remote, err
+}
+
+func megabytes(done, total int64) string {
+	if total <= 0 {
+		return fmt.Sprintf("%.1f MB", float64(done)/1e6)
+	}
+	return fmt.Sprintf("%.1f of %.1f MB", float64(done)/1e6, float64(total)/1e6)
+}
+
+// verifyScript refuses and removes an upload whose digest is wrong, and
+// removes it in any case when the script ends.
+func verifyScript(remote, sha256 string) string {
+	return fmt.Sprintf(`upload=%[1]s
+trap 'rm -f -- "$upload"; if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi' EXIT
+got=$(sha256sum < "$upload"); got=${got%%%% *}
+if [ "$got" != %[2]s ]; then echo "the upload has SHA-256 $got, expected "%[2]s"; removed" >&2; exit 1; fi
+`, shell.Quote(remote), shell.Quote(sha256))
+}
+
+func applyArtifact(ctx context.Context, t *task) (fact.Record, error) {
+	a, err := want[resource.Artifact](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	_, remote, err := t.upload(ctx, a.Location, a.SHA256)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	t.report("installing")
+	var b strings.Builder
+	b.WriteString(verifyScript(remote, a.SHA256))
+	archive := len(a.Members) != 1 || a.Members[0].From != ""
+	if archive {
+		var members []string
+		for _, m := range a.Members {
+			members = append(members, m.From)
+		}
+		// Unpacked beside the upload, so that a full disk leaves nothing half
+		// in place.
+		b.WriteString("tmp=$(mktemp -d \"${upload%/*}/unpack.XXXXXXXX\")\n")
+		fmt.Fprintf(&b, "tar -xf \"$upload\" -C \"$tmp\" --no-same-owner -- %s\nrm -f -- \"$upload\"\n", shell.Join(members...))
+	}
+	var paths []string
+	for _, m := range a.Members {
+		source := `"$upload"`
+		if archive {
+			source = `"$tmp"/` + shell.Quote(m.From)
+		}
+		paths = append(paths, m.To)
+		dir := path.Dir(m.To)
+		fmt.Fprintf(&b, "(umask 022; mkdir -p -- %[1]s)\nnew=$(mktemp %[2]s)\n", shell.Quote(dir), shell.Quote(dir+"/.kinstall.XXXXXXXX"))
+		fmt.Fprintf(&b, "if ! cp -- %[1]s \"$new\"; then rm -f -- \"$new\"; exit 1; fi\n", source)
+		fmt.Fprintf(&b, "chown root:root \"$new\"; chmod %04o \"$new\"; sync -- \"$new\"; mv -fT -- \"$new\" %s\n", m.Own().Mode, shell.Quote(m.To))
+	}
+	remember, err := probe.RecordDigests(paths)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	b.WriteString(remember)
+	b.WriteString("sha256sum -- " + shell.Join(paths...) + "\n")
+	printed, err := t.machine.output(ctx, t.label(), b.String())
+	if err != nil {
+		return fact.Record{}, err
+	}
+	files := map[string]string{}
+	for _, line := range strings.Split(strings.TrimSpace(printed), "\n") {
+		digest, file, ok := strings.Cut(line, "  ")
+		if ok {
+			files[file] = digest
+		}
+	}
+	for _, file := range paths {
+		if files[file] == "" {
+			return fact.Record{}, fmt.Errorf("%s: %s: the host told no digest of %s", t.machine.host.Name, t.label(), file)
+		}
+	}
+	return fact.Record{Digest: a.SHA256, Files: files}, nil
+}
+
+func applyImage(ctx context.Context, t *task) (fact.Record, error) {
+	i, err := want[resource.Image](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	local, remote, err := t.upload(ctx, i.Location, i.SHA256)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	tags, err := release.ArchiveTags(local)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	t.report("importing")
+	const ctr = "ctr -n k8s.io images "
+	var b strings.Builder
+	b.WriteString(verifyScript(remote, i.SHA256))
+	b.WriteString(ctr + "import --local \"$upload\" >/dev/null\n")
+	tagged := false
+	for _, tag := range tags {
+		tagged = tagged || tag == i.Reference
+	}
+	if !tagged {
+		if len(tags) == 0 {
+			return fact.Record{}, fmt.Errorf("%s: %s: the archive names no image", t.machine.host.Name, t.label())
+		}
+		// Release archives carry the architecture in the name.
+		b.WriteString(ctr + "tag --force " + shell.Join(tags[0], i.Reference) + " >/dev/null\n")
+	}
+	// Pinned: the kubelet's garbage collection must not remove what a host
+	// without a registry can't fetch again.
+	b.WriteString(ctr + "label " + shell.Quote(i.Reference) + " io.cri-containerd.pinned=pinned >/dev/null\n")
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), b.String())
+}
+
+func removeImage(ctx context.Context, t *task) (fact.Record, error) {
+	o, err := want[resource.Orphan](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	// Only the name goes: containers that still run keep the content.
+	return fact.Record{}, t.machine.script(ctx, t.label(), "ctr -n k8s.io images remove "+shell.Quote(o.Was.Name())+" >/dev/null\n")
+}

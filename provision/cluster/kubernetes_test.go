@@ -1,0 +1,418 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// serve runs an HTTPS server whose certificate has the names, and returns a
+// way to it.
+func serve(t *testing.T, ca *authority, handler http.Handler, sans ...string) Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = ca.serverTLS(t, sans...)
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return Server{Name: "shaolin", Address: server.Listener.Addr().String(), Dial: direct}
+}
+
+// gone is a server that is not there.
+func gone(name string) Server {
+	return Server{Name: name, Address: "10.0.0.1:6443", Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New(name + ": open tunnel to 10.0.0.1:6443: connection failed: Connection refused") // as provision/ssh has it
+	}}
+}
+
+func newClient(t *testing.T, ca *authority, servers ...Server) *Client {
+	t.Helper()
+	client, err := New(Config{Servers: servers, TLS: ca.clientTLS(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func respond(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func respondStatus(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+	respond(w, code, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: reason, Message: message, Code: int32(code)})
+}
+
+func TestNoAPI(t *testing.T) {
+	ca := newAuthority(t)
+	queries := []fact.Query{{Kind: fact.KindNode, Name: "emei"}}
+	object := []fact.Query{{Kind: fact.KindObject, Name: "v1/ConfigMap/kube-system/x", Manifest: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"}}`)}}
+	silent := Server{Name: "wudang", Address: "10.0.0.2:6443", Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("wudang: open tunnel: Connection timed out")
+	}}
+	plain := Server{Name: "emei", Address: "10.0.0.3:6443", Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	}}
+	for _, tt := range []struct {
+		name    string
+		servers []Server
+		queries []fact.Query
+		want    bool
+	}{
+		{"nodes", []Server{gone("shaolin"), plain}, queries, true},
+		{"objects", []Server{gone("shaolin")}, object, true},
+		{"one is silent", []Server{gone("shaolin"), silent}, queries, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := newClient(t, ca, tt.servers...).Observe(testContext(t), tt.queries)
+			if err == nil || errors.Is(err, ErrNoAPI) != tt.want {
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
+	t.Run("wrong certificate", func(t *testing.T) {
+		server := serve(t, newAuthority(t), http.NotFoundHandler(), "kubernetes.default.svc")
+		client := newClient(t, ca, server)
+		_, err := client.Observe(testContext(t), queries)
+		if err == nil || errors.Is(err, ErrNoAPI) {
+			t.Errorf("got error %v", err)
+		}
+		// No use in trying again.
+		if err := client.ApplyNode(testContext(t), resource.Node{Name: "emei"}); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got error %v", err)
+		}
+	})
+	t.Run("nothing asked", func(t *testing.T) {
+		if set, err := newClient(t, ca, silent).Observe(testContext(t), nil); err != nil || set.Len() != 0 {
+			t.Errorf("got %v, %v", set, err)
+		}
+	})
+	if _, err := New(Config{}); err == nil {
+		t.Error("no servers are no error")
+	}
+}
+
+// nodeServer is the part of an API server that nodes need.
+type nodeServer struct {
+	mu        sync.Mutex
+	node      *corev1.Node // nil until it registers
+	gets      int
+	conflicts int // patches to refuse
+	patches   []string
+	onGet     func(n int, s *nodeServer)
+}
+
+func (s *nodeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes":
+		list := corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}}
+		if s.node != nil {
+			list.Items = append(list.Items, *s.node)
+		}
+		respond(w, http.StatusOK, list)
+	case r.URL.Path != "/api/v1/nodes/emei":
+		respondStatus(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no such path "+r.URL.Path)
+	case r.Method == http.MethodGet:
+		s.gets++
+		if s.onGet != nil {
+			s.onGet(s.gets, s)
+		}
+		if s.node == nil {
+			respondStatus(w, http.StatusNotFound, metav1.StatusReasonNotFound, `nodes "emei" not found`)
+			return
+		}
+		respond(w, http.StatusOK, s.node)
+	case r.Method == http.MethodPatch:
+		body, _ := io.ReadAll(r.Body)
+		if s.conflicts > 0 {
+			s.conflicts--
+			s.node.ResourceVersion += "1"
+			respondStatus(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+			return
+		}
+		s.patches = append(s.patches, r.Header.Get("Content-Type")+" "+string(body))
+		respond(w, http.StatusOK, s.node)
+	}
+}
+
+func TestApplyNode(t *testing.T) {
+	ca := newAuthority(t)
+	api := &nodeServer{conflicts: 2}
+	api.onGet = func(n int, s *nodeServer) {
+		switch n {
+		case 3: // registers while it is waited for
+			s.node = &corev1.Node{
+				TypeMeta:   metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},
+				ObjectMeta: metav1.ObjectMeta{Name: "emei", ResourceVersion: "7", Labels: map[string]string{"zone": "south", "old": "1", "others": "x"}, Annotations: map[string]string{resource.ManagedLabelsAnnotation: "old,zone", resource.ManagedTaintsAnnotation: "gone:NoSchedule"}},
+				Spec: corev1.NodeSpec{Taints: []corev1.Taint{
+					{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"},
+					{Key: "gone", Effect: "NoSchedule"},
+					{Key: "dedicated", Value: "web", Effect: "NoSchedule"},
+				}},
+			}
+		}
+	}
+	client := newClient(t, ca, gone("wudang"), serve(t, ca, api, "kubernetes.default.svc"))
+	err := client.ApplyNode(testContext(t), resource.Node{
+		Name:    "emei",
+		Labels:  map[string]string{"zone": "north", "disk": "ssd"},
+		Taints:  []fact.Taint{{Key: "dedicated", Value: "db", Effect: "NoSchedule"}},
+		PodCIDR: "10.244.3.0/24",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`application/merge-patch+json {"metadata":{` +
+		`"annotations":{"kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
+		`"labels":{"disk":"ssd","old":null,"zone":"north"},"resourceVersion":"711"},` +
+		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24"],` +
+		`"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},{"key":"dedicated","value":"db","effect":"NoSchedule"}]}}`}
+	if diff := cmp.Diff(want, api.patches); diff != "" {
+		t.Errorf("patches (-want +got):\n%s", diff)
+	}
+}
+
+func TestApplyNodeRefuses(t *testing.T) {
+	ca := newAuthority(t)
+	api := &nodeServer{node: &corev1.Node{
+		TypeMeta:   metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: "emei", Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone", resource.ManagedTaintsAnnotation: ""}, Labels: map[string]string{"zone": "north"}},
+		Spec:       corev1.NodeSpec{PodCIDR: "10.244.9.0/24"},
+	}}
+	client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
+	node := resource.Node{Name: "emei", Labels: map[string]string{"zone": "north"}}
+	if err := client.ApplyNode(testContext(t), node); err != nil {
+		t.Error(err)
+	}
+	node.PodCIDR = "10.244.9.0/24"
+	if err := client.ApplyNode(testContext(t), node); err != nil {
+		t.Error(err)
+	}
+	node.PodCIDR = "10.244.3.0/24"
+	if err := client.ApplyNode(testContext(t), node); err == nil || !strings.Contains(err.Error(), "node emei: has the pod network 10.244.9.0/24") {
+		t.Errorf("another pod network: error %v", err)
+	}
+	if len(api.patches) > 0 {
+		t.Errorf("patched without need: %q", api.patches)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	api.mu.Lock()
+	api.node = nil
+	api.mu.Unlock()
+	if err := client.ApplyNode(ctx, node); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "has not registered") {
+		t.Errorf("a node that never comes: error %v", err)
+	}
+}
+
+func TestWaitNodeReady(t *testing.T) {
+	ca := newAuthority(t)
+	api := &nodeServer{onGet: func(n int, s *nodeServer) {
+		condition := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Message: "cni plugin not initialized"}
+		switch n {
+		case 2, 3:
+			s.node = &corev1.Node{TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "emei"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{condition}}}
+		case 4:
+			s.node.Status.Conditions[0].Status = corev1.ConditionTrue
+		}
+	}}
+	client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
+	var said []string
+	if err := client.WaitNodeReady(testContext(t), "emei", func(s string) { said = append(said, s) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"the kubelet has not registered", "cni plugin not initialized"}, said); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := client.WaitNodeReady(ctx, "kunlun", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v", err)
+	}
+}
+
+// TestApplyObjectSettles: what a new API server says no to at first.
+func TestApplyObjectSettles(t *testing.T) {
+	ca := newAuthority(t)
+	var mu sync.Mutex
+	tries := 0
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"}})
+	})
+	mux.HandleFunc("GET /apis", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}})
+	})
+	mux.HandleFunc("GET /api/v1", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "configmaps", Namespaced: true, Kind: "ConfigMap", Verbs: metav1.Verbs{"get", "patch"}}}})
+	})
+	mux.HandleFunc("PATCH /api/v1/namespaces/kube-system/configmaps/x", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		tries++
+		switch tries {
+		case 1:
+			respondStatus(w, http.StatusForbidden, metav1.StatusReasonForbidden, "configmaps is forbidden")
+		case 2:
+			respondStatus(w, http.StatusNotFound, metav1.StatusReasonNotFound, `namespaces "kube-system" not found`)
+		case 3:
+			respondStatus(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "etcdserver: leader changed")
+		case 4:
+			if got := r.URL.Query(); got.Get("fieldManager") != "kinstall" || got.Get("force") != "true" || got.Has("dryRun") {
+				t.Errorf("query %v", got)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.Copy(w, r.Body)
+		default:
+			respondStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "data: Invalid value")
+		}
+	})
+	client := newClient(t, ca, serve(t, ca, mux, "kubernetes.default.svc"))
+	object := resource.Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: "kube-system", Name: "x", Manifest: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"},"data":{"a":"b"}}`)}
+	if err := client.ApplyObject(testContext(t), object); err != nil || tries != 4 {
+		t.Errorf("%d tries, error %v", tries, err)
+	}
+	if err := client.ApplyObject(testContext(t), object); err == nil || !strings.Contains(err.Error(), "apply object:v1/ConfigMap/kube-system/x") || tries != 5 {
+		t.Errorf("an invalid object: %d tries, error %v", tries, err)
+	}
+	object.Manifest = []byte(`{"kind":"ConfigMap"}`)
+	if err := client.ApplyObject(testContext(t), object); err == nil {
+		t.Error("a manifest without a name was accepted")
+	}
+}
+
+func TestParseObjectID(t *testing.T) {
+	for id, want := range map[resource.ID]string{
+		"object:apps/v1/Deployment/kube-system/coredns":                        "apps v1 Deployment kube-system coredns",
+		"object:v1/ConfigMap/kube-system/x":                                    " v1 ConfigMap kube-system x",
+		"object:rbac.authorization.k8s.io/v1/ClusterRole//system:coredns":      "rbac.authorization.k8s.io v1 ClusterRole  system:coredns",
+		"object:v1/Namespace//lab":                                             " v1 Namespace  lab",
+		resource.Object{APIVersion: "v1", Kind: "Namespace", Name: "lab"}.ID(): " v1 Namespace  lab",
+		"object:v1/ConfigMap/x":                                                "",
+		"file:/etc/a/b":                                                        "",
+		"object:v1/ConfigMap/kube-system/":                                     "",
+	} {
+		kind, namespace, name, err := parseObjectID(id)
+		got := fmt.Sprintf("%s %s %s %s %s", kind.Group, kind.Version, kind.Kind, namespace, name)
+		if (err != nil) != (want == "") || err == nil && got != want {
+			t.Errorf("%s: got %q, %v", id, got, err)
+		}
+	}
+}
+
+func TestHideSecret(t *testing.T) {
+	secret := func(data map[string]any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "data": data}}
+	}
+	live, planned := secret(map[string]any{"same": "c2FtZQ==", "other": "b2xk", "gone": "eA=="}), secret(map[string]any{"same": "c2FtZQ==", "other": "bmV3"})
+	hideSecret(live, planned)
+	want := []map[string]any{
+		{"same": "(sensitive)", "other": "(sensitive, before)", "gone": "(sensitive)"},
+		{"same": "(sensitive)", "other": "(sensitive, after)"},
+	}
+	if diff := cmp.Diff(want, []map[string]any{live.Object["data"].(map[string]any), planned.Object["data"].(map[string]any)}); diff != "" {
+		t.Errorf("data (-want +got):\n%s", diff)
+	}
+}
+
+func TestWaitAPIServer(t *testing.T) {
+	ca := newAuthority(t)
+	var mu sync.Mutex
+	tries := 0
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch r.URL.Path {
+		case "/readyz":
+			if tries++; tries < 3 {
+				w.WriteHeader(http.StatusInternalServerError)
+				fmt.Fprint(w, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n")
+			}
+		case "/metrics":
+			fmt.Fprint(w, "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.78e+09\n")
+		}
+	})
+	server := serve(t, ca, handler, "127.0.0.1")
+	instance := Instance{Server: server, TLS: &tls.Config{RootCAs: ca.pool()}}
+	var said []string
+	checked := 0
+	check := func(_ context.Context, cert *x509.Certificate) error {
+		if checked++; checked < 5 {
+			return errors.New("serves the old certificate")
+		}
+		if cert.Subject.CommonName != "server" {
+			t.Errorf("checked %v", cert.Subject)
+		}
+		return nil
+	}
+	if err := WaitAPIServer(testContext(t), instance, check, func(s string) { said = append(said, s) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"serves the old certificate"}, said); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+	mu.Lock()
+	tries, said = 0, nil
+	mu.Unlock()
+	if err := WaitEndpoint(testContext(t), instance, func(s string) { said = append(said, s) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"waiting for etcd, poststarthook/rbac/bootstrap-roles"}, said); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+	if started, err := instance.StartedAt(testContext(t)); err != nil || started != "1.78e+09" {
+		t.Errorf("started at %q, %v", started, err)
+	}
+
+	for _, tt := range []struct {
+		name     string
+		instance Instance
+		want     string
+	}{
+		{"nothing there", Instance{Server: gone("shaolin"), TLS: instance.TLS}, "Connection refused"},
+		{"another authority", Instance{Server: server, TLS: &tls.Config{RootCAs: newAuthority(t).pool()}}, "certificate signed by unknown authority"},
+		{"another name", Instance{Server: server, TLS: &tls.Config{RootCAs: ca.pool(), ServerName: "wudang"}}, "wudang"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			err := WaitAPIServer(ctx, tt.instance, nil, func(string) { cancel() })
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,266 @@
+package cluster
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+func object(t *testing.T, text string) resource.Object {
+	t.Helper()
+	manifest, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := struct {
+		metav1.TypeMeta   `json:",inline"`
+		metav1.ObjectMeta `json:"metadata"`
+	}{}
+	if err := json.Unmarshal(manifest, &head); err != nil {
+		t.Fatal(err)
+	}
+	return resource.Object{APIVersion: head.APIVersion, Kind: head.Kind, Namespace: head.Namespace, Name: head.Name, Manifest: manifest, YAML: text}
+}
+
+// TestRealAPIServer runs an API server and its etcd on the loopback.
+func TestRealAPIServer(t *testing.T) {
+	etcd, apiserver := binary(t, "KINSTALL_ETCD"), binary(t, "KINSTALL_KUBE_APISERVER")
+	ca := newAuthority(t)
+	ports := freePorts(t, 3)
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(ports[2]))
+	server := Server{Name: "shaolin", Address: address, Dial: direct}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := newClient(t, ca, gone("wudang"), server)
+
+	node := resource.Node{Name: "emei", Labels: map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": ""},
+		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDR: "10.244.3.0/24"}
+	namespace := object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: lab}\n")
+	objects := []resource.Object{
+		namespace,
+		object(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: lab}\ndata: {a: b}\n"),
+		object(t, "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'system:lab'}\nrules: [{apiGroups: [''], resources: [pods], verbs: [get]}]\n"),
+		object(t, "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: lab}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n"),
+		object(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: lab}\nstringData: {key: hunter2}\n"),
+		object(t, `apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: proxy, namespace: lab}
+spec:
+  selector: {matchLabels: {app: proxy}}
+  template:
+    metadata: {labels: {app: proxy}}
+    spec: {containers: [{name: proxy, image: "proxy:1", resources: {requests: {cpu: 0.1}}}]}
+`),
+		object(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: dns, namespace: lab}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: dns}}
+  template:
+    metadata: {labels: {app: dns}}
+    spec: {containers: [{name: dns, image: "dns:1", ports: [{containerPort: 53, protocol: UDP}]}]}
+`),
+	}
+	var queries []fact.Query
+	for _, o := range objects {
+		queries = append(queries, o.Queries()...)
+	}
+	queries = append(queries, node.Queries()...)
+
+	if _, err := c.Observe(ctx, queries); err == nil || !strings.Contains(err.Error(), ErrNoAPI.Error()) {
+		t.Fatalf("before the start: error %v", err)
+	}
+
+	// Everything is applied while the API server starts, as in a first bring-up.
+	start(t, etcd, "--data-dir", ca.path("etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer, "--log-level", "warn")
+	ca.issueFiles(t, "apiserver", "127.0.0.1", "kubernetes.default.svc")
+	ca.issueFiles(t, "sa")
+	stop := start(t, apiserver, "--etcd-servers", client, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", fmt.Sprint(ports[2]),
+		"--tls-cert-file", ca.path("apiserver.crt"), "--tls-private-key-file", ca.path("apiserver.key"), "--client-ca-file", ca.path("ca.crt"),
+		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", ca.path("sa.key"), "--service-account-signing-key-file", ca.path("sa.key"),
+		"--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "Node,RBAC", "--disable-admission-plugins", "ServiceAccount",
+		"--allow-privileged", "--anonymous-auth=false", "--endpoint-reconciler-type", "none")
+	began := time.Now()
+	for _, o := range objects {
+		if err := c.ApplyObject(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("all objects applied %s after the start", time.Since(began).Round(time.Millisecond))
+	instance := Instance{Server: server, TLS: ca.clientTLS(t)}
+	served := ""
+	if err := WaitAPIServer(ctx, instance, func(_ context.Context, cert *x509.Certificate) error {
+		served = cert.Subject.CommonName
+		return nil
+	}, func(s string) { t.Log(s) }); err != nil {
+		t.Fatal(err)
+	}
+	if served != "apiserver" {
+		t.Errorf("served %q", served)
+	}
+	t.Logf("ready %s after the start", time.Since(began).Round(time.Millisecond))
+	started, err := instance.StartedAt(ctx)
+	if err != nil || started == "" {
+		t.Errorf("started at %q: %v", started, err)
+	}
+
+	observe := func() fact.Set {
+		t.Helper()
+		set, err := c.Observe(ctx, queries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	actions := func(set fact.Set) map[string]resource.Action {
+		t.Helper()
+		found := map[string]resource.Action{}
+		for _, o := range objects {
+			change, err := o.Diff(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if change.Action != resource.NoOp {
+				found[o.Kind] = change.Action
+				if change.Text != nil {
+					t.Logf("%s\nlive:\n%s\nplanned:\n%s", o.ID(), change.Text.Before, change.Text.After)
+				}
+			}
+		}
+		change, err := node.Diff(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change.Action != resource.NoOp {
+			found["Node"] = change.Action
+		}
+		return found
+	}
+	if diff := cmp.Diff(map[string]resource.Action{"Node": resource.Deferred}, actions(observe())); diff != "" {
+		t.Errorf("after applying (-want +got):\n%s", diff)
+	}
+
+	// The kubelet registers while the node is waited for.
+	applied := make(chan error, 1)
+	go func() { applied <- c.ApplyNode(ctx, node) }()
+	if _, err := c.nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "emei", Labels: map[string]string{"kubernetes.io/hostname": "emei"}},
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-applied; err != nil {
+		t.Fatal(err)
+	}
+	set := observe()
+	if diff := cmp.Diff(map[string]resource.Action{}, actions(set)); diff != "" {
+		t.Errorf("with the node (-want +got):\n%s", diff)
+	}
+	got, err := set.Node("emei")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fact.Node{
+		Exists:      true,
+		Labels:      map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": "", "kubernetes.io/hostname": "emei"},
+		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "node-role.kubernetes.io/control-plane,zone", resource.ManagedTaintsAnnotation: "node-role.kubernetes.io/control-plane:NoSchedule"},
+		Taints:      []fact.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}, {Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}},
+		PodCIDRs:    []string{"10.244.3.0/24"},
+	}, got); diff != "" {
+		t.Errorf("node (-want +got):\n%s", diff)
+	}
+
+	// Labels and taints that leave the inventory go; those of others stay.
+	node.Labels, node.Taints = map[string]string{"zone": "south"}, nil
+	if diff := cmp.Diff(map[string]resource.Action{"Node": resource.Update}, actions(observe())); diff != "" {
+		t.Errorf("changed node (-want +got):\n%s", diff)
+	}
+	if err := c.ApplyNode(ctx, node); err != nil {
+		t.Fatal(err)
+	}
+	set = observe()
+	if got, err = set.Node("emei"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"zone": "south", "kubernetes.io/hostname": "emei"}, got.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]fact.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}}, got.Taints); diff != "" {
+		t.Errorf("taints (-want +got):\n%s", diff)
+	}
+
+	// Drift: fields kinstall wants, changed by hand.
+	objects[1] = object(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: lab}\ndata: {a: changed by hand}\n")
+	if err := c.ApplyObject(ctx, objects[1]); err != nil {
+		t.Fatal(err)
+	}
+	objects[1] = object(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: lab}\ndata: {a: b}\n")
+	objects[4] = object(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: lab}\nstringData: {key: other}\n")
+	queries[4] = objects[4].Queries()[0]
+	set = observe()
+	if diff := cmp.Diff(map[string]resource.Action{"ConfigMap": resource.Update, "Secret": resource.Update}, actions(set)); diff != "" {
+		t.Errorf("drift (-want +got):\n%s", diff)
+	}
+	if secret, err := set.Object("v1/Secret/lab/token"); err != nil || strings.Contains(secret.Live+secret.Planned, "aHVudGVyMg") || !strings.Contains(secret.Planned, "(sensitive, after)") {
+		t.Errorf("secret: %+v, %v", secret, err)
+	}
+
+	// A kind that is defined later.
+	custom := object(t, "apiVersion: example.org/v1\nkind: Sword\nmetadata: {name: dragon}\nspec: {length: 3}\n")
+	if set, err = c.Observe(ctx, custom.Queries()); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := set.Object("example.org/v1/Sword//dragon"); err != nil || o.Exists {
+		t.Errorf("a kind that is not there: %+v, %v", o, err)
+	}
+	if err := c.ApplyObject(ctx, object(t, `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: swords.example.org}
+spec:
+  group: example.org
+  scope: Cluster
+  names: {plural: swords, singular: sword, kind: Sword}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {length: {type: integer}}}}}}}]
+`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ApplyObject(ctx, custom); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, id := range []resource.ID{custom.ID(), objects[2].ID(), objects[6].ID(), objects[6].ID(), "object:example.net/v1/Nothing//x"} {
+		if err := c.DeleteObject(ctx, id); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]resource.Action{"ConfigMap": resource.Update, "Secret": resource.Update, "ClusterRole": resource.Create, "Deployment": resource.Create}, actions(observe())); diff != "" {
+		t.Errorf("after deletion (-want +got):\n%s", diff)
+	}
+
+	if _, err := c.nodes.UpdateStatus(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "emei"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitNodeReady(ctx, "emei", nil); err != nil {
+		t.Error(err)
+	}
+
+	// The machine goes away under a client with an open connection.
+	stop()
+	if _, err := c.Observe(ctx, queries); err == nil || !strings.Contains(err.Error(), ErrNoAPI.Error()) {
+		t.Errorf("after the end: error %v", err)
+	}
+}

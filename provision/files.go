@@ -1,0 +1,130 @@
+package provision
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/shell"
+	"github.com/kinstall/kinstall/provision/ssh"
+)
+
+// ErrStale is the cause of a failed step whose host was changed by somebody
+// else between the plan and its execution.
+var ErrStale = errors.New("changed on the host since it was planned; plan again")
+
+// exitStale is the exit code by which a script says ErrStale.
+const exitStale = 97
+
+// fileWrite is one file to be written atomically.
+type fileWrite struct {
+	label   string
+	path    string
+	content []byte
+	own     resource.Ownership
+	// before is the SHA-256 the file must have now, "" for absent; not looked
+	// at if anyBefore is set.
+	before    string
+	anyBefore bool
+	// parentMode is the mode of missing parent directories; default 0755.
+	parentMode string
+	// likeBefore keeps the owner and mode of the file that is replaced.
+	likeBefore bool
+}
+
+// guardScript checks that a file is still what the plan was computed from.
+func guardScript(file, before string) string {
+	return fmt.Sprintf(`found=
+if [ -e %[1]s ]; then found=$(sha256sum < %[1]s); found=${found%%%% *}; fi
+if [ "$found" != %[2]s ]; then
+	echo %[1]s" was changed since it was planned (found ${found:-nothing})" >&2
+	exit %[3]d
+fi
+`, shell.Quote(file), shell.Quote(before), exitStale)
+}
+
+// placeScript writes one file from a command that prints its content: private
+// from the first byte, then owner and mode, on disk, then renamed into place.
+func placeScript(w fileWrite, content string) string {
+	var b strings.Builder
+	if !w.anyBefore {
+		b.WriteString(guardScript(w.path, w.before))
+	}
+	staging := stagingDirectory(w.path)
+	parentMode := w.parentMode
+	if parentMode == "" {
+		parentMode = "0755"
+	}
+	// mkdir -p -m sets the mode of the last directory only, and only when it
+	// makes it; the umask of those above is opened for that one call.
+	fmt.Fprintf(&b, "(umask 022; mkdir -p -m %s -- %s)\n", parentMode, shell.Quote(path.Dir(w.path)))
+	fmt.Fprintf(&b, "tmp=$(mktemp %s)\n", shell.Quote(staging+"/.kinstall.XXXXXXXX"))
+	fmt.Fprintf(&b, "%s > \"$tmp\"\n", content)
+	fmt.Fprintf(&b, "got=$(sha256sum < \"$tmp\"); if [ \"${got%%%% *}\" != %s ]; then echo %s\" arrived damaged\" >&2; exit 1; fi\n",
+		resource.SHA256(w.content), shell.Quote(w.path))
+	if w.likeBefore {
+		fmt.Fprintf(&b, "if [ -e %[1]s ]; then chown --reference=%[1]s -- \"$tmp\"; chmod --reference=%[1]s -- \"$tmp\"; else chmod 0644 -- \"$tmp\"; fi\n", shell.Quote(w.path))
+	} else {
+		fmt.Fprintf(&b, "chown -- %s \"$tmp\"; chmod -- %04o \"$tmp\"\n", shell.Quote(w.own.Owner+":"+w.own.Group), w.own.Mode)
+	}
+	fmt.Fprintf(&b, "sync -- \"$tmp\"; mv -fT -- \"$tmp\" %s; sync -- %s\ntmp=\n", shell.Quote(w.path), shell.Quote(path.Dir(w.path)))
+	return b.String()
+}
+
+// scriptHeader opens every changing script: fail at the first error, nothing
+// readable by others, no temporary file left behind however it ends.
+const scriptHeader = `set -eu
+umask 077
+tmp=
+trap 'if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi' EXIT
+trap 'exit 129' HUP INT TERM
+`
+
+// writeFile writes one file whose content travels on standard input.
+func (m *machine) writeFile(ctx context.Context, w fileWrite) error {
+	return m.run(ctx, ssh.Command{
+		Label:  w.label,
+		Script: scriptHeader + placeScript(w, "cat"),
+		Stdin:  w.content,
+		Root:   true,
+	})
+}
+
+// writeSecrets writes several files in order with one exec; their contents
+// travel on standard input, a line of base64 each.
+func (m *machine) writeFiles(ctx context.Context, label string, writes []fileWrite) error {
+	var script, payload strings.Builder
+	script.WriteString(scriptHeader)
+	for _, w := range writes {
+		payload.WriteString(base64.StdEncoding.EncodeToString(w.content) + "\n")
+		script.WriteString("IFS= read -r line\n")
+		// printf is the shell's own: the line enters no process list.
+		script.WriteString(placeScript(w, `printf '%s\n' "$line" | base64 -d`))
+	}
+	return m.run(ctx, ssh.Command{Label: label, Script: script.String(), Stdin: []byte(payload.String()), Root: true})
+}
+
+// run runs a script for its effect.
+func (m *machine) run(ctx context.Context, command ssh.Command) error {
+	_, err := m.client.Run(ctx, command)
+	var exit *ssh.ExitError
+	if errors.As(err, &exit) && exit.ExitCode == exitStale {
+		return fmt.Errorf("%w: %w", err, ErrStale)
+	}
+	return err
+}
+
+// script runs a short script without payload as root.
+func (m *machine) script(ctx context.Context, label, body string) error {
+	return m.run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+}
+
+// output runs a script as root and returns what it printed.
+func (m *machine) output(ctx context.Context, label, body string) (string, error) {
+	result, err := m.client.Run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	return string(result.Stdout), err
+}

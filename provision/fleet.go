@@ -1,0 +1,403 @@
+// Package provision gets a plan carried out: it observes hosts, executes a
+// delta's graph, holds the lock and keeps each host's state. It is the only
+// package that changes anything.
+//
+// Contract: Fleet owns the SSH connections, one a host, and closes them.
+// Observe changes nothing on a host. Executor.Apply carries out a Delta and
+// nothing else; before it overwrites a file it checks that the file is still
+// what the delta was computed from. How a kind of resource is carried out
+// stands in one table, in appliers.go.
+package provision
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sort"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/cluster"
+	"github.com/kinstall/kinstall/provision/probe"
+	"github.com/kinstall/kinstall/provision/ssh"
+)
+
+// DefaultParallelism is how many hosts are worked on at a time.
+const DefaultParallelism = 32
+
+// lockPath is held with flock(2) while kinstall changes a host. It lies in
+// memory: a reboot frees it.
+const lockPath = "/run/kinstall.lock"
+
+// Authorities is what provisioning needs of the operator's pki directory.
+type Authorities interface {
+	plan.Authorities
+	// Create makes an authority that does not exist; it never overwrites one.
+	Create(resource.Authority) error
+	// Issue mints a new key and a certificate for it, both in PEM.
+	Issue(resource.Certificate) (certificate, key []byte, err error)
+	// Bytes returns the material a host holds of an authority.
+	Bytes(name string, part resource.Part) ([]byte, error)
+	// ClientTLS returns a configuration with a short-lived client certificate
+	// in memory, trusting servers of the same authority.
+	ClientTLS(authority, commonName string, organization []string, lifetime time.Duration) (*tls.Config, error)
+}
+
+// Releases is where binaries and image archives come from.
+type Releases interface {
+	// Fetch returns a local file with the given digest, verified.
+	Fetch(ctx context.Context, location, sha256 string, progress func(done, total int64)) (path string, err error)
+}
+
+// Options configure a Fleet.
+type Options struct {
+	Parallelism     int // DefaultParallelism if 0
+	TrustOnFirstUse bool
+	Log             func(string) // what a user should read: a key trusted on first use
+}
+
+// Fleet is the hosts of an inventory and the connections to them.
+type Fleet struct {
+	inventory   *inventory.Inventory
+	authorities Authorities
+	options     Options
+	dialer      *ssh.Dialer
+
+	mu       sync.Mutex
+	machines map[string]*machine
+}
+
+// machine is one host: its connection and what is remembered there.
+type machine struct {
+	host inventory.Host
+
+	dial   sync.Mutex
+	client *ssh.Client
+
+	state    stateKeeper
+	packages sync.Mutex // the distribution's package manager does one thing at a time
+}
+
+// NewFleet returns the fleet of an inventory; nothing is dialled yet.
+func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options) *Fleet {
+	if options.Parallelism <= 0 {
+		options.Parallelism = DefaultParallelism
+	}
+	if options.Log == nil {
+		options.Log = func(string) {}
+	}
+	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}}
+	f.dialer = ssh.NewDialer(ssh.Options{
+		TrustOnFirstUse: options.TrustOnFirstUse,
+		OnTrust:         func(t ssh.Trusted) { options.Log(fmt.Sprint(t)) },
+	})
+	for _, host := range inv.Hosts {
+		f.machines[host.Name] = &machine{host: host}
+	}
+	return f
+}
+
+// Close ends all connections.
+func (f *Fleet) Close() error {
+	var group errgroup.Group
+	for _, m := range f.machines {
+		group.Go(func() error {
+			m.dial.Lock()
+			defer m.dial.Unlock()
+			if m.client == nil {
+				return nil
+			}
+			return m.client.Close()
+		})
+	}
+	return errors.Join(group.Wait(), f.dialer.Close())
+}
+
+// Counts returns how many connections were made and scripts run so far.
+func (f *Fleet) Counts() (connections, execs int) {
+	counts := f.dialer.Counts()
+	return int(counts.Connections), int(counts.Execs)
+}
+
+// target translates what the inventory says of reaching a host.
+func target(host inventory.Host) ssh.Target {
+	t := ssh.Target{
+		Name:        host.Name,
+		Address:     host.Address.String(),
+		Port:        host.SSH.Port,
+		User:        host.SSH.User,
+		KeyFiles:    host.SSH.KeyFiles,
+		Agent:       host.SSH.Agent,
+		KnownHosts:  host.SSH.KnownHosts,
+		Fingerprint: host.SSH.Fingerprint,
+		Become:      host.SSH.Become,
+		Timeout:     host.SSH.Timeout,
+	}
+	if t.Fingerprint != "" {
+		t.KnownHosts = "" // the nearer statement wins
+	}
+	if b := host.SSH.Bastion; b != nil {
+		t.Bastion = &ssh.Target{
+			Name:        "bastion " + b.Address,
+			Address:     b.Address,
+			Port:        b.Port,
+			User:        b.User,
+			KeyFiles:    b.KeyFiles,
+			Agent:       host.SSH.Agent,
+			KnownHosts:  b.KnownHosts,
+			Fingerprint: b.Fingerprint,
+			Timeout:     host.SSH.Timeout,
+		}
+		if t.Bastion.Fingerprint != "" {
+			t.Bastion.KnownHosts = ""
+		}
+	}
+	return t
+}
+
+// connect returns the machine's connection, dialling it on first use and again
+// after it was lost.
+func (f *Fleet) connect(ctx context.Context, name string) (*machine, error) {
+	m, ok := f.machines[name]
+	if !ok {
+		return nil, fmt.Errorf("%s: no such host in the inventory", name)
+	}
+	m.dial.Lock()
+	defer m.dial.Unlock()
+	if m.client != nil && m.client.Err() == nil {
+		return m, nil
+	}
+	client, err := f.dialer.Dial(ctx, target(m.host))
+	if err != nil {
+		return nil, err
+	}
+	m.client = client
+	return m, nil
+}
+
+// Lock takes the lock of each host, so that one kinstall at a time changes it.
+// The kernel frees a lock when the connection ends, however that comes about.
+// If one is held by somebody else, none is kept and the error is a
+// *ssh.LockedError.
+func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (release func(), err error) {
+	var mu sync.Mutex
+	var locks []*ssh.Lock
+	release = func() {
+		var group errgroup.Group
+		for _, lock := range locks {
+			group.Go(func() error { lock.Release(); return nil })
+		}
+		_ = group.Wait()
+	}
+	holder := description
+	if name, err := os.Hostname(); err == nil {
+		holder = fmt.Sprintf("%s by %s on %s, pid %d", description, currentUser(), name, os.Getpid())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(f.options.Parallelism)
+	for _, name := range hosts {
+		group.Go(func() error {
+			m, err := f.connect(ctx, name)
+			if err != nil {
+				return nil // it is named as unreachable by the observation that follows
+			}
+			lock, err := m.client.Hold(ctx, lockPath, holder)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			locks = append(locks, lock)
+			mu.Unlock()
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		release()
+		return func() {}, err
+	}
+	return release, nil
+}
+
+func currentUser() string {
+	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+		if user := os.Getenv(name); user != "" {
+			return user
+		}
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+// Observe asks every host of the plan what the plan must know of it: one
+// connection and one exec a host. A host that can't be asked is in the result
+// with its error; the returned error is only ever that of ctx.
+func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error) {
+	observed := plan.Observed{Hosts: map[string]plan.Observation{}}
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(f.options.Parallelism)
+	for _, name := range p.Hosts() {
+		group.Go(func() error {
+			observation := f.observeHost(ctx, name, p.Queries(name))
+			mu.Lock()
+			observed.Hosts[name] = observation
+			mu.Unlock()
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if err := ctx.Err(); err != nil {
+		return observed, err
+	}
+	observed.Cluster, observed.ClusterErr = f.observeCluster(ctx, p, observed)
+	return observed, ctx.Err()
+}
+
+func (f *Fleet) observeHost(ctx context.Context, name string, queries []fact.Query) plan.Observation {
+	m, err := f.connect(ctx, name)
+	if err != nil {
+		return plan.Observation{Err: err}
+	}
+	facts, skew, err := m.ask(ctx, queries)
+	if err != nil {
+		return plan.Observation{Err: err}
+	}
+	m.state.load(facts.Host.State)
+	return plan.Observation{Facts: facts, Skew: skew}
+}
+
+// ask runs the probe.
+func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time.Duration, error) {
+	script, err := probe.Script(queries, m.host.Address.String())
+	if err != nil {
+		return fact.Set{}, 0, fmt.Errorf("%s: %w", m.host.Name, err)
+	}
+	before := time.Now()
+	result, err := m.client.Run(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
+	if err != nil {
+		return fact.Set{}, 0, err
+	}
+	after := time.Now()
+	facts, err := probe.Parse(result.Stdout, queries)
+	if err != nil {
+		return fact.Set{}, 0, fmt.Errorf("%s: observe: %w", m.host.Name, err)
+	}
+	// The host read its clock somewhere between sending and receiving: only
+	// what lies outside that window is known to be skew.
+	var skew time.Duration
+	switch now := facts.Host.Time; {
+	case now.After(after):
+		skew = now.Sub(after)
+	case now.Before(before):
+		skew = now.Sub(before)
+	}
+	return facts, skew, nil
+}
+
+// observeCluster asks the first API server that answers. Where none was ever
+// installed there is nothing to ask: what is about the cluster is deferred.
+func (f *Fleet) observeCluster(ctx context.Context, p *plan.Plan, observed plan.Observed) (fact.Set, error) {
+	none := fact.NewSet(fact.Host{})
+	queries := p.Queries(plan.Cluster)
+	if len(queries) == 0 || !f.authorities.Exists(plan.AuthorityKubernetes) {
+		return none, nil
+	}
+	var masters []string
+	for _, master := range f.inventory.With(inventory.RoleMaster) {
+		o, ok := observed.Hosts[master.Name]
+		if ok && o.Err == nil && len(o.Facts.Host.State.Resources) > 0 {
+			masters = append(masters, master.Name)
+		}
+	}
+	if len(masters) == 0 {
+		return none, nil
+	}
+	client, err := f.kubernetes(ctx, masters)
+	if errors.Is(err, cluster.ErrNoAPI) { // no master can be reached
+		return none, nil
+	}
+	if err != nil {
+		return none, err
+	}
+	defer client.Close()
+	facts, err := client.Observe(ctx, queries)
+	if errors.Is(err, cluster.ErrNoAPI) {
+		return none, nil
+	}
+	if err != nil {
+		return none, err
+	}
+	return facts, nil
+}
+
+// adminLifetime is how long a certificate made for kinstall itself lasts.
+const adminLifetime = time.Hour
+
+// kubernetes returns a client of the API servers on the given masters, dialled
+// through their SSH connections.
+func (f *Fleet) kubernetes(ctx context.Context, masters []string) (*cluster.Client, error) {
+	config, err := f.authorities.ClientTLS(plan.AuthorityKubernetes, "kinstall", []string{"system:masters"}, adminLifetime)
+	if err != nil {
+		return nil, err
+	}
+	var servers []cluster.Server
+	for _, name := range masters {
+		server, err := f.apiServer(ctx, name)
+		if err != nil {
+			continue // another master will do
+		}
+		servers = append(servers, server)
+	}
+	if len(servers) == 0 {
+		return nil, cluster.ErrNoAPI
+	}
+	return cluster.New(cluster.Config{Servers: servers, TLS: config})
+}
+
+// apiServer is one master's own API server, reached through its connection.
+func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, error) {
+	m, err := f.connect(ctx, name)
+	if err != nil {
+		return cluster.Server{}, err
+	}
+	address := net.JoinHostPort(m.host.Address.String(), fmt.Sprint(inventory.APIPort))
+	return cluster.Server{Name: name, Address: address, Dial: m.client.DialContext}, nil
+}
+
+// etcdMembers lists the members of etcd, each reached through its own host.
+func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
+	var members []cluster.Member
+	for _, host := range f.inventory.With(inventory.RoleEtcd) {
+		m, err := f.connect(ctx, host.Name)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, cluster.Member{
+			Name:      host.Name,
+			ClientURL: "https://" + net.JoinHostPort(host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
+			Dial:      m.client.DialContext,
+		})
+	}
+	return members, nil
+}
+
+// masterNames lists the masters, those nearest to ready first where that is known.
+func (f *Fleet) masterNames() []string {
+	var names []string
+	for _, host := range f.inventory.With(inventory.RoleMaster) {
+		names = append(names, host.Name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+var _ io.Closer = (*Fleet)(nil)

@@ -1,0 +1,453 @@
+package probe
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// An AnswerError says that a host could not answer one question.
+type AnswerError struct {
+	About   string // "file /etc/hosts", "host listen"
+	Message string // the host's words, or what is wrong with its answer
+}
+
+func (e *AnswerError) Error() string { return e.About + ": " + e.Message }
+
+// Parse reads what the script of the same queries printed. The error joins one
+// *AnswerError for each question the host could not answer; it wraps
+// ErrIncomplete when the output as a whole is not what the script prints.
+func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
+	answers, err := readFrames(output)
+	if err != nil {
+		return fact.Set{}, err
+	}
+	p := parser{answers: answers, used: map[string]bool{}}
+	set := fact.NewSet(p.host())
+	var units, packages []fact.Query
+	var routes, images bool
+	var tables map[string][]route
+	for i, q := range queries {
+		about := string(q.Kind) + " " + q.Name
+		switch q.Kind {
+		case fact.KindFile:
+			p.put(set, q, about, strconv.Itoa(i), func(text []byte) (any, error) { return parseFile(text, q) })
+		case fact.KindSysctl:
+			p.put(set, q, about, strconv.Itoa(i), parseSysctl)
+		case fact.KindModule, fact.KindFirewall:
+			p.put(set, q, about, strconv.Itoa(i), parsePresence)
+		case fact.KindUnit:
+			units = append(units, q)
+		case fact.KindPackage:
+			packages = append(packages, q)
+		case fact.KindRoute:
+			routes = true
+		case fact.KindImage:
+			images = true
+		default:
+			p.fail(about, "a host can't answer this kind of question")
+		}
+	}
+	if len(units) > 0 {
+		p.units(set, units)
+	}
+	if len(packages) > 0 {
+		p.packages(set, packages)
+	}
+	if routes {
+		tables = map[string][]route{}
+		for _, q := range queries {
+			if q.Kind == fact.KindRoute {
+				p.route(set, q, tables)
+			}
+		}
+	}
+	if images {
+		p.images(set, queries)
+	}
+	for label := range answers {
+		if !p.used[label] {
+			p.fail("answer "+label, "nobody asked for it")
+		}
+	}
+	if len(p.errs) > 0 {
+		return fact.Set{}, errors.Join(p.errs...)
+	}
+	return set, nil
+}
+
+// parser takes answers and collects what is wrong with them.
+type parser struct {
+	answers map[string]answer
+	used    map[string]bool
+	errs    []error
+}
+
+func (p *parser) fail(about, message string) {
+	p.errs = append(p.errs, &AnswerError{about, message})
+}
+
+// take returns an answer once; ok is false when there is none, which is noted.
+func (p *parser) take(about, label string) (text []byte, ok bool) {
+	a, there := p.answers[label]
+	p.used[label] = true
+	switch {
+	case !there:
+		p.errs = append(p.errs, fmt.Errorf("%w: %s was not answered", ErrIncomplete, about))
+		return nil, false
+	case a.failed:
+		message := strings.TrimSpace(string(a.text))
+		if message == "" {
+			message = "failed without a word"
+		}
+		p.fail(about, message)
+		return nil, false
+	}
+	return a.text, true
+}
+
+// put records the answer that is one query's own.
+func (p *parser) put(set fact.Set, q fact.Query, about, label string, parse func([]byte) (any, error)) {
+	text, ok := p.take(about, label)
+	if !ok {
+		return
+	}
+	value, err := parse(text)
+	if err != nil {
+		p.fail(about, err.Error())
+		return
+	}
+	set.Put(q.Key(), value)
+}
+
+// The bits of st_mode, as stat's %f prints them (inode(7)).
+const (
+	modeType      = 0o170000
+	modeDirectory = 0o040000
+	modeRegular   = 0o100000
+	modeLink      = 0o120000
+	modeBits      = 0o7777
+)
+
+// parseFile reads "FORM DIGEST SIZE MODE UID USER GID GROUP" and, after a
+// newline, the content in base64 or the link's target.
+func parseFile(text []byte, q fact.Query) (any, error) {
+	if string(text) == "absent" {
+		return fact.File{}, nil
+	}
+	head, rest, _ := bytes.Cut(text, []byte("\n"))
+	words := strings.Split(string(head), " ")
+	if len(words) != 8 {
+		return nil, fmt.Errorf("unreadable answer %s", excerpt(head))
+	}
+	size, err := strconv.ParseInt(words[2], 10, 64)
+	if err != nil || size < 0 {
+		return nil, fmt.Errorf("unreadable size %q", words[2])
+	}
+	mode, err := strconv.ParseUint(words[3], 16, 32)
+	if err != nil {
+		return nil, fmt.Errorf("unreadable mode %q", words[3])
+	}
+	file := fact.File{
+		Exists: true,
+		Type:   "other",
+		Mode:   uint32(mode) & modeBits,
+		Owner:  nameOr(words[5], words[4]),
+		Group:  nameOr(words[7], words[6]),
+		Size:   size,
+	}
+	switch mode & modeType {
+	case modeDirectory:
+		file.Type = "directory"
+	case modeRegular:
+		file.Type = "file"
+	case modeLink:
+		file.Type = "link"
+	}
+	if file.Type == "file" {
+		if !sha256Hex.MatchString(words[1]) {
+			return nil, fmt.Errorf("unreadable digest %s", excerpt([]byte(words[1])))
+		}
+		file.SHA256 = words[1]
+	}
+	switch form := words[0]; {
+	case form == "plain" && file.Type != "link":
+	case form == "target" && file.Type == "link":
+		file.Target = string(rest)
+	case form == "content" && file.Type == "file" && q.Content:
+		content, err := decode(rest)
+		if err != nil {
+			return nil, err
+		}
+		// The file may have changed since it was hashed: what came is what counts.
+		sum := sha256.Sum256(content)
+		file.SHA256, file.Size = hex.EncodeToString(sum[:]), int64(len(content))
+		if file.SHA256 != q.WantSHA256 {
+			file.Content, file.HasContent = content, true
+		}
+	default:
+		return nil, fmt.Errorf("unexpected answer %s", excerpt(head))
+	}
+	if q.Content && file.Type == "file" && !file.HasContent && file.SHA256 != q.WantSHA256 {
+		return nil, errors.New("the content was asked for and did not come")
+	}
+	return file, nil
+}
+
+// nameOr returns the name of a user or group, or the number where stat knows none.
+func nameOr(name, number string) string {
+	if name == "UNKNOWN" {
+		return number
+	}
+	return name
+}
+
+func decode(text []byte) ([]byte, error) {
+	packed := bytes.ReplaceAll(text, []byte("\n"), nil)
+	content := make([]byte, base64.StdEncoding.DecodedLen(len(packed)))
+	n, err := base64.StdEncoding.Strict().Decode(content, packed)
+	if err != nil {
+		return nil, fmt.Errorf("unreadable content: %w", err)
+	}
+	return content[:n], nil
+}
+
+func parseSysctl(text []byte) (any, error) {
+	if string(text) == "absent" {
+		return fact.Value{}, nil
+	}
+	value, ok := bytes.CutPrefix(text, []byte("value\n"))
+	if !ok {
+		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+	}
+	return fact.Value{Exists: true, Value: string(value)}, nil
+}
+
+// parsePresence reads the answers about modules and firewall rules.
+func parsePresence(text []byte) (any, error) {
+	switch word := string(text); word {
+	case "absent":
+		return fact.Value{}, nil
+	case "present", "loaded", "built in", "in effect":
+		return fact.Value{Exists: true, Value: word}, nil
+	}
+	return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+}
+
+// units reads systemctl show: a block of properties for each unit, in the order asked.
+func (p *parser) units(set fact.Set, queries []fact.Query) {
+	const about = "units"
+	text, ok := p.take(about, "units")
+	if !ok {
+		return
+	}
+	if string(text) == "absent" { // a host without systemd
+		for _, q := range queries {
+			set.Put(q.Key(), fact.Unit{LoadState: "not-found", ActiveState: "inactive", SubState: "dead"})
+		}
+		return
+	}
+	blocks := strings.Split(string(text), "\n\n")
+	if len(blocks) != len(queries) {
+		p.fail(about, fmt.Sprintf("systemctl described %d of %d units", len(blocks), len(queries)))
+		return
+	}
+	for i, q := range queries {
+		properties := map[string]string{}
+		for _, line := range strings.Split(blocks[i], "\n") {
+			if name, value, ok := strings.Cut(line, "="); ok {
+				properties[name] = value
+			}
+		}
+		if properties["LoadState"] == "" || properties["ActiveState"] == "" {
+			p.fail("unit "+q.Name, fmt.Sprintf("unexpected answer %s", excerpt([]byte(blocks[i]))))
+			continue
+		}
+		unit := fact.Unit{
+			LoadState:        properties["LoadState"],
+			ActiveState:      properties["ActiveState"],
+			SubState:         properties["SubState"],
+			UnitFileState:    properties["UnitFileState"],
+			NeedDaemonReload: properties["NeedDaemonReload"] == "yes",
+			StartedAt:        properties["ActiveEnterTimestampMonotonic"],
+		}
+		if pid := properties["MainPID"]; pid != "" { // only services have one
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				p.fail("unit "+q.Name, fmt.Sprintf("unreadable MainPID %q", pid))
+				continue
+			}
+			unit.MainPID = n
+		}
+		set.Put(q.Key(), unit)
+	}
+}
+
+// packages reads dpkg-query's lines "NAME STATUS VERSION". A package has one
+// line for each architecture, and none when dpkg never heard of it.
+func (p *parser) packages(set fact.Set, queries []fact.Query) {
+	text, ok := p.take("packages", "packages")
+	if !ok {
+		return
+	}
+	known := map[string]fact.Package{}
+	for _, line := range lines(text) {
+		words := strings.Split(line, " ")
+		if len(words) != 3 {
+			p.fail("packages", fmt.Sprintf("unexpected answer %s", excerpt([]byte(line))))
+			return
+		}
+		if words[1] == "installed" {
+			known[words[0]] = fact.Package{Installed: true, Version: words[2]}
+		}
+	}
+	for _, q := range queries {
+		set.Put(q.Key(), known[q.Name])
+	}
+}
+
+// images reads `ctr images ls`: REF TYPE DIGEST SIZE PLATFORMS LABELS.
+func (p *parser) images(set fact.Set, queries []fact.Query) {
+	text, ok := p.take("images", "images")
+	if !ok {
+		return
+	}
+	observable := string(text) != "unobservable"
+	digests := map[string]string{}
+	if observable {
+		table := lines(text)
+		if table[0] != "observable" || len(table) > 1 && !strings.HasPrefix(table[1], "REF") {
+			p.fail("images", fmt.Sprintf("unexpected answer %s", excerpt(text)))
+			return
+		}
+		for _, line := range table[1:] {
+			words := strings.Fields(line)
+			if len(words) >= 3 && strings.HasPrefix(words[2], "sha256:") {
+				digests[words[0]] = words[2]
+			}
+		}
+	}
+	for _, q := range queries {
+		if q.Kind == fact.KindImage {
+			digest, exists := digests[q.Name]
+			set.Put(q.Key(), fact.Image{Observable: observable, Exists: exists, Digest: digest})
+		}
+	}
+}
+
+// route is one entry of the main routing table.
+type route struct {
+	destination netip.Prefix
+	metric      int
+	fact.Route
+}
+
+// route answers from the table of the destination's family, read once.
+func (p *parser) route(set fact.Set, q fact.Query, tables map[string][]route) {
+	about := "route " + q.Name
+	destination, err := parseDestination(q.Name)
+	if err != nil {
+		p.fail(about, "not a network prefix")
+		return
+	}
+	label := "routes4"
+	if destination.Addr().Is6() {
+		label = "routes6"
+	}
+	table, read := tables[label]
+	if !read {
+		if text, ok := p.take(about, label); ok {
+			if table, err = parseRoutes(text, label == "routes6"); err != nil {
+				p.fail(about, err.Error())
+			}
+		}
+		tables[label] = table
+	}
+	best := route{}
+	for _, r := range table {
+		if r.destination == destination && (!best.Exists || r.metric < best.metric) {
+			best = r
+		}
+	}
+	set.Put(q.Key(), best.Route)
+}
+
+// routeTypes are the words that may stand before a destination (ip-route(8)).
+var routeTypes = map[string]bool{
+	"unicast": true, "unreachable": true, "blackhole": true, "prohibit": true, "throw": true,
+	"local": true, "broadcast": true, "multicast": true, "anycast": true, "nat": true,
+}
+
+// parseRoutes reads `ip -o route show`: one line a route, its next hops
+// separated by backslashes when there are several.
+func parseRoutes(text []byte, six bool) ([]route, error) {
+	var table []route
+	for _, line := range lines(text) {
+		words := strings.Fields(strings.ReplaceAll(line, `\`, " "))
+		if len(words) > 0 && routeTypes[words[0]] {
+			words = words[1:]
+		}
+		if len(words) == 0 {
+			continue
+		}
+		r := route{Route: fact.Route{Exists: true}}
+		destination := words[0]
+		if destination == "default" {
+			destination = "0.0.0.0/0"
+			if six {
+				destination = "::/0"
+			}
+		}
+		var err error
+		if r.destination, err = parseDestination(destination); err != nil {
+			return nil, fmt.Errorf("unreadable route %s", excerpt([]byte(line)))
+		}
+		var hops []string
+		for i := 1; i+1 < len(words); i++ {
+			switch value := words[i+1]; words[i] {
+			case "via":
+				if (value == "inet" || value == "inet6") && i+2 < len(words) { // a next hop of the other family
+					value = words[i+2]
+				}
+				hops = append(hops, value)
+			case "dev":
+				if r.Device == "" {
+					r.Device = value
+				}
+			case "metric":
+				r.metric, err = strconv.Atoi(value)
+				if err != nil {
+					return nil, fmt.Errorf("unreadable metric in route %s", excerpt([]byte(line)))
+				}
+			}
+		}
+		r.Via = strings.Join(hops, ",")
+		table = append(table, r)
+	}
+	return table, nil
+}
+
+// parseDestination reads a prefix, or an address as the prefix of its own.
+func parseDestination(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	return prefix.Masked(), err
+}
+
+// lines splits text, without an empty line for no text.
+func lines(text []byte) []string {
+	if len(text) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}

@@ -1,0 +1,202 @@
+// Package probe asks a host everything a plan must know of it, in one exec: it
+// writes the questions as one POSIX sh script and reads the script's answers.
+//
+// Contract. Script is pure; what it returns runs as root (`sh`, the script on
+// standard input or as a file) and only reads: it writes no file, loads no
+// module and starts nothing that outlives it. The answers are framed by length
+// and end with a counted sentinel, so that Parse gives a complete fact.Set or
+// an error: output that was cut off, a question that went unanswered and a
+// file that could not be read are errors, never "absent".
+//
+// The price is the same for one file and for hundreds: one stat, one sha256sum
+// and one process for every other kind of question. Content travels only for
+// files whose digest differs from the wanted one.
+//
+// What callers owe: the same queries, in the same order, to Script and Parse;
+// only standard output to Parse. Queries for the cluster's API (fact.KindNode,
+// fact.KindObject) are not a host's to answer; HostQueries leaves them out.
+package probe
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/provision/shell"
+)
+
+//go:embed probe.sh
+var body string
+
+// HostQueries returns the queries that a host answers itself.
+func HostQueries(queries []fact.Query) []fact.Query {
+	var own []fact.Query
+	for _, q := range queries {
+		if q.Kind != fact.KindNode && q.Kind != fact.KindObject {
+			own = append(own, q)
+		}
+	}
+	return own
+}
+
+// Names that reach a command which would take them for patterns or options.
+var (
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
+	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.[a-z]+$`)
+	moduleName  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	sysctlName  = regexp.MustCompile(`^[A-Za-z0-9_:@./-]+$`)
+	tableName   = regexp.MustCompile(`^[a-z]+$`)
+	chainName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_:.-]*$`)
+	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// Script returns the script that asks the queries of the host whose address in
+// the inventory is given. A name that can't be asked about is an error.
+func Script(queries []fact.Query, address string) (string, error) {
+	return script(queries, address, fact.StatePath, DigestsPath)
+}
+
+func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
+	var files, sysctls, modules, units, packages, rules []string
+	routes4, routes6, images := 0, 0, 0
+	if _, err := netip.ParseAddr(address); err != nil {
+		return "", fmt.Errorf("probe: address: %w", err)
+	}
+	for i, q := range queries {
+		bad := func(why string) error { return fmt.Errorf("probe: %s %q: %s", q.Kind, q.Name, why) }
+		switch q.Kind {
+		case fact.KindFile:
+			if err := checkPath(q.Name); err != nil {
+				return "", bad(err.Error())
+			}
+			want, flags := "-", ""
+			if q.WantSHA256 != "" {
+				if !sha256Hex.MatchString(q.WantSHA256) {
+					return "", bad("the wanted digest is not a SHA-256 in lower-case hexadecimal")
+				}
+				want = q.WantSHA256
+			}
+			if q.Content {
+				flags += "c"
+			}
+			if q.Trusted {
+				flags += "t"
+			}
+			if flags == "" {
+				flags = "-"
+			}
+			files = append(files, fmt.Sprint(i), want, flags, q.Name)
+		case fact.KindUnit:
+			if !unitName.MatchString(q.Name) {
+				return "", bad("not the name of a systemd unit")
+			}
+			units = append(units, q.Name)
+		case fact.KindPackage:
+			if !packageName.MatchString(q.Name) {
+				return "", bad("not the name of a package")
+			}
+			packages = append(packages, q.Name)
+		case fact.KindSysctl:
+			path, err := sysctlPath(q.Name)
+			if err != nil {
+				return "", bad(err.Error())
+			}
+			sysctls = append(sysctls, fmt.Sprintf("%d %s", i, path))
+		case fact.KindModule:
+			if !moduleName.MatchString(q.Name) {
+				return "", bad("not the name of a kernel module")
+			}
+			modules = append(modules, fmt.Sprintf("%d %s", i, strings.ReplaceAll(q.Name, "-", "_")))
+		case fact.KindRoute:
+			prefix, err := parseDestination(q.Name)
+			if err != nil {
+				return "", bad("not a network prefix")
+			}
+			if prefix.Addr().Is4() {
+				routes4 = 1
+			} else {
+				routes6 = 1
+			}
+		case fact.KindFirewall:
+			if len(q.Args) < 3 || !tableName.MatchString(q.Args[0]) || !chainName.MatchString(q.Args[1]) {
+				return "", bad("not a table, a chain and a rule")
+			}
+			words := append([]string{"firewall", fmt.Sprint(i), iptables(q.Args[2:])}, q.Args...)
+			for _, w := range words {
+				if strings.ContainsAny(w, "\n\x00") {
+					return "", bad("a word of the rule holds a newline or a NUL byte")
+				}
+			}
+			rules = append(rules, "\t"+shell.Join(words...))
+		case fact.KindImage:
+			images = 1
+		default:
+			return "", bad("a host can't answer this kind of question")
+		}
+	}
+	if len(rules) == 0 {
+		rules = []string{"\t:"}
+	}
+	var b strings.Builder
+	b.WriteString(body)
+	b.WriteString("\n# What is asked.\n")
+	for _, v := range []struct{ name, value string }{
+		{"address", address},
+		{"state_path", statePath},
+		{"digests_path", digestsPath},
+		{"files", strings.Join(files, "\n")},
+		{"sysctls", strings.Join(sysctls, "\n")},
+		{"modules", strings.Join(modules, "\n")},
+		{"units", strings.Join(units, "\n")},
+		{"packages", strings.Join(packages, "\n")},
+	} {
+		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
+	}
+	fmt.Fprintf(&b, "routes4=%d\nroutes6=%d\nimages=%d\n", routes4, routes6, images)
+	fmt.Fprintf(&b, "firewall_rules() {\n%s\n}\nmain </dev/null\n", strings.Join(rules, "\n"))
+	return b.String(), nil
+}
+
+// checkPath refuses what the line-based lists of the script can't carry.
+func checkPath(path string) error {
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return errors.New("not an absolute path")
+	case strings.ContainsAny(path, "\n\x00"):
+		return errors.New("a newline or a NUL byte in a path")
+	}
+	return nil
+}
+
+// sysctlPath returns the path of a kernel parameter below /proc/sys. As in
+// sysctl(8), the first separator decides whether dots separate and slashes
+// stand for dots ("net.ipv4.conf.eth0/100.rp_filter"), or the other way round.
+func sysctlPath(key string) (string, error) {
+	if !sysctlName.MatchString(key) {
+		return "", errors.New("not the name of a kernel parameter")
+	}
+	path := key
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
+		path = strings.NewReplacer(".", "/", "/", ".").Replace(key)
+	}
+	for _, element := range strings.Split(path, "/") {
+		if element == "" || element == "." || element == ".." {
+			return "", errors.New("not the name of a kernel parameter")
+		}
+	}
+	return path, nil
+}
+
+// iptables names the program for a rule: the one of the addresses in it.
+func iptables(rule []string) string {
+	for _, word := range rule {
+		if prefix, err := parseDestination(word); err == nil && prefix.Addr().Is6() {
+			return "ip6tables"
+		}
+	}
+	return "iptables"
+}

@@ -1,0 +1,434 @@
+# The questions put to a host. POSIX sh: dash, busybox, bash. Nothing on the
+# host is changed: no temporary files, no here-documents (some shells keep them
+# in files), commands only read.
+#
+# The generated part that follows this text sets the variables below. A list has
+# one entry a line, if not said otherwise. The last line of all runs main, so that
+# a script that was cut off runs nothing.
+#
+#   address         the host's address in the inventory
+#   state_path      the host's own record
+#   digests_path    recorded digests of large files
+#   files           four lines each: INDEX, WANTED-SHA256 or -, FLAGS, PATH;
+#                   flags: c content, t trusted, - none
+#   sysctls         INDEX PATH below /proc/sys
+#   modules         INDEX NAME, with underscores
+#   units, packages names
+#   routes4, routes6, images   1 to ask, 0 not to
+#   firewall_rules  a function that calls firewall for each rule
+#
+# Every answer is framed as "LABEL ok|failed LENGTH", LENGTH bytes, newline.
+
+set -u -f
+LC_ALL=C
+TZ=UTC0
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL TZ PATH
+unset POSIXLY_CORRECT BLOCK_SIZE BLOCKSIZE DF_BLOCK_SIZE GREP_OPTIONS SYSTEMD_COLORS SYSTEMD_PAGER
+nl='
+'
+IFS=$nl
+count=0
+# Content is compared, shown and kept in memory: this much at most, in bytes.
+content_limit=16777216
+
+answer() { # LABEL ok|failed TEXT
+	count=$((count + 1))
+	printf '%s %s %d\n%s\n' "$1" "$2" "${#3}" "$3"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# capture LABEL COMMAND... answers with a command's output, or with why it failed.
+capture() {
+	capture_label=$1
+	shift
+	if ! has "$1"; then
+		answer "$capture_label" failed "$1 is not installed"
+	elif capture_out=$("$@" 2>/dev/null); then
+		answer "$capture_label" ok "$capture_out"
+	else
+		answer "$capture_label" failed "$1: exit status $?: $("$@" 2>&1 >/dev/null)"
+	fi
+}
+
+host() {
+	answer host.time ok "$host_time"
+	answer host.address ok "$address"
+	capture host.uname uname -n -r -m
+	answer host.files ok "$(grep -H '' /etc/os-release /etc/machine-id /proc/meminfo /proc/swaps /sys/devices/system/cpu/online 2>/dev/null)"
+	if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+		answer host.cgroup ok v2
+	else
+		answer host.cgroup ok v1
+	fi
+	set --
+	for path in / /var/lib /tmp; do
+		if [ -d "$path" ]; then set -- "$@" "$path"; fi
+	done
+	answer host.disk ok "$*$nl--$nl$(df -P -k "$@" 2>/dev/null)"
+	capture host.listen ss -H -l -t -n -p
+	capture host.addresses ip addr show
+	if [ ! -e "$state_path" ] && [ ! -L "$state_path" ]; then
+		if absent=$(why_absent "$state_path"); then
+			answer host.state ok ''
+		else
+			answer host.state failed "$absent"
+		fi
+	elif content=$(base64 "$state_path" 2>&1); then
+		answer host.state ok "$content"
+	else
+		answer host.state failed "$content"
+	fi
+}
+
+# why_absent PATH succeeds if there is nothing at PATH, and prints why that
+# can't be told otherwise.
+why_absent() {
+	if why=$(stat -c %n "$1" 2>&1 >/dev/null); then
+		echo "changed while being looked at"
+		return 1
+	fi
+	case $why in
+	*': No such file or directory' | *': Not a directory') return 0 ;;
+	esac
+	printf '%s\n' "$why"
+	return 1
+}
+
+# ask_files costs one stat and one sha256sum, however many files there are, and
+# one base64 for each file whose content is wanted. Lists hold their columns as
+# lines of their own, so that no string needs to be searched: shells are slow
+# at that.
+ask_files() {
+	if [ -z "$files" ]; then return; fi
+	trusted=no
+	set --
+	column=index
+	for word in $files; do
+		case $column in
+		index) column=want ;;
+		want) column=flags ;;
+		flags)
+			column=path
+			case $word in *t*) trusted=yes ;; esac
+			;;
+		path)
+			column=index
+			set -- "$@" "$word"
+			;;
+		esac
+	done
+	if [ "$trusted" = yes ]; then read_digests; fi
+	asked=$#
+	missing=0
+	if ! stats=$(stat -c "%f$nl%u %U %g %G$nl%i %s %y %z$nl%s$nl%n" "$@" 2>/dev/null); then
+		# Absent is only what every message says is absent. A message of another
+		# kind makes each missing path be looked at for itself.
+		for word in $(stat -c %n "$@" 2>&1 >/dev/null); do
+			case $word in
+			*': No such file or directory' | *': Not a directory') missing=$((missing + 1)) ;;
+			esac
+		done
+	fi
+	set -- $stats
+	all_told=no
+	if [ $((asked - $# / 5)) -eq "$missing" ]; then all_told=yes; fi
+
+	# Join the questions and stat's answers, which come in the same order, and
+	# note what has to be hashed.
+	found=
+	hash=
+	column=index
+	for word in $files; do
+		case $column in
+		index)
+			index=$word column=want
+			continue
+			;;
+		want)
+			want=$word column=flags
+			continue
+			;;
+		flags)
+			flags=$word column=path
+			continue
+			;;
+		esac
+		path=$word column=index
+		if [ $# -lt 5 ] || [ "$5" != "$path" ]; then
+			if [ "$all_told" = yes ]; then
+				answer "$index" ok absent
+			elif absent=$(why_absent "$path"); then
+				answer "$index" ok absent
+			else
+				answer "$index" failed "$absent"
+			fi
+			continue
+		fi
+		digest=-
+		case $1 in
+		8???)
+			digest=hash
+			case $flags in *t*) recall_digest "$3|$path" "${3%% *}" ;; esac
+			if [ "$digest" = hash ]; then hash=$hash$path$nl; fi
+			;;
+		esac
+		found=$found$index$nl$want$nl$flags$nl$digest$nl$4$nl$1' '$2$nl$path$nl
+		shift 5
+	done
+
+	# sha256sum answers in the order it was asked; if it failed on any file, each
+	# is hashed for itself below.
+	set --
+	if [ -n "$hash" ]; then
+		sums=$(sha256sum $hash 2>/dev/null) && set -- $sums
+	fi
+	column=index
+	for word in $found; do
+		case $column in
+		index)
+			index=$word column=want
+			continue
+			;;
+		want)
+			want=$word column=flags
+			continue
+			;;
+		flags)
+			flags=$word column=digest
+			continue
+			;;
+		digest)
+			digest=$word column=size
+			continue
+			;;
+		size)
+			size=$word column=owner
+			continue
+			;;
+		owner)
+			owner=$word column=path
+			continue
+			;;
+		esac
+		path=$word column=index
+		if [ "$digest" = hash ]; then
+			if [ $# -gt 0 ]; then
+				digest=$1
+				shift
+			elif ! digest=$(sha256sum "$path" 2>&1); then
+				answer "$index" failed "$digest"
+				continue
+			fi
+			digest=${digest%% *}
+			digest=${digest#\\} # sha256sum's mark of a name with a backslash
+		fi
+		case $owner in
+		8*)
+			case $flags in
+			*c*)
+				if [ "$digest" != "$want" ]; then
+					if [ "$size" -gt "$content_limit" ]; then
+						answer "$index" failed "$path: $size bytes are more than can be compared"
+					elif content=$(base64 "$path" 2>&1); then
+						answer "$index" ok "content $digest $size $owner$nl$content"
+					else
+						answer "$index" failed "$content"
+					fi
+					continue
+				fi
+				;;
+			esac
+			;;
+		a*)
+			if target=$(readlink "$path" 2>&1); then
+				answer "$index" ok "target $digest $size $owner$nl$target"
+			else
+				answer "$index" failed "$path: the link can't be read: $target"
+			fi
+			continue
+			;;
+		esac
+		answer "$index" ok "plain $digest $size $owner"
+	done
+}
+
+# read_digests puts each line of the recorded digests into a variable named for
+# the file's inode. Of two files with one inode number (on two file systems)
+# one is forgotten, and hashed.
+read_digests() {
+	if [ ! -f "$digests_path" ]; then return; fi
+	for word in $(cat "$digests_path" 2>/dev/null); do
+		inode=${word#* }
+		inode=${inode%% *}
+		case $inode in
+		'' | *[!0-9]*) continue ;;
+		esac
+		eval "recorded_$inode=\$word"
+	done
+}
+
+# recall_digest IDENTITY|PATH INODE sets digest if what is recorded still holds.
+recall_digest() {
+	eval "record=\${recorded_$2-}"
+	known=${record%% *}
+	if [ "$record" != "$known $1" ] || [ "${#known}" -ne 64 ]; then return; fi
+	case $known in
+	*[!0-9a-f]*) ;;
+	*) digest=$known ;;
+	esac
+}
+
+# ask_sysctls reads through grep, all in one: the shell's own read takes one
+# byte at a time, and the kernel ends such a file after the first read.
+ask_sysctls() {
+	if [ -z "$sysctls" ]; then return; fi
+	set --
+	for line in $sysctls; do
+		path=/proc/sys/${line#* }
+		if [ -e "$path" ]; then set -- "$@" "$path"; fi
+	done
+	values=
+	complete=no
+	if [ $# -gt 0 ] && values=$(grep -H '' "$@" 2>/dev/null); then complete=yes; fi
+	for line in $sysctls; do
+		index=${line%% *} path=/proc/sys/${line#* }
+		if [ ! -e "$path" ]; then
+			answer "$index" ok absent
+			continue
+		fi
+		if [ "$complete" = yes ]; then
+			case $nl$values in
+			*"$nl$path:"*)
+				value=
+				for line in $values; do
+					case $line in
+					"$path:"*) value=$value${value:+$nl}${line#"$path:"} ;;
+					esac
+				done
+				answer "$index" ok "value$nl$value"
+				continue
+				;;
+			esac
+		fi
+		if value=$(cat "$path" 2>&1); then
+			answer "$index" ok "value$nl$value"
+		else
+			answer "$index" failed "$value"
+		fi
+	done
+}
+
+# ask_modules counts a module as present when it is loaded, built in, or when
+# what it brings is there (in a container the module itself can't be seen).
+ask_modules() {
+	if [ -z "$modules" ]; then return; fi
+	loaded= builtin= filesystems= looked=no
+	for line in $modules; do
+		index=${line%% *} name=${line#* }
+		if [ -d "/sys/module/$name" ]; then
+			answer "$index" ok loaded
+			continue
+		fi
+		if [ "$looked" = no ]; then
+			looked=yes
+			loaded=$nl$(cat /proc/modules 2>/dev/null)
+			builtin=$(cat "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null | tr - _)$nl
+			filesystems=$(cat /proc/filesystems 2>/dev/null)$nl
+		fi
+		effect=
+		case $name in
+		br_netfilter) effect=/proc/sys/net/bridge/bridge-nf-call-iptables ;;
+		nf_conntrack) effect=/proc/sys/net/netfilter/nf_conntrack_max ;;
+		ip_vs) effect=/proc/net/ip_vs ;;
+		tun) effect=/dev/net/tun ;;
+		esac
+		case $loaded in *"$nl$name "*) answer "$index" ok loaded && continue ;; esac
+		case $builtin in *"/$name.ko$nl"*) answer "$index" ok 'built in' && continue ;; esac
+		case $filesystems in *"	$name$nl"*) answer "$index" ok 'in effect' && continue ;; esac
+		if [ -n "$effect" ] && [ -e "$effect" ]; then
+			answer "$index" ok 'in effect'
+		else
+			answer "$index" ok absent
+		fi
+	done
+}
+
+ask_units() {
+	if [ -z "$units" ]; then return; fi
+	if ! has systemctl; then
+		answer units ok absent
+		return
+	fi
+	capture units systemctl show --no-pager -p LoadState -p ActiveState -p SubState -p UnitFileState \
+		-p NeedDaemonReload -p MainPID -p ActiveEnterTimestampMonotonic -- $units
+}
+
+# ask_packages: dpkg-query's status is 1 when some package is unknown to it.
+ask_packages() {
+	if [ -z "$packages" ]; then return; fi
+	if ! has dpkg-query; then
+		answer packages ok ''
+		return
+	fi
+	out=$(dpkg-query -W -f '${Package} ${db:Status-Status} ${Version}\n' -- $packages 2>/dev/null)
+	status=$?
+	if [ "$status" -le 1 ]; then
+		answer packages ok "$out"
+	else
+		answer packages failed "dpkg-query: exit status $status: $(dpkg-query -W -f '' -- $packages 2>&1)"
+	fi
+}
+
+# firewall INDEX PROGRAM TABLE CHAIN RULE...
+firewall() {
+	index=$1 program=$2 table=$3 chain=$4
+	shift 4
+	if ! has "$program"; then
+		answer "$index" ok absent
+		return
+	fi
+	message=$("$program" -w 5 -t "$table" -C "$chain" "$@" 2>&1)
+	status=$?
+	case $status in
+	0) answer "$index" ok present ;;
+	1) answer "$index" ok absent ;;
+	*)
+		# A rule that uses a chain, set or target which is not there is not there.
+		case $status$message in
+		2*[Cc]hain*'does not exist'* | 2*'No such file or directory'* | 2*'No chain/target/match by that name'*)
+			answer "$index" ok absent ;;
+		*) answer "$index" failed "exit status $status: $message" ;;
+		esac
+		;;
+	esac
+}
+
+# ask_images: a containerd that is not there, or does not answer in time, is
+# told apart from one that has no images.
+ask_images() {
+	if [ "$images" = 0 ]; then return; fi
+	if [ -S /run/containerd/containerd.sock ] && has ctr &&
+		out=$(timeout 5 ctr -n k8s.io images ls 2>/dev/null); then
+		answer images ok "observable$nl$out"
+	else
+		answer images ok unobservable
+	fi
+}
+
+main() {
+	host_time=$(date '+%s %N')
+	printf 'BEGIN kinstall probe 1\n'
+	host
+	ask_files
+	ask_sysctls
+	ask_modules
+	ask_units
+	ask_packages
+	if [ "$routes4" = 1 ]; then capture routes4 ip -o -4 route show table main; fi
+	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi
+	firewall_rules
+	ask_images
+	printf 'END %d\n' "$count"
+}

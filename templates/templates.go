@@ -1,0 +1,152 @@
+// Package templates holds the text of every unit, manifest and configuration
+// kinstall writes: one file each, embedded, at the path it has on a host
+// (those under objects/ become objects of the Kubernetes API).
+//
+// The files are Go templates. A value never enters one bare unless its type
+// leaves no room for surprises (a number, a checked address): quote, env, unit,
+// sh and nginx write it in the grammar of the file at hand. Rendering is pure:
+// equal data give equal bytes.
+package templates
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+	"text/template"
+)
+
+//go:embed etc var usr objects partials.tmpl
+var files embed.FS
+
+// Set is every template, parsed. It is safe for concurrent use.
+type Set struct{ parsed *template.Template }
+
+// New parses the embedded templates.
+func New() *Set {
+	root := template.New("").Option("missingkey=error").Funcs(template.FuncMap{
+		"dict":    dict,
+		"env":     environmentValue,
+		"envname": environmentName,
+		"nginx":   nginxWord,
+		"quote":   Quote,
+		"sh":      shellWord,
+		"unit":    UnitWord,
+	})
+	for _, name := range Names() {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			panic(err) // embedded, so it is there
+		}
+		template.Must(root.New(name).Parse(string(text)))
+	}
+	return &Set{root}
+}
+
+// Names are the paths of all templates, sorted.
+func Names() []string {
+	var names []string
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			names = append(names, path)
+		}
+		return err
+	})
+	if err != nil {
+		panic(err) // an embedded tree can be walked
+	}
+	return names
+}
+
+// Render fills in the template of that name, which is a path without the
+// leading slash. It panics if there is none, or if the data do not fit it:
+// both are the programmer's mistakes, never the user's.
+func (s *Set) Render(name string, data any) []byte {
+	var b bytes.Buffer
+	if err := s.parsed.ExecuteTemplate(&b, name, data); err != nil {
+		panic(fmt.Sprintf("templates: %v", err))
+	}
+	return b.Bytes()
+}
+
+// dict makes a map of alternating names and values.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("dict: odd number of arguments")
+	}
+	m := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: name %v is not a string", pairs[i])
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// Quote writes a string in double quotes as JSON has it, which YAML and TOML
+// read the same way (YAML 1.2, 7.3.1; TOML 1.0, basic strings).
+func Quote(s string) (string, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// UnitWord writes one word of a systemd ExecStart line: quoted, and without
+// specifiers or variables in it (systemd.service(5), "Command lines").
+func UnitWord(s string) (string, error) {
+	if err := oneLine(s); err != nil {
+		return "", err
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`).Replace(s) + `"`, nil
+}
+
+// environmentValue writes a value of a file for EnvironmentFile=
+// (systemd.exec(5)): in double quotes a backslash escapes what a shell would
+// have escaped there; specifiers and variables are not expanded.
+func environmentValue(s string) (string, error) {
+	if err := oneLine(s); err != nil {
+		return "", err
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
+}
+
+// environmentName is the variable of a flag: "data-dir" becomes DATA_DIR.
+func environmentName(flag string) string {
+	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// shellWord writes one word of a POSIX shell command.
+func shellWord(s string) (string, error) {
+	if err := oneLine(s); err != nil {
+		return "", err
+	}
+	if regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`).MatchString(s) {
+		return s, nil
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
+}
+
+// nginxWord lets only addresses and ports through: nginx has no way to quote a
+// variable's dollar sign.
+func nginxWord(s string) (string, error) {
+	if !regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`).MatchString(s) {
+		return "", fmt.Errorf("nginx: %q is not an address", s)
+	}
+	return s, nil
+}
+
+func oneLine(s string) error {
+	if strings.ContainsAny(s, "\n\r\x00") {
+		return fmt.Errorf("%q has more than one line", s)
+	}
+	return nil
+}
