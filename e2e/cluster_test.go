@@ -118,8 +118,8 @@ func controlPlane(t *testing.T, w *world) {
 		}
 	}
 	for _, host := range masters {
-		if taint := w.mustKubectl(t, "get", "node", host, "-o", "jsonpath={.spec.taints[*].key}:{.spec.taints[*].effect}"); taint != "node-role.kubernetes.io/control-plane:NoSchedule" {
-			t.Errorf("%s: taints %q", host, taint)
+		if taint := w.mustKubectl(t, "get", "node", host, "-o", `jsonpath={.spec.taints[?(@.key=="node-role.kubernetes.io/control-plane")].effect}`); taint != "NoSchedule" {
+			t.Errorf("%s: taint %q", host, taint)
 		}
 		if _, labelled := "", w.mustKubectl(t, "get", "node", host, "-o", "jsonpath={.metadata.labels}"); !strings.Contains(labelled, `"node-role.kubernetes.io/control-plane":""`) {
 			t.Errorf("%s: labels %s", host, labelled)
@@ -200,13 +200,13 @@ func workload(t *testing.T, w *world) {
 	}
 	ip := w.mustKubectl(t, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	for _, from := range nodes {
-		r := w.kubectl(t, "exec", pods[from].name, "--", "wget", "-q", "-T", "5", "-O", "-", "http://"+ip)
+		r := w.kubectl(t, "exec", pods[from].name, "--", "fetch", "http://"+ip)
 		if r.code != 0 || !strings.HasPrefix(r.stdout, "web-") {
 			t.Errorf("ClusterIP from a pod on %s: %s", from, r)
 		}
 	}
 	eventually(t, time.Minute, "service name", func() string {
-		r := w.kubectl(t, "exec", pods["huashan"].name, "--", "wget", "-q", "-T", "5", "-O", "-", "http://web.default.svc.cluster.local")
+		r := w.kubectl(t, "exec", pods["huashan"].name, "--", "fetch", "http://web.default.svc.cluster.local")
 		if r.code == 0 && strings.HasPrefix(r.stdout, "web-") {
 			return ""
 		}

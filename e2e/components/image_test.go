@@ -79,7 +79,7 @@ func TestImageRoundTrip(t *testing.T) {
 			layer: []string{"5 1777 tmp/", "0 0755 pause PROGRAM"},
 		},
 		Toolbox: {
-			image:  toolboxImage(program, []string{"busybox", "nc", "sh"}),
+			image:  toolboxImage(program, program, []string{"busybox", "nc", "sh"}),
 			config: v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}, WorkingDir: "/"},
 			layer: []string{
 				"5 0755 bin/", "0 0755 bin/busybox PROGRAM", "2 0777 bin/nc busybox", "2 0777 bin/sh busybox",

@@ -60,13 +60,14 @@ func coreDNSPiece(v Versions) piece {
 }
 
 // Toolbox is the image of test workloads: Debian's static BusyBox with its
-// applets (sh, ping, wget, nc, nslookup, httpd, sha256sum, dd, sleep …).
+// applets (sh, ping, nc, httpd, sha256sum, dd, sleep …) and fetch, an HTTP client.
 const Toolbox = "kinstall.example/toolbox:1"
 
 // toolboxPiece makes the Toolbox image.
 func toolboxPiece(packages *debian) piece {
+	module := goModule{Main: images.Fetch()}
 	return piece{
-		name: "toolbox", version: "1",
+		name: "toolbox", version: "1", recipe: module,
 		files: []File{imageFile(Toolbox)},
 		build: func(ctx context.Context, w *workshop) error {
 			dir, _, err := packages.unpack(ctx, w, "busybox-static")
@@ -78,16 +79,22 @@ func toolboxPiece(packages *debian) piece {
 			if err != nil {
 				return fmt.Errorf("list busybox's applets: %w", err)
 			}
-			return toolboxImage(busybox, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
+			bin, err := module.build(ctx, w)
+			if err != nil {
+				return err
+			}
+			fetch := filepath.Join(bin, programName(ownModule))
+			return toolboxImage(busybox, fetch, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
 		},
 	}
 }
 
-// toolboxImage holds busybox and a link to it for each of its applets.
-func toolboxImage(busybox string, applets []string) image {
+// toolboxImage holds fetch, busybox and a link to that for each of its applets.
+func toolboxImage(busybox, fetch string, applets []string) image {
 	layer := []entry{
 		{name: "bin/", mode: 0o755},
 		{name: "bin/busybox", mode: 0o755, from: busybox},
+		{name: "bin/fetch", mode: 0o755, from: fetch},
 	}
 	for _, a := range applets {
 		if a != "busybox" {

@@ -11,12 +11,19 @@ import (
 //go:embed pause/main.go
 var pause string
 
+//go:embed fetch/main.go
+var fetch string
+
 //go:embed coredns/main.go
 var coreDNS string
 
 // Pause returns the source of the pod sandbox's program; it needs nothing but
 // the standard library.
 func Pause() string { return pause }
+
+// Fetch returns the source of the HTTP client of test workloads; it needs
+// nothing but the standard library.
+func Fetch() string { return fetch }
 
 // CoreDNS returns the source of a CoreDNS with a cluster's plugins, without the
 // build constraint that keeps it out of this module.

@@ -560,7 +560,7 @@ func testOtherKinds(t *testing.T, m *machine) {
 	}
 }
 
-// TestContainerd covers a containerd that is there; its absence is covered above.
+// TestParseImages covers a containerd that is there; its absence is covered above.
 func TestParseImages(t *testing.T) {
 	const ref = "registry.k8s.io/pause:3.10.1"
 	table := "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" +
