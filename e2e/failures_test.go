@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -82,7 +83,7 @@ func wrongHostKey(t *testing.T, w *world) {
 	}
 	w.edit(t, `"${var.lab}/known_hosts"`, `"`+known+`"`)
 	untouched(t, w, func() {
-		fails(t, w.run(t, "apply", "-yes", w.inventory), 4, "taishan", "host key", "SHA256:")
+		fails(t, w.run(t, "apply", "-yes", w.inventory), 4, "taishan", "THE HOST KEY", "HAS CHANGED", "SHA256:", "10.89.0.11 ssh-ed25519 AAAA")
 	})
 }
 
@@ -110,6 +111,14 @@ func unreachableHost(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	fails(t, r, 4, "taishan", "10.89.0.11")
+	eventually(t, 30*time.Second, "the cable is plugged in again", func() string {
+		conn, err := w.lab.DialContext(t.Context(), "tcp", "10.89.0.11:22")
+		if err != nil {
+			return err.Error()
+		}
+		conn.Close()
+		return ""
+	})
 }
 
 func wrongHostname(t *testing.T, w *world) {
@@ -125,7 +134,7 @@ func wrongChecksum(t *testing.T, w *world) {
 	if found := w.ssh(t, "taishan", "ls /usr/local/bin/etcd* 2>/dev/null || true"); found != "" {
 		t.Errorf("installed all the same: %s", found)
 	}
-	if left := w.ssh(t, "taishan", "find /var/tmp -mindepth 1"); left != "" {
+	if left := w.ssh(t, "taishan", "find /var/tmp -mindepth 1 -name 'kinstall*'"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
 }

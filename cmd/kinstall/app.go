@@ -115,7 +115,13 @@ func (a *app) sayError(err error) {
 		fmt.Fprintln(a.err, lead+render.Clean(line))
 	}
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintln(a.err, "Hint:  "+render.Clean(hint))
+		for i, line := range strings.Split(hint, "\n") {
+			lead := "Hint:  "
+			if i > 0 {
+				lead = "       "
+			}
+			fmt.Fprintln(a.err, lead+render.Clean(line))
+		}
 	}
 }
 

@@ -217,12 +217,19 @@ func (t *text) message(s string) {
 	}
 }
 
-// hint prints advice below what is wrong.
+// hint prints advice below what is wrong. Its first line is wrapped; those
+// behind it are there to be copied and stay whole.
 func (t *text) hint(s string) {
 	if s == "" {
 		return
 	}
-	for _, line := range wrap("hint: "+Clean(s), t.options.Width-bodyIndent) {
+	advice, verbatim, _ := strings.Cut(s, "\n")
+	for _, line := range wrap("hint: "+Clean(advice), t.options.Width-bodyIndent) {
 		t.line(span{plain, spaces(bodyIndent) + line})
+	}
+	for _, line := range strings.Split(verbatim, "\n") {
+		if line != "" {
+			t.line(span{plain, spaces(bodyIndent) + Clean(line)})
+		}
 	}
 }
