@@ -153,6 +153,11 @@ func (c *Client) ApplyObject(ctx context.Context, object resource.Object) error 
 // settlingObject: roles, namespaces and kinds that come soon after a start. A
 // "not found" in answer to an apply is always about the namespace.
 func settlingObject(err error) bool {
+	if apierrors.IsInvalid(err) {
+		// A service's fixed address can't be had until the API server has
+		// written down its service network.
+		return strings.Contains(err.Error(), "the provided network does not match the current range")
+	}
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || errors.Is(err, errNoKind)
 }
 
