@@ -67,10 +67,10 @@ func untouched(t *testing.T, w *world, f func()) {
 }
 
 func brokenHCL(t *testing.T, w *world) {
-	w.edit(t, `roles   = ["etcd", "master"]`, "roles   = [\"etcd\", \"mater\"]\n  adress  = 1")
+	w.edit(t, `roles   = ["etcd", "master"]`, "roles   = [\"etcd\", \"mater\"]\n  adddress  = 1")
 	untouched(t, w, func() {
 		r := w.run(t, "apply", "-yes", w.inventory)
-		fails(t, r, 1, "inventory.hcl:", "mater", "adress", "address")
+		fails(t, r, 1, "inventory.hcl:", "mater", "adddress", "address")
 	})
 }
 

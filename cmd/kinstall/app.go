@@ -139,7 +139,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	for _, c := range root.Commands {
 		finish(c)
 	}
-	name, rest, err := commandOf(root, args)
+	name, rest, err := commandOf(args)
 	if err != nil {
 		return err
 	}

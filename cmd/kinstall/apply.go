@@ -79,7 +79,7 @@ func (a *app) apply(c *cli.Context) error {
 		}
 	}
 	report, err := a.carryOut(c, s)
-	return a.conclude(c, file, s.delta, report, err)
+	return a.conclude(c, file, report, err)
 }
 
 // confirm asks. Only the whole word counts: a stray key must not change hosts.
@@ -147,7 +147,7 @@ func workOf(d *plan.Delta) []progress.Host {
 }
 
 // conclude says what was done and what was not.
-func (a *app) conclude(c *cli.Context, file string, d *plan.Delta, report *provision.Report, err error) error {
+func (a *app) conclude(c *cli.Context, file string, report *provision.Report, err error) error {
 	if report == nil {
 		return err
 	}

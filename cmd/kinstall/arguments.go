@@ -9,7 +9,7 @@ import (
 
 // commandOf finds the command's name, "" when there is none or only help is
 // asked for, and the arguments after it.
-func commandOf(root *cli.App, args []string) (name string, rest []string, err error) {
+func commandOf(args []string) (name string, rest []string, err error) {
 	if len(args) == 0 {
 		return "", nil, nil
 	}

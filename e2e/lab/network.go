@@ -26,7 +26,7 @@ func namespaceExists(name string) bool {
 
 func removeNamespace(ctx context.Context, name string) error {
 	if _, err := os.Lstat(namespacePath(name)); err != nil {
-		return nil
+		return nil //nolint:nilerr // it is gone already
 	}
 	_, err := run(ctx, "", "ip", "netns", "delete", name)
 	return err
@@ -140,7 +140,7 @@ func inNamespace(name string, f func() error) error {
 			if err != nil {
 				return fmt.Errorf("network namespace %s: %w", name, err)
 			}
-			defer unix.Close(fd)
+			defer func() { _ = unix.Close(fd) }()
 			if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("network namespace %s: %w", name, err)
 			}

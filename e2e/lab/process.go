@@ -69,7 +69,7 @@ func (p process) signal(sig syscall.Signal) error {
 	if err != nil {
 		return fmt.Errorf("open process %d: %w", p.PID, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	// The descriptor pins the process, so what is checked now stays true.
 	if !p.alive() {
 		return nil

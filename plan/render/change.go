@@ -168,10 +168,10 @@ func (t *text) head(head string, sign sign, notes []note) {
 	if start+longest <= t.width() {
 		for i, n := range notes {
 			if i == 0 {
-				t.line(span{sign.style, head}, span{plain, spaces(start - columns(head))}, span{n.style, n.text})
+				t.line(span{sign.style, head}, span{plain, spaces(start - columns(head))}, span(n))
 				continue
 			}
-			t.line(span{plain, spaces(start)}, span{n.style, n.text})
+			t.line(span{plain, spaces(start)}, span(n))
 		}
 		return
 	}

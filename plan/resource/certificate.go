@@ -141,9 +141,7 @@ func (c Certificate) Diff(facts fact.Set) (Change, error) {
 	case err != nil:
 		change.because(Drift, err.Error())
 	default:
-		for _, r := range c.judge(cert, facts.Host.Time) {
-			change.Reasons = append(change.Reasons, r)
-		}
+		change.Reasons = append(change.Reasons, c.judge(cert, facts.Host.Time)...)
 		before = describeCertificate(cert.Subject.CommonName, cert.Subject.Organization, cert.DNSNames, addressStrings(cert.IPAddresses),
 			usagesOf(cert), c.issuerName(cert), fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly)))
 	}

@@ -260,7 +260,7 @@ func TestRealEtcd(t *testing.T) {
 	}
 	t.Log(health, health.Problems())
 	stops[1] = run(1)
-	if health, err = WaitEtcd(ctx, members, tlsConfig, func(s string) { t.Log(s) }); err != nil {
+	if _, err = WaitEtcd(ctx, members, tlsConfig, func(s string) { t.Log(s) }); err != nil {
 		t.Fatal(err)
 	}
 	stops[0]()

@@ -127,7 +127,7 @@ type source struct {
 
 func (s *source) Read(b []byte) (int, error) {
 	n, err := s.read(b)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err

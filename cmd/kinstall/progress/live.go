@@ -97,11 +97,10 @@ func (l *Live) lines() []string {
 		shown = shown[:room]
 	}
 	nameWidth, done, total, failed := l.places.nameWidth(), 0, 0, 0
-	countWidth := 0
 	for _, at := range l.places.order {
 		done, total, failed = done+at.done, total+at.total, failed+at.failed
 	}
-	countWidth = len(fmt.Sprintf("%d/%d", total, total))
+	countWidth := len(fmt.Sprintf("%d/%d", total, total))
 	var lines []string
 	for _, at := range shown {
 		lines = append(lines, l.hostLine(at, nameWidth, countWidth, width, now))
