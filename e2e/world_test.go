@@ -156,7 +156,7 @@ func (w *world) edit(t *testing.T, old, replacement string) {
 // machines lists the hosts of the inventory as the lab wants them.
 func (w *world) machines(t *testing.T) []lab.Machine {
 	t.Helper()
-	inv, _, diags := inventory.Load(w.inventory, inventory.Options{Vars: map[string]string{"lab": w.lab.OperatorDir(), "mirror": w.mirror.Dir}})
+	inv, _, diags := inventory.Load(w.inventory, inventory.Options{Env: []string{"KINSTALL_VAR_lab=" + w.lab.OperatorDir(), "KINSTALL_VAR_mirror=" + w.mirror.Dir}})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
