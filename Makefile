@@ -12,13 +12,16 @@ GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 
 LAB_INVENTORY ?= inventories/lab.hcl
 
+# Brings a Go command on a machine that has none.
+GO := . .ci/go-toolchain && go
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .PHONY: build
 build: ## bin/kinstall and bin/lab
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/kinstall ./cmd/lab
+	. .ci/go-toolchain && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/kinstall ./cmd/lab
 
 .PHONY: lab
 lab: build ## four real machines with a real cluster, from nothing
@@ -40,22 +43,22 @@ lab-down: build ## remove the lab's machines (the caches stay)
 
 .PHONY: test
 test: build ## unit, integration and end-to-end tests
-	go test -timeout 30m ./...
+	$(GO) test -timeout 30m ./...
 
 .PHONY: test-short
 test-short: ## the tests that need no lab
-	go test -short ./...
+	$(GO) test -short ./...
 
 .PHONY: lint
 lint: $(GOLANGCI) ## golangci-lint, strict and short
-	$(GOLANGCI) run ./...
+	. .ci/go-toolchain && $(GOLANGCI) run ./...
 
 $(GOLANGCI):
-	GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	. .ci/go-toolchain && GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: bench
 bench: build ## seconds to a cluster beside kubeadm's, and a no-op apply (30 minutes)
-	KINSTALL_BENCH=1 go test -timeout 60m -count 1 -v -run '^TestBenchmark' ./e2e
+	. .ci/go-toolchain && KINSTALL_BENCH=1 go test -timeout 60m -count 1 -v -run '^TestBenchmark' ./e2e
 
 .PHONY: clean
 clean: ## remove bin/
