@@ -43,7 +43,9 @@ lab-down: build ## remove the lab's machines (the caches stay)
 
 .PHONY: test
 test: build ## unit, integration and end-to-end tests
-	$(GO) test -timeout 30m ./...
+	. .ci/go-toolchain && go test -timeout 15m $$(go list ./... | grep -v '/e2e$$')
+	@# On their own: they say how long things take.
+	$(GO) test -timeout 40m -count 1 -v ./e2e
 
 .PHONY: test-short
 test-short: ## the tests that need no lab

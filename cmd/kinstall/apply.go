@@ -68,10 +68,12 @@ func (a *app) apply(c *cli.Context) error {
 		return err
 	}
 	if s.delta.Summary().Changes() == 0 {
-		if c.Bool("json") {
-			return a.event(newReportEvent(&provision.Report{}))
+		// Nothing is changed, but what is as planned counts as managed from now on.
+		report, err := s.fleet.Apply(c.Context, s.delta, func(provision.Event) {})
+		if err == nil && c.Bool("json") {
+			err = a.event(newReportEvent(report))
 		}
-		return nil
+		return err
 	}
 	if !c.Bool("yes") {
 		if err := a.confirm(c.Context); err != nil {

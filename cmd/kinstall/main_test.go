@@ -258,7 +258,7 @@ func TestSessions(t *testing.T) {
 			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "release", "close"}},
 		{name: "apply-end-of-input", setup: answer(""), args: []string{"apply", "lab.hcl"}, code: exitFailure},
 		{name: "apply-none", setup: noChanges, args: []string{"apply", "lab.hcl", "-y"},
-			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "release", "close"}},
+			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "apply", "release", "close"}},
 		{name: "apply-unreachable", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes"}, code: exitUnreachable},
 		{name: "apply-unreachable-limited", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes", "-limit", "shaolin"}},
 		{name: "apply-problem", setup: problem, args: []string{"apply", "lab.hcl", "-yes"}, code: exitFailure},
