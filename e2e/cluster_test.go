@@ -40,6 +40,7 @@ func TestCluster(t *testing.T) {
 		{"a second apply changes nothing", secondApply},
 		{"drift is named and repaired, and only drift", drift},
 		{"what leaves the inventory is removed", orphans},
+		{"the load balancer moves on the living cluster", moveBalancer},
 		{"a power cut of any one master", powerCut},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, w) }) {
@@ -381,17 +382,47 @@ func orphans(t *testing.T, w *world) {
 	if disk := w.mustKubectl(t, "get", "node", "huashan", "-o", "jsonpath={.metadata.labels.disk}"); disk != "" {
 		t.Errorf("the label stayed: %q", disk)
 	}
-	// A file whose component left is deleted: the load balancer moves.
+}
+
+// moveBalancer changes a living cluster for good: the load balancer goes to
+// another host, every API server gets another certificate, every client
+// another address.
+func moveBalancer(t *testing.T, w *world) {
 	w.edit(t, `hosts = ["emei"]`, `hosts = ["shaolin"]`)
-	r = w.run(t, "plan", w.inventory)
-	for _, want := range []string{"- unit nginx.service", "- file /etc/nginx/"} {
+	r := w.apply(t)
+	t.Logf("moving the load balancer: %s", r.elapsed.Round(100*time.Millisecond))
+	for _, want := range []string{"- unit nginx.service", "- file /etc/nginx/", "SAN 10.88.0.11", "~ block /etc/hosts#hosts"} {
 		if !strings.Contains(r.stdout, want) {
-			t.Errorf("moving the load balancer: the plan lacks %q: %s", want, r)
+			t.Errorf("the plan lacks %q: %s", want, r)
 		}
 	}
-	w.edit(t, `hosts = ["shaolin"]`, `hosts = ["emei"]`)
+	if left := w.ssh(t, "emei", "ls /etc/nginx/stream.d /etc/nginx/modules-enabled | grep kinstall || true; systemctl is-active nginx || true"); left != "inactive" {
+		t.Errorf("the load balancer is still on emei: %s", left)
+	}
+	w.kubeconfig = "" // the old one leads to emei
+	for _, node := range nodes {
+		if r := w.kubectl(t, "get", "node", node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); r.stdout != "True" {
+			t.Errorf("%s is not Ready: %s", node, r)
+		}
+	}
+	// Everything that dials the endpoint has found it: a deployment is scaled,
+	// which takes a controller manager, a scheduler and huashan's kubelet.
+	w.mustKubectl(t, "scale", "deployment", "web", "--replicas=4")
+	eventually(t, time.Minute, "a fourth replica", func() string {
+		r := w.kubectl(t, "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+		if r.stdout == "4" {
+			return ""
+		}
+		return r.String()
+	})
 	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
-		t.Errorf("back at the beginning: %s", r)
+		t.Errorf("a plan after the move: %s", r)
+	}
+	w.edit(t, `hosts = ["shaolin"]`, `hosts = ["emei"]`)
+	w.apply(t)
+	w.kubeconfig = ""
+	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
+		t.Errorf("a plan after moving back: %s", r)
 	}
 }
 

@@ -247,7 +247,7 @@ func (w *world) kubectlContext(ctx context.Context, t *testing.T, args ...string
 	t.Helper()
 	if w.kubeconfig == "" {
 		w.kubeconfig = filepath.Join(w.dir, "admin.conf")
-		w.mustRun(t, "kubeconfig", "-out", w.kubeconfig, w.inventory)
+		w.mustRun(t, "kubeconfig", "-force", "-out", w.kubeconfig, w.inventory)
 	}
 	kubectl := filepath.Join(w.mirror.Dir, "dl.k8s.io/release/v"+components.Default().Kubernetes+"/bin/linux/amd64/kubectl")
 	return w.execContext(ctx, t, append([]string{kubectl, "--kubeconfig", w.kubeconfig, "--request-timeout=5s"}, args...)...)

@@ -56,6 +56,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 			c.kubeconfig(h, controllerConfig, endpoint, userController, controllerCert)),
 		address:   probeAddress(h, inv.ControllerManager.Args),
 		anonymous: true,
+		endpoint:  endpointAddress(inv.Cluster.Endpoint),
 		lane:      laneControlPlane,
 		after:     step(Cluster, c.endpointGate()),
 	})
@@ -67,6 +68,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 			c.kubeconfig(h, schedulerConfig, endpoint, userScheduler, schedulerCert)),
 		address:   probeAddress(h, inv.Scheduler.Args),
 		anonymous: true,
+		endpoint:  endpointAddress(inv.Cluster.Endpoint),
 		lane:      laneControlPlane,
 		after:     step(Cluster, c.endpointGate()),
 	})
@@ -80,9 +82,21 @@ type staticPod struct {
 	files     []resource.Input // what it reads
 	address   string           // where its probes ask
 	anonymous bool             // whether they may ask without credentials
-	lane      string
-	gate      *resource.Gate
-	after     []StepID
+	// endpoint is where the API's endpoint leads, for programs that dial it: a
+	// pod has a copy of /etc/hosts from when it started and must start anew
+	// when the load balancer moves. "" for others, and when it needs no line there.
+	endpoint string
+	lane     string
+	gate     *resource.Gate
+	after    []StepID
+}
+
+// endpointAddress is the address that /etc/hosts gives the endpoint's name.
+func endpointAddress(e inventory.Endpoint) string {
+	if !e.Address.IsValid() || e.Host == e.Address.String() {
+		return ""
+	}
+	return e.Address.String()
 }
 
 // mount is a file or directory of the host that a static pod sees at the same path.
@@ -98,6 +112,7 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 	manifest.Manifest = string(c.templates.Render(manifest.Path[1:], map[string]any{
 		"Address":   p.address,
 		"Anonymous": p.anonymous,
+		"Endpoint":  p.endpoint,
 		"Args":      p.args,
 		"Image":     image.Reference,
 		"Inputs":    resource.Placeholder,

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -97,9 +98,22 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		changed[step.ID()] = change.Action != resource.NoOp
 		delta.Items = append(delta.Items, Item{step, change})
 	}
+	// What replaces an orphan must serve before the orphan goes: deletions wait
+	// for every gate, and for what changes on their own host.
+	var gates []StepID
+	changes := map[string][]StepID{}
+	for _, item := range delta.Items {
+		id := item.Step.ID()
+		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
+			gates = append(gates, id)
+		} else if item.Change.Changes() {
+			changes[item.Step.Host] = append(changes[item.Step.Host], id)
+		}
+	}
 	for _, host := range p.Hosts() {
 		if delta.Unreachable[host] == nil {
-			delta.Items = append(delta.Items, orphans(host, observed.Hosts[host].Facts.Host.State, wanted[host])...)
+			before := append(changes[host], gates...)
+			delta.Items = append(delta.Items, orphans(host, observed.Hosts[host].Facts.Host.State, wanted[host], before)...)
 		}
 	}
 	return delta
@@ -129,8 +143,9 @@ func lives(r resource.Resource, facts fact.Set) bool {
 }
 
 // orphans returns deletions for what the host's state remembers and the plan
-// no longer has: units first, so that nothing runs on without its files.
-func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
+// no longer has, after the steps before: units first, so that nothing runs on
+// without its files.
+func orphans(host string, state fact.State, wanted map[resource.ID]bool, before []StepID) []Item {
 	var ids []string
 	for id := range state.Resources {
 		if !wanted[resource.ID(id)] {
@@ -145,15 +160,16 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item 
 		return ids[i] < ids[j]
 	})
 	var items []Item
-	var before []StepID
+	before = slices.Clip(before)
+	files := before
 	for _, id := range ids {
 		orphan := resource.Orphan{Was: resource.ID(id), Record: state.Resources[id]}
 		change, _ := orphan.Diff(fact.Set{}) // an orphan's Diff looks at nothing and can't fail
-		step := Step{Host: host, Resource: orphan}
+		step := Step{Host: host, Resource: orphan, After: before}
 		if orphan.Was.Kind() == "unit" {
-			before = append(before, step.ID())
+			files = append(files, step.ID())
 		} else {
-			step.After = before
+			step.After = files
 		}
 		items = append(items, Item{step, change})
 	}
