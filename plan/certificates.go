@@ -146,7 +146,13 @@ func (c *compiler) certificates(h inventory.Host) {
 	for _, row := range certificateTable() {
 		if row.on(c.inventory, h) {
 			cert := c.certificate(row, h)
-			c.add(h.Name, cert, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
+			s := Step{Host: h.Name, Resource: cert}
+			if row.path == APIServerCertificate {
+				// A running API server takes it up; see controlPlane.
+				gate := c.apiServerGate(h)
+				s.Lane, s.Gate = laneAPIServer, &gate
+			}
+			c.addStep(s, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
 		}
 	}
 }

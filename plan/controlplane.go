@@ -28,7 +28,9 @@ const (
 // ever longer before it tries again.
 //
 // A pod mounts exactly the files it reads, one by one, and is restarted when
-// one of them changes.
+// one of them changes. The API server mounts the PKI's directory, because it
+// reads its certificates anew when they are replaced and needs no restart for
+// them; the gate of its own certificate waits until it serves the new one.
 func (c *compiler) controlPlane(h inventory.Host) {
 	if !h.Has(inventory.RoleMaster) {
 		return
@@ -40,7 +42,8 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		name:    "kube-apiserver",
 		release: releaseAPIServer,
 		args:    settings(c.apiServerArgs(h), inv.APIServer.Args),
-		files:   c.credentials(h, apiServerFiles()...),
+		files:   c.credentials(h, caFile, frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile),
+		reread:  c.credentials(h, APIServerCertificate, apiServerEtcdCert, apiServerNodeCert, frontProxyCert),
 		address: h.Address.String(),
 		// The probes have no credentials.
 		anonymous: inv.APIServer.Args["anonymous-auth"] != "false",
@@ -79,7 +82,8 @@ type staticPod struct {
 	name      string
 	release   string
 	args      []setting
-	files     []resource.Input // what it reads
+	files     []resource.Input // what it reads when it starts
+	reread    []resource.Input // what it reads anew whenever it changes
 	address   string           // where its probes ask
 	anonymous bool             // whether they may ask without credentials
 	// endpoint is where the API's endpoint leads, for programs that dial it: a
@@ -116,22 +120,27 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 		"Args":      p.args,
 		"Image":     image.Reference,
 		"Inputs":    resource.Placeholder,
-		"Mounts":    mounts(p.files),
+		"Mounts":    p.mounts(),
 	}))
 	// Names must resolve before a pod starts: it gets a copy of /etc/hosts.
 	c.addStep(Step{Host: h.Name, Resource: manifest, Lane: p.lane, Gate: p.gate},
-		inputSteps(h.Name, manifest.Inputs), step(h.Name, c.names), c.parents(h.Name, manifest.Path), p.after)
+		inputSteps(h.Name, manifest.Inputs), inputSteps(h.Name, p.reread), step(h.Name, c.names), c.parents(h.Name, manifest.Path), p.after)
 }
 
 // mounts are the files themselves, keys beside their certificates, and the
-// system's own authorities.
-func mounts(files []resource.Input) []mount {
+// system's own authorities. A mounted file stays the one it was when another
+// takes its place; what is to be read anew is mounted with its directory.
+func (p staticPod) mounts() []mount {
+	system := mount{"system-authorities", "/etc/ssl/certs", "DirectoryOrCreate"}
+	if len(p.reread) > 0 {
+		return []mount{{"pki", pkiDir, "Directory"}, system}
+	}
 	var all []mount
 	file := func(p string) {
 		name := strings.NewReplacer("/", "-", ".", "-").Replace(strings.TrimPrefix(strings.TrimPrefix(p, pkiDir+"/"), path.Dir(p)+"/"))
 		all = append(all, mount{name, p, "File"})
 	}
-	for _, f := range files {
+	for _, f := range p.files {
 		switch f := f.(type) {
 		case resource.File:
 			file(f.Path)
@@ -142,15 +151,7 @@ func mounts(files []resource.Input) []mount {
 			file(f.KeyPath)
 		}
 	}
-	return append(all, mount{"system-authorities", "/etc/ssl/certs", "DirectoryOrCreate"})
-}
-
-// apiServerFiles are the files of the PKI an API server reads.
-func apiServerFiles() []string {
-	return []string{
-		caFile, frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile,
-		APIServerCertificate, apiServerEtcdCert, apiServerNodeCert, frontProxyCert,
-	}
+	return append(all, system)
 }
 
 // apiServerArgs are an API server's flags, as kubeadm sets them but for bootstrap

@@ -185,7 +185,7 @@ func parsePod(r resource.StaticPod) error {
 	container := pod.Spec.Containers[0]
 	for _, word := range container.Command {
 		_, value, _ := strings.Cut(word, "=")
-		if strings.HasPrefix(value, "/etc/kubernetes/") && !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == value }) {
+		if strings.HasPrefix(value, "/etc/kubernetes/") && !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == value || strings.HasPrefix(value, m.MountPath+"/") }) {
 			return fmt.Errorf("%s is not mounted", value)
 		}
 	}
