@@ -102,6 +102,15 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 	}
 	w.write(t, string(content))
 
+	// A copy: another checkout may be filling the same mirror with its own.
+	toolbox, err := os.ReadFile(filepath.Join(w.mirror.Dir, strings.Replace(components.Toolbox, ":", "/", 1)+".tar"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, "toolbox.tar"), toolbox, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	ctx := t.Context()
 	if err := l.Down(ctx); err != nil { // what an aborted run left
 		t.Fatal(err)

@@ -34,7 +34,7 @@ load_balancer "nginx" {
 
 artifacts {
   source = var.mirror
-  images = { "kinstall.example/toolbox:1" = "${var.mirror}/kinstall.example/toolbox/1.tar" }
+  images = { "kinstall.example/toolbox:1" = "toolbox.tar" }
 }
 
 runtime "containerd" {
