@@ -25,7 +25,7 @@ build: ## bin/kinstall and bin/lab
 
 .PHONY: lab
 lab: build ## four real machines with a real cluster, from nothing
-	bin/lab components
+	. .ci/go-toolchain && bin/lab components
 	bin/lab up $(LAB_INVENTORY)
 	bin/lab exec -- bin/kinstall apply -yes $(LAB_INVENTORY)
 	@bin/lab exec -- sh -c 'bin/kinstall kubeconfig -out "$$KINSTALL_VAR_lab/admin.conf" $(LAB_INVENTORY)'
