@@ -64,8 +64,10 @@ var removers = map[string]applier{
 }
 
 // label names a task in errors and on the screen: "create file:/etc/etcd.env".
-func (t *task) label() string {
-	return fmt.Sprintf("%s %s", t.item.Change.Action, t.item.Step.Resource.ID())
+func (t *task) label() string { return label(t.item) }
+
+func label(item plan.Item) string {
+	return fmt.Sprintf("%s %s", item.Change.Action, item.Step.Resource.ID())
 }
 
 // want returns the task's resource as its kind.

@@ -20,6 +20,7 @@ func applyFile(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	return t.item.Change.Record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: f.Path, content: f.Content, own: f.Own(), before: t.item.Change.Evidence,
+		keep: t.executor.keeps(t.item.Step.ID()),
 	})
 }
 
@@ -81,10 +82,9 @@ func applyCertificate(ctx context.Context, t *task) (fact.Record, error) {
 	// The key goes first: a crash in between leaves a certificate that does not
 	// fit its key, which the host's record (still without this certificate)
 	// gives away, never a new certificate taken for whole.
-	err = t.machine.writeFiles(ctx, t.label(), []fileWrite{
-		{label: t.label(), path: c.KeyPath, content: key, own: c.KeyOwn(), anyBefore: true},
-		{label: t.label(), path: c.Path, content: certificate, own: c.Own(), before: t.item.Change.Evidence},
-	})
+	err = t.machine.writeFiles(ctx, t.label(),
+		fileWrite{path: c.KeyPath, content: key, own: c.KeyOwn(), anyBefore: true},
+		fileWrite{path: c.Path, content: certificate, own: c.Own(), before: t.item.Change.Evidence})
 	own := c.KeyOwn()
 	return fact.Record{
 		Digest: fmt.Sprintf("%04o %s:%s", own.Mode, own.Owner, own.Group),
@@ -131,6 +131,7 @@ func applyStaticPod(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	return record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: p.Path, content: content, own: own, before: t.item.Change.Evidence,
+		keep: t.executor.keeps(t.item.Step.ID()),
 	})
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -18,9 +20,7 @@ import (
 // returns where it lies there. The host's own copy is verified by the script
 // that uses it, see verifyScript.
 func (t *task) upload(ctx context.Context, location, sha256 string) (local, remote string, err error) {
-	local, err = t.executor.Releases.Fetch(ctx, location, sha256, func(done, total int64) {
-		t.report("fetching " + megabytes(done, total))
-	})
+	local, err = t.executor.Releases.Fetch(ctx, location, sha256, t.transfer("fetching"))
 	if err != nil {
 		return "", "", err
 	}
@@ -33,16 +33,31 @@ func (t *task) upload(ctx context.Context, location, sha256 string) (local, remo
 	if err != nil {
 		return "", "", err
 	}
-	staging, err := t.machine.client.StagingDir(ctx)
+	staging, err := t.machine.ssh().StagingDir(ctx)
 	if err != nil {
 		return "", "", err
 	}
 	// Two steps of one host may need the same file; each has its own copy.
 	remote = path.Join(staging, resource.SHA256([]byte(t.item.Step.ID()))[:16]+"-"+path.Base(location))
-	err = t.machine.client.Upload(ctx, file, info.Size(), remote, 0o600, func(sent int64) {
-		t.report("uploading " + megabytes(sent, info.Size()))
-	})
+	report := t.transfer("uploading")
+	err = t.machine.ssh().Upload(ctx, file, info.Size(), remote, 0o600, func(sent int64) { report(sent, info.Size()) })
 	return local, remote, err
+}
+
+// transferInterval lies between two reports of how far a transfer is: they come
+// with every few kilobytes, and people read more slowly.
+const transferInterval = 200 * time.Millisecond
+
+// transfer returns a function that reports how far a transfer is, now and then
+// and at its end. It must not be called concurrently.
+func (t *task) transfer(doing string) func(done, total int64) {
+	var last time.Time
+	return func(done, total int64) {
+		if now := time.Now(); done == total || now.Sub(last) >= transferInterval {
+			last = now
+			t.report(doing + " " + megabytes(done, total))
+		}
+	}
 }
 
 func megabytes(done, total int64) string {
@@ -55,8 +70,8 @@ func megabytes(done, total int64) string {
 // verifyScript refuses and removes an upload whose digest is wrong, and
 // removes it in any case when the script ends.
 func verifyScript(remote, sha256 string) string {
-	return fmt.Sprintf(`upload=%[1]s
-trap 'rm -f -- "$upload"; if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi' EXIT
+	return fmt.Sprintf(`upload=%[1]s new=
+trap 'rm -f -- "$upload"; if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi; if [ -n "$new" ]; then rm -f -- "$new"; fi' EXIT
 got=$(sha256sum < "$upload"); got=${got%%%% *}
 if [ "$got" != %[2]s ]; then echo "the upload has SHA-256 $got, expected "%[2]s"; removed" >&2; exit 1; fi
 `, shell.Quote(remote), shell.Quote(sha256))
@@ -94,15 +109,16 @@ func applyArtifact(ctx context.Context, t *task) (fact.Record, error) {
 		paths = append(paths, m.To)
 		dir := path.Dir(m.To)
 		fmt.Fprintf(&b, "(umask 022; mkdir -p -- %[1]s)\nnew=$(mktemp %[2]s)\n", shell.Quote(dir), shell.Quote(dir+"/.kinstall.XXXXXXXX"))
-		fmt.Fprintf(&b, "if ! cp -- %[1]s \"$new\"; then rm -f -- \"$new\"; exit 1; fi\n", source)
-		fmt.Fprintf(&b, "chown root:root \"$new\"; chmod %04o \"$new\"; sync -- \"$new\"; mv -fT -- \"$new\" %s\n", m.Own().Mode, shell.Quote(m.To))
+		// Moved, as a rule within one file system, and not copied: a binary may
+		// have a hundred megabytes.
+		fmt.Fprintf(&b, "mv -fT -- %s \"$new\"\n", source)
+		fmt.Fprintf(&b, "chown root:root \"$new\"; chmod %04o \"$new\"; sync -- \"$new\"; mv -fT -- \"$new\" %s\nnew=\n", m.Own().Mode, shell.Quote(m.To))
 	}
 	remember, err := probe.RecordDigests(paths)
 	if err != nil {
 		return fact.Record{}, err
 	}
 	b.WriteString(remember)
-	b.WriteString("sha256sum -- " + shell.Join(paths...) + "\n")
 	printed, err := t.machine.output(ctx, t.label(), b.String())
 	if err != nil {
 		return fact.Record{}, err
@@ -116,7 +132,7 @@ func applyArtifact(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	for _, file := range paths {
 		if files[file] == "" {
-			return fact.Record{}, fmt.Errorf("%s: %s: the host told no digest of %s", t.machine.host.Name, t.label(), file)
+			return fact.Record{}, fmt.Errorf("the host told no digest of %s", file)
 		}
 	}
 	return fact.Record{Digest: a.SHA256, Files: files}, nil
@@ -140,13 +156,9 @@ func applyImage(ctx context.Context, t *task) (fact.Record, error) {
 	var b strings.Builder
 	b.WriteString(verifyScript(remote, i.SHA256))
 	b.WriteString(ctr + "import --local \"$upload\" >/dev/null\n")
-	tagged := false
-	for _, tag := range tags {
-		tagged = tagged || tag == i.Reference
-	}
-	if !tagged {
+	if !slices.Contains(tags, i.Reference) {
 		if len(tags) == 0 {
-			return fact.Record{}, fmt.Errorf("%s: %s: the archive names no image", t.machine.host.Name, t.label())
+			return fact.Record{}, fmt.Errorf("the archive %s names no image", i.Location)
 		}
 		// Release archives carry the architecture in the name.
 		b.WriteString(ctr + "tag --force " + shell.Join(tags[0], i.Reference) + " >/dev/null\n")

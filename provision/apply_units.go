@@ -3,12 +3,14 @@ package provision
 import (
 	"context"
 	"fmt"
-	"path"
+	"net/netip"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/probe"
 	"github.com/kinstall/kinstall/provision/shell"
+	"github.com/kinstall/kinstall/provision/ssh"
 )
 
 func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
@@ -31,8 +33,17 @@ func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
 	case resource.Update: // runs as it should; only not enabled
 		verb = ""
 	}
-	block := ""
-	if u.NoBlock {
+	if err := t.machine.script(ctx, t.label(), restartScript(u.Name, verb, u.NoBlock)); err != nil {
+		return fact.Record{}, err
+	}
+	return fact.Record{Inputs: digests}, nil
+}
+
+// restartScript makes systemd read a unit's files, enables it, and does the
+// verb to it: restart, reload-or-restart, or nothing if that is empty.
+func restartScript(unit, verb string, noBlock bool) string {
+	name, block := shell.Quote(unit), ""
+	if noBlock {
 		block = "--no-block"
 	}
 	var b strings.Builder
@@ -46,10 +57,7 @@ func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
 		fmt.Fprintf(&b, "\tsystemctl --no-pager --lines=0 status -- %s >&2 || true\n", name)
 		fmt.Fprintf(&b, "\tjournalctl --no-pager --lines=20 --output=cat --unit=%s >&2 || true\n\texit 1\nfi\n", name)
 	}
-	if err := t.machine.script(ctx, t.label(), b.String()); err != nil {
-		return fact.Record{}, err
-	}
-	return fact.Record{Inputs: digests}, nil
+	return b.String()
 }
 
 func removeUnit(ctx context.Context, t *task) (fact.Record, error) {
@@ -67,8 +75,13 @@ func applyHostname(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"printf '%%s\\n' %[1]s > /etc/hostname\nchmod 0644 /etc/hostname\nhostname -- %[1]s\n", shell.Quote(h.Name)))
+	w := fileWrite{path: "/etc/hostname", content: []byte(h.Name + "\n"), own: resource.Ownership{Mode: 0o644, Owner: "root", Group: "root"}}
+	return t.item.Change.Record, t.machine.write(ctx, ssh.Command{
+		Label:  t.label(),
+		Script: scriptHeader + placeScript(w, "cat") + "hostname -- " + shell.Quote(h.Name) + "\n",
+		Stdin:  w.content,
+		Root:   true,
+	})
 }
 
 func applySwapOff(ctx context.Context, t *task) (fact.Record, error) {
@@ -91,8 +104,11 @@ func applySysctl(ctx context.Context, t *task) (fact.Record, error) {
 		return fact.Record{}, err
 	}
 	// Not sysctl(8): written directly, the kernel's refusal is the error.
-	file := path.Join("/proc/sys", strings.ReplaceAll(s.Key, ".", "/"))
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf("printf '%%s\\n' %s > %s\n", shell.Quote(s.Value), shell.Quote(file)))
+	file, err := probe.SysctlPath(s.Key)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf("printf '%%s\\n' %s > %s\n", shell.Quote(s.Value), shell.Quote("/proc/sys/"+file)))
 }
 
 func applyModule(ctx context.Context, t *task) (fact.Record, error) {
@@ -122,7 +138,16 @@ func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), "ip route replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+}
+
+// ipRoute begins a command about a destination. The family is said outright:
+// "ip route show" takes IPv4 for granted.
+func ipRoute(destination string) string {
+	if prefix, err := netip.ParsePrefix(destination); err == nil && prefix.Addr().Is6() {
+		return "ip -6 route "
+	}
+	return "ip -4 route "
 }
 
 func removeRoute(ctx context.Context, t *task) (fact.Record, error) {
@@ -130,9 +155,9 @@ func removeRoute(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	destination := shell.Quote(o.Was.Name())
+	destination := o.Was.Name()
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"if [ -n \"$(ip route show exact %[1]s)\" ]; then ip route del %[1]s; fi\n", destination))
+		"if [ -n \"$(%[1]sshow exact %[2]s)\" ]; then %[1]sdel %[2]s; fi\n", ipRoute(destination), shell.Quote(destination)))
 }
 
 func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
@@ -142,8 +167,8 @@ func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	rule := shell.Join(r.Rule...)
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"iptables -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || iptables -w -t %[1]s -I %[2]s 1 %[3]s\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule))
+		"%[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || %[4]s -w -t %[1]s -I %[2]s 1 %[3]s\n",
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
 }
 
 func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
@@ -157,6 +182,6 @@ func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	rule := shell.Join(r.Rule...)
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"if iptables -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then iptables -w -t %[1]s -D %[2]s %[3]s; fi\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule))
+		"if %[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then %[4]s -w -t %[1]s -D %[2]s %[3]s; fi\n",
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
 }

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/shell"
 	"github.com/kinstall/kinstall/provision/ssh"
@@ -30,8 +31,8 @@ type fileWrite struct {
 	// at if anyBefore is set.
 	before    string
 	anyBefore bool
-	// parentMode is the mode of missing parent directories; default 0755.
-	parentMode string
+	// keep copies what is replaced to its place below backupPath.
+	keep bool
 	// likeBefore keeps the owner and mode of the file that is replaced.
 	likeBefore bool
 }
@@ -41,7 +42,7 @@ func guardScript(file, before string) string {
 	return fmt.Sprintf(`found=
 if [ -e %[1]s ]; then found=$(sha256sum < %[1]s); found=${found%%%% *}; fi
 if [ "$found" != %[2]s ]; then
-	echo %[1]s" was changed since it was planned (found ${found:-nothing})" >&2
+	echo %[1]s" has SHA-256 ${found:-none: it is not there}" >&2
 	exit %[3]d
 fi
 `, shell.Quote(file), shell.Quote(before), exitStale)
@@ -51,27 +52,22 @@ fi
 // from the first byte, then owner and mode, on disk, then renamed into place.
 func placeScript(w fileWrite, content string) string {
 	var b strings.Builder
-	if !w.anyBefore {
-		b.WriteString(guardScript(w.path, w.before))
+	if w.keep {
+		b.WriteString(keepScript(w.path))
 	}
-	staging := stagingDirectory(w.path)
-	parentMode := w.parentMode
-	if parentMode == "" {
-		parentMode = "0755"
-	}
-	// mkdir -p -m sets the mode of the last directory only, and only when it
-	// makes it; the umask of those above is opened for that one call.
-	fmt.Fprintf(&b, "(umask 022; mkdir -p -m %s -- %s)\n", parentMode, shell.Quote(path.Dir(w.path)))
-	fmt.Fprintf(&b, "tmp=$(mktemp %s)\n", shell.Quote(staging+"/.kinstall.XXXXXXXX"))
+	file, dir := shell.Quote(w.path), shell.Quote(path.Dir(w.path))
+	// The umask is opened for missing directories alone.
+	fmt.Fprintf(&b, "(umask 022; mkdir -p -- %s)\n", dir)
+	fmt.Fprintf(&b, "tmp=$(mktemp %s)\n", shell.Quote(temporaryFor(w.path)))
 	fmt.Fprintf(&b, "%s > \"$tmp\"\n", content)
 	fmt.Fprintf(&b, "got=$(sha256sum < \"$tmp\"); if [ \"${got%%%% *}\" != %s ]; then echo %s\" arrived damaged\" >&2; exit 1; fi\n",
-		resource.SHA256(w.content), shell.Quote(w.path))
+		resource.SHA256(w.content), file)
 	if w.likeBefore {
-		fmt.Fprintf(&b, "if [ -e %[1]s ]; then chown --reference=%[1]s -- \"$tmp\"; chmod --reference=%[1]s -- \"$tmp\"; else chmod 0644 -- \"$tmp\"; fi\n", shell.Quote(w.path))
+		fmt.Fprintf(&b, "if [ -e %[1]s ]; then chown --reference=%[1]s -- \"$tmp\"; chmod --reference=%[1]s -- \"$tmp\"; else chmod 0644 -- \"$tmp\"; fi\n", file)
 	} else {
 		fmt.Fprintf(&b, "chown -- %s \"$tmp\"; chmod -- %04o \"$tmp\"\n", shell.Quote(w.own.Owner+":"+w.own.Group), w.own.Mode)
 	}
-	fmt.Fprintf(&b, "sync -- \"$tmp\"; mv -fT -- \"$tmp\" %s; sync -- %s\ntmp=\n", shell.Quote(w.path), shell.Quote(path.Dir(w.path)))
+	fmt.Fprintf(&b, "sync -- \"$tmp\"; mv -fT -- \"$tmp\" %s; sync -- %s\ntmp=\n", file, dir)
 	return b.String()
 }
 
@@ -86,45 +82,72 @@ trap 'exit 129' HUP INT TERM
 
 // writeFile writes one file whose content travels on standard input.
 func (m *machine) writeFile(ctx context.Context, w fileWrite) error {
-	return m.run(ctx, ssh.Command{
+	return m.write(ctx, ssh.Command{
 		Label:  w.label,
-		Script: scriptHeader + placeScript(w, "cat"),
+		Script: scriptHeader + guards(w) + placeScript(w, "cat"),
 		Stdin:  w.content,
 		Root:   true,
 	})
 }
 
-// writeSecrets writes several files in order with one exec; their contents
-// travel on standard input, a line of base64 each.
-func (m *machine) writeFiles(ctx context.Context, label string, writes []fileWrite) error {
+// writeFiles writes several files in order with one exec, after all of them
+// have been found to be as planned for; their contents travel on standard
+// input, a line of base64 each.
+func (m *machine) writeFiles(ctx context.Context, label string, writes ...fileWrite) error {
 	var script, payload strings.Builder
-	script.WriteString(scriptHeader)
+	script.WriteString(scriptHeader + guards(writes...))
 	for _, w := range writes {
 		payload.WriteString(base64.StdEncoding.EncodeToString(w.content) + "\n")
 		script.WriteString("IFS= read -r line\n")
 		// printf is the shell's own: the line enters no process list.
 		script.WriteString(placeScript(w, `printf '%s\n' "$line" | base64 -d`))
 	}
-	return m.run(ctx, ssh.Command{Label: label, Script: script.String(), Stdin: []byte(payload.String()), Root: true})
+	return m.write(ctx, ssh.Command{Label: label, Script: script.String(), Stdin: []byte(payload.String()), Root: true})
 }
 
-// run runs a script for its effect.
-func (m *machine) run(ctx context.Context, command ssh.Command) error {
-	_, err := m.client.Run(ctx, command)
+func guards(writes ...fileWrite) string {
+	var b strings.Builder
+	for _, w := range writes {
+		if !w.anyBefore {
+			b.WriteString(guardScript(w.path, w.before))
+		}
+	}
+	return b.String()
+}
+
+// write runs a script that writes files; its error is ErrStale where one of
+// them is not as it was planned for.
+func (m *machine) write(ctx context.Context, command ssh.Command) error {
+	_, err := m.ssh().Run(ctx, command)
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) && exit.ExitCode == exitStale {
-		return fmt.Errorf("%w: %w", err, ErrStale)
+		return fmt.Errorf("%s: %s: %s: %w", exit.Host, exit.Command, strings.TrimSpace(string(exit.Stderr)), ErrStale)
 	}
 	return err
 }
 
 // script runs a short script without payload as root.
 func (m *machine) script(ctx context.Context, label, body string) error {
-	return m.run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	_, err := m.output(ctx, label, body)
+	return err
 }
 
 // output runs a script as root and returns what it printed.
 func (m *machine) output(ctx context.Context, label, body string) (string, error) {
-	result, err := m.client.Run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	result, err := m.ssh().Run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
 	return string(result.Stdout), err
+}
+
+// temporaryFor is mktemp's template for the file that will replace a path.
+func temporaryFor(file string) string { return stagingDirectory(file) + "/.kinstall.XXXXXXXX" }
+
+// stagingDirectory is where the temporary file for a path is made: beside it,
+// so that the rename is atomic, but never in a directory that a daemon reads
+// as a whole.
+func stagingDirectory(file string) string {
+	dir := path.Dir(file)
+	if dir == plan.ManifestDirectory {
+		return path.Dir(dir)
+	}
+	return dir
 }

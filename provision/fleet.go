@@ -16,9 +16,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +34,10 @@ import (
 
 // DefaultParallelism is how many hosts are worked on at a time.
 const DefaultParallelism = 32
+
+// failureKept is how long a host that could not be reached is not dialled
+// again: what needs it meanwhile gets the same error without waiting.
+const failureKept = 5 * time.Second
 
 // lockPath is held with flock(2) while kinstall changes a host. It lies in
 // memory: a reboot frees it.
@@ -73,16 +77,20 @@ type Fleet struct {
 	options     Options
 	dialer      *ssh.Dialer
 
-	mu       sync.Mutex
-	machines map[string]*machine
+	machines map[string]*machine // by host; the map does not change
+
+	lost locksLost
 }
 
 // machine is one host: its connection and what is remembered there.
 type machine struct {
-	host inventory.Host
+	host    inventory.Host
+	cluster string
 
-	dial   sync.Mutex
-	client *ssh.Client
+	dial     sync.Mutex // held while dialling
+	failure  error      // of the last dial
+	failedAt time.Time
+	client   atomic.Pointer[ssh.Client]
 
 	state    stateKeeper
 	packages sync.Mutex // the distribution's package manager does one thing at a time
@@ -96,13 +104,13 @@ func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options
 	if options.Log == nil {
 		options.Log = func(string) {}
 	}
-	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}}
+	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}, lost: locksLost{first: make(chan struct{})}}
 	f.dialer = ssh.NewDialer(ssh.Options{
 		TrustOnFirstUse: options.TrustOnFirstUse,
 		OnTrust:         func(t ssh.Trusted) { options.Log(fmt.Sprint(t)) },
 	})
 	for _, host := range inv.Hosts {
-		f.machines[host.Name] = &machine{host: host}
+		f.machines[host.Name] = &machine{host: host, cluster: inv.Cluster.Name}
 	}
 	return f
 }
@@ -114,10 +122,10 @@ func (f *Fleet) Close() error {
 		group.Go(func() error {
 			m.dial.Lock()
 			defer m.dial.Unlock()
-			if m.client == nil {
-				return nil
+			if client := m.ssh(); client != nil {
+				return client.Close()
 			}
-			return m.client.Close()
+			return nil
 		})
 	}
 	return errors.Join(group.Wait(), f.dialer.Close())
@@ -174,68 +182,27 @@ func (f *Fleet) connect(ctx context.Context, name string) (*machine, error) {
 	}
 	m.dial.Lock()
 	defer m.dial.Unlock()
-	if m.client != nil && m.client.Err() == nil {
+	if client := m.ssh(); client != nil && client.Err() == nil {
 		return m, nil
+	}
+	if m.failure != nil && time.Since(m.failedAt) < failureKept {
+		return nil, m.failure
 	}
 	client, err := f.dialer.Dial(ctx, target(m.host))
 	if err != nil {
+		if ctx.Err() == nil {
+			m.failure, m.failedAt = err, time.Now()
+		}
 		return nil, err
 	}
-	m.client = client
+	m.failure = nil
+	m.client.Store(client)
 	return m, nil
 }
 
-// Lock takes the lock of each host, so that one kinstall at a time changes it.
-// The kernel frees a lock when the connection ends, however that comes about.
-// If one is held by somebody else, none is kept and the error is a
-// *ssh.LockedError.
-func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (release func(), err error) {
-	var mu sync.Mutex
-	var locks []*ssh.Lock
-	release = func() {
-		var group errgroup.Group
-		for _, lock := range locks {
-			group.Go(func() error { lock.Release(); return nil })
-		}
-		_ = group.Wait()
-	}
-	holder := description
-	if name, err := os.Hostname(); err == nil {
-		holder = fmt.Sprintf("%s by %s on %s, pid %d", description, currentUser(), name, os.Getpid())
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(f.options.Parallelism)
-	for _, name := range hosts {
-		group.Go(func() error {
-			m, err := f.connect(ctx, name)
-			if err != nil {
-				return nil // it is named as unreachable by the observation that follows
-			}
-			lock, err := m.client.Hold(ctx, lockPath, holder)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			locks = append(locks, lock)
-			mu.Unlock()
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		release()
-		return func() {}, err
-	}
-	return release, nil
-}
-
-func currentUser() string {
-	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
-		if user := os.Getenv(name); user != "" {
-			return user
-		}
-	}
-	return fmt.Sprintf("uid %d", os.Getuid())
-}
+// ssh returns the machine's connection, which may have ended; nil before the
+// first.
+func (m *machine) ssh() *ssh.Client { return m.client.Load() }
 
 // Observe asks every host of the plan what the plan must know of it: one
 // connection and one exec a host. A host that can't be asked is in the result
@@ -282,7 +249,7 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 		return fact.Set{}, 0, fmt.Errorf("%s: %w", m.host.Name, err)
 	}
 	before := time.Now()
-	result, err := m.client.Run(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
+	result, err := m.ssh().Run(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
 	if err != nil {
 		return fact.Set{}, 0, err
 	}
@@ -370,13 +337,16 @@ func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, err
 		return cluster.Server{}, err
 	}
 	address := net.JoinHostPort(m.host.Address.String(), fmt.Sprint(inventory.APIPort))
-	return cluster.Server{Name: name, Address: address, Dial: m.client.DialContext}, nil
+	return cluster.Server{Name: name, Address: address, Dial: m.ssh().DialContext}, nil
 }
 
-// etcdMembers lists the members of etcd, each reached through its own host.
-func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
+// etcdMembers lists the chosen members of etcd, each reached through its own host.
+func (f *Fleet) etcdMembers(ctx context.Context, choose func(name string) bool) ([]cluster.Member, error) {
 	var members []cluster.Member
 	for _, host := range f.inventory.With(inventory.RoleEtcd) {
+		if !choose(host.Name) {
+			continue
+		}
 		m, err := f.connect(ctx, host.Name)
 		if err != nil {
 			return nil, err
@@ -384,13 +354,13 @@ func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
 		members = append(members, cluster.Member{
 			Name:      host.Name,
 			ClientURL: "https://" + net.JoinHostPort(host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
-			Dial:      m.client.DialContext,
+			Dial:      m.ssh().DialContext,
 		})
 	}
 	return members, nil
 }
 
-// masterNames lists the masters, those nearest to ready first where that is known.
+// masterNames lists the masters, sorted.
 func (f *Fleet) masterNames() []string {
 	var names []string
 	for _, host := range f.inventory.With(inventory.RoleMaster) {

@@ -24,7 +24,7 @@ type Event struct {
 	Kind    EventKind
 	Item    plan.Item
 	Text    string // "uploading 12.1 of 35.0 MB", "2 of 3 members healthy"
-	Err     error  // of Failed
+	Err     error  // of Failed; of Skipped where its lane has stopped
 	Elapsed time.Duration
 	// Done and Total count the host's steps that change something.
 	Done, Total int
@@ -34,7 +34,7 @@ type Event struct {
 type Result struct {
 	Item    plan.Item
 	Kind    EventKind // Finished, Failed or Skipped
-	Err     error
+	Err     error     // of Failed; of Skipped where its lane has stopped
 	Elapsed time.Duration
 }
 

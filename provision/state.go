@@ -3,8 +3,6 @@ package provision
 import (
 	"context"
 	"maps"
-	"path"
-	"reflect"
 	"sync"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -27,17 +25,15 @@ func (k *stateKeeper) load(state fact.State) {
 	defer k.mu.Unlock()
 	k.state = state
 	k.state.Resources = maps.Clone(state.Resources)
-	if k.state.Resources == nil {
-		k.state.Resources = map[string]fact.Record{}
-	}
 	k.dirty = false
 }
 
-// claim says which cluster the host belongs to.
+// claim says which cluster the host belongs to. One on which nothing is
+// managed belongs to none.
 func (k *stateKeeper) claim(cluster string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.state.Cluster != cluster {
+	if k.state.Cluster != cluster && len(k.state.Resources) > 0 {
 		k.state.Cluster, k.dirty = cluster, true
 	}
 }
@@ -45,11 +41,19 @@ func (k *stateKeeper) claim(cluster string) {
 func (k *stateKeeper) put(id resource.ID, record fact.Record) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if old, ok := k.state.Resources[string(id)]; ok && reflect.DeepEqual(old, record) {
+	if old, ok := k.state.Resources[string(id)]; ok && sameRecord(old, record) {
 		return
+	}
+	if k.state.Resources == nil {
+		k.state.Resources = map[string]fact.Record{}
 	}
 	k.state.Resources[string(id)] = record
 	k.dirty = true
+}
+
+// sameRecord compares as the state's file does: no entries are no map.
+func sameRecord(a, b fact.Record) bool {
+	return a.Digest == b.Digest && maps.Equal(a.Files, b.Files) && maps.Equal(a.Inputs, b.Inputs)
 }
 
 func (k *stateKeeper) remove(id resource.ID) {
@@ -66,6 +70,15 @@ func (k *stateKeeper) record(id resource.ID) (fact.Record, bool) {
 	defer k.mu.Unlock()
 	record, ok := k.state.Resources[string(id)]
 	return record, ok
+}
+
+// snapshot returns the state as it is now.
+func (k *stateKeeper) snapshot() fact.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	state := k.state
+	state.Resources = maps.Clone(state.Resources)
+	return state
 }
 
 // take returns the bytes to write, or nil when nothing has changed.
@@ -85,10 +98,11 @@ func (k *stateKeeper) spoil() {
 	k.dirty = true
 }
 
-// flush writes the host's state if it has changed.
+// flush claims the host for its cluster, and writes its state if it has changed.
 func (m *machine) flush(ctx context.Context) error {
 	m.state.writing.Lock()
 	defer m.state.writing.Unlock()
+	m.state.claim(m.cluster)
 	data := m.state.take()
 	if data == nil {
 		return nil
@@ -98,23 +112,12 @@ func (m *machine) flush(ctx context.Context) error {
 		path:    fact.StatePath,
 		content: data,
 		own:     resource.Ownership{Mode: 0o600, Owner: "root", Group: "root"},
-		// The state's directory tells who looks at it nothing.
-		parentMode: "0755",
-		anyBefore:  true,
+		// The lock is held: what is there was read by this very process, or
+		// is lost.
+		anyBefore: true,
 	})
 	if err != nil {
 		m.state.spoil()
 	}
 	return err
-}
-
-// stagingDirectory is where the temporary file for a path is made: beside it,
-// so that the rename is atomic, but never in a directory that a daemon reads
-// as a whole.
-func stagingDirectory(file string) string {
-	dir := path.Dir(file)
-	if dir == "/etc/kubernetes/manifests" {
-		return path.Dir(dir)
-	}
-	return dir
 }

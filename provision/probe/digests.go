@@ -23,9 +23,9 @@ var recordBody string
 // RecordDigests returns a piece of POSIX sh for a script that has just written
 // the files: it reads them once more, replaces their lines in DigestsPath
 // atomically, and drops the lines of files that are gone. It defines functions
-// that begin with record_digests, touches no variable of the script, prints
-// nothing on standard output, and leaves a non-zero status when it failed.
-// Pieces may run at the same time.
+// that begin with record_digests, touches no variable of the script, prints a
+// line "SHA256  PATH" for each file, and leaves a non-zero status when it
+// failed. Pieces may run at the same time.
 func RecordDigests(paths []string) (string, error) { return recordDigests(paths, DigestsPath) }
 
 func recordDigests(paths []string, digestsPath string) (string, error) {

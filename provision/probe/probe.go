@@ -101,7 +101,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			}
 			packages = append(packages, q.Name)
 		case fact.KindSysctl:
-			path, err := sysctlPath(q.Name)
+			path, err := SysctlPath(q.Name)
 			if err != nil {
 				return "", bad(err.Error())
 			}
@@ -125,7 +125,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			if len(q.Args) < 3 || !tableName.MatchString(q.Args[0]) || !chainName.MatchString(q.Args[1]) {
 				return "", bad("not a table, a chain and a rule")
 			}
-			words := append([]string{"firewall", fmt.Sprint(i), iptables(q.Args[2:])}, q.Args...)
+			words := append([]string{"firewall", fmt.Sprint(i), IPTables(q.Args[2:])}, q.Args...)
 			for _, w := range words {
 				if strings.ContainsAny(w, "\n\x00") {
 					return "", bad("a word of the rule holds a newline or a NUL byte")
@@ -172,10 +172,10 @@ func checkPath(path string) error {
 	return nil
 }
 
-// sysctlPath returns the path of a kernel parameter below /proc/sys. As in
+// SysctlPath returns the path of a kernel parameter below /proc/sys. As in
 // sysctl(8), the first separator decides whether dots separate and slashes
 // stand for dots ("net.ipv4.conf.eth0/100.rp_filter"), or the other way round.
-func sysctlPath(key string) (string, error) {
+func SysctlPath(key string) (string, error) {
 	if !sysctlName.MatchString(key) {
 		return "", errors.New("not the name of a kernel parameter")
 	}
@@ -191,8 +191,8 @@ func sysctlPath(key string) (string, error) {
 	return path, nil
 }
 
-// iptables names the program for a rule: the one of the addresses in it.
-func iptables(rule []string) string {
+// IPTables names the program for a rule: the one of the addresses in it.
+func IPTables(rule []string) string {
 	for _, word := range rule {
 		if prefix, err := parseDestination(word); err == nil && prefix.Addr().Is6() {
 			return "ip6tables"

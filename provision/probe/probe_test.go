@@ -414,7 +414,15 @@ func TestTrustedDigests(t *testing.T) {
 				cmd := exec.Command(m.shell[0], m.shell[1:]...)
 				cmd.Stdin = strings.NewReader("set -e\nPATH=" + m.path + "\nfile=mine IFS=x\n" + text + `[ "$file$IFS" = minex ]`)
 				cmd.Env = []string{"TZ=Asia/Tokyo"}
-				if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				want := ""
+				for _, p := range paths {
+					data, err := os.ReadFile(p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want += fmt.Sprintf("%x  %s\n", sha256.Sum256(data), p)
+				}
+				if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
 					t.Fatalf("record: %v: %s", err, out)
 				}
 			}
@@ -707,7 +715,7 @@ func TestSysctlPath(t *testing.T) {
 		"net.ipv4.conf.eth0/100.rp_filter": "net/ipv4/conf/eth0.100/rp_filter",
 		"net/ipv4/conf/eth0.100/rp_filter": "net/ipv4/conf/eth0.100/rp_filter",
 	} {
-		if got, err := sysctlPath(key); err != nil || got != want {
+		if got, err := SysctlPath(key); err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", key, got, err, want)
 		}
 	}

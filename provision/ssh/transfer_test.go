@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -173,6 +174,37 @@ func TestStagingDir(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory after Close: %v", err)
+	}
+}
+
+// What a lost connection left behind goes, once it is old enough to be
+// nobody's any more.
+func TestStagingDirRemovesStaleOnes(t *testing.T) {
+	leave := func(age time.Duration) string {
+		dir := fmt.Sprintf("/var/tmp/kinstall.%010d", time.Now().UnixNano()%1e10)
+		err := os.Mkdir(dir, 0o700)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
+		}
+		if err == nil {
+			err = os.Chtimes(dir, time.Time{}, time.Now().Add(-age))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	old, young := leave(25*time.Hour), leave(time.Hour)
+	s := sshtest.New(t, sshtest.Options{})
+	if _, err := dial(t, s.Target("emei")).StagingDir(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one of yesterday: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("one that may be in use: %v", err)
 	}
 }
 

@@ -253,10 +253,14 @@ func (c *Client) StagingDir(ctx context.Context) (string, error) {
 	if c.staging != "" {
 		return c.staging, nil
 	}
-	// /var/tmp is on disk; /tmp often is memory, too small for images.
+	// /var/tmp is on disk; /tmp often is memory, too small for images. What lost
+	// connections left behind there is removed when it is a day old.
 	result, err := c.Run(ctx, Command{
-		Label:  label,
-		Script: "umask 077 && mktemp -d /var/tmp/kinstall.XXXXXXXXXX\n",
+		Label: label,
+		Script: `umask 077
+find /var/tmp -xdev -maxdepth 1 -type d -name 'kinstall.??????????' -user "$(id -u)" -mtime +0 -exec rm -rf -- {} + 2>/dev/null || true
+mktemp -d /var/tmp/kinstall.XXXXXXXXXX
+`,
 	})
 	if err != nil {
 		return "", err

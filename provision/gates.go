@@ -1,0 +1,201 @@
+package provision
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/cluster"
+)
+
+const (
+	// gateTimeout bounds how long a gate is waited for. A first start pulls
+	// nothing and takes seconds; slow disks and a busy machine take minutes.
+	gateTimeout = 5 * time.Minute
+	// startedTimeout bounds one question for the start of an API server.
+	startedTimeout = 10 * time.Second
+)
+
+// gatekeeper asks the cluster whether it is as a gate wants it.
+type gatekeeper interface {
+	// before is called before a member of what serves is changed: it waits
+	// until the others can do without it, and returns what wait needs to tell
+	// the member's next process from the one that runs now ("" if nothing is
+	// needed, or if none runs).
+	before(ctx context.Context, g resource.Gate, host string, report func(string)) (since string, err error)
+	// wait waits until the gate's condition holds.
+	wait(ctx context.Context, g resource.Gate, since string, report func(string)) error
+}
+
+func applyGate(ctx context.Context, t *task) (fact.Record, error) {
+	g, err := want[resource.Gate](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	return fact.Record{}, t.executor.gates.wait(ctx, g, "", t.report)
+}
+
+// clusterGates asks the real cluster.
+type clusterGates struct{ *Executor }
+
+// before implements gatekeeper.
+func (e clusterGates) before(ctx context.Context, g resource.Gate, host string, report func(string)) (string, error) {
+	switch g.Gate {
+	case resource.GateEtcd:
+		// The member itself may be ill: to change it may be what heals it.
+		return "", e.waitEtcd(ctx, func(name string) bool { return name != host }, report)
+	case resource.GateAPIServer:
+		server, err := e.Fleet.apiServer(ctx, g.Host)
+		if err != nil {
+			return "", err
+		}
+		instance, err := e.instance(server)
+		if err != nil {
+			return "", err
+		}
+		ctx, cancel := context.WithTimeout(ctx, startedTimeout)
+		defer cancel()
+		// One that does not answer can't be taken for its successor.
+		since, _ := instance.StartedAt(ctx)
+		return since, nil
+	}
+	return "", nil
+}
+
+// wait implements gatekeeper.
+func (e clusterGates) wait(ctx context.Context, g resource.Gate, since string, report func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	switch g.Gate {
+	case resource.GateEtcd:
+		return e.waitEtcd(ctx, func(string) bool { return true }, report)
+	case resource.GateAPIServer:
+		server, err := e.Fleet.apiServer(ctx, g.Host)
+		if err != nil {
+			return err
+		}
+		instance, err := e.instance(server)
+		if err != nil {
+			return err
+		}
+		check := e.servesCertificate(g.Host)
+		if since != "" {
+			check = allOf(check, succeeds(instance, since))
+		}
+		return cluster.WaitAPIServer(ctx, instance, check, report)
+	case resource.GateEndpoint:
+		server, err := e.endpoint(ctx)
+		if err != nil {
+			return err
+		}
+		instance, err := e.instance(server)
+		if err != nil {
+			return err
+		}
+		return cluster.WaitEndpoint(ctx, instance, report)
+	case resource.GateNode:
+		client, err := e.kubernetes(ctx)
+		if err != nil {
+			return err
+		}
+		return client.WaitNodeReady(ctx, g.Host, report)
+	}
+	return fmt.Errorf("gate %q: no such gate", g.Gate)
+}
+
+// waitEtcd waits until the chosen members are healthy under one leader. There
+// is nothing to wait for where none is chosen.
+func (e clusterGates) waitEtcd(ctx context.Context, choose func(name string) bool, report func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	members, err := e.Fleet.etcdMembers(ctx, choose)
+	if err != nil || len(members) == 0 {
+		return err
+	}
+	config, err := e.Authorities.ClientTLS(plan.AuthorityEtcd, "kinstall", nil, adminLifetime)
+	if err != nil {
+		return err
+	}
+	_, err = cluster.WaitEtcd(ctx, members, config, report)
+	return err
+}
+
+// endpoint is the cluster's endpoint, dialled from the first host of the
+// inventory that is not the load balancer's own, as any client would.
+func (e clusterGates) endpoint(ctx context.Context) (cluster.Server, error) {
+	inv := e.Fleet.inventory
+	from := inv.Hosts[0]
+	if i := slices.IndexFunc(inv.Hosts, func(h inventory.Host) bool {
+		return h.Has(inventory.RoleMaster) && !inv.Balances(h.Name)
+	}); i >= 0 {
+		from = inv.Hosts[i]
+	}
+	m, err := e.Fleet.connect(ctx, from.Name)
+	if err != nil {
+		return cluster.Server{}, err
+	}
+	return cluster.Server{
+		Name:    fmt.Sprintf("%s from %s", inv.Cluster.Endpoint, from.Name),
+		Address: inv.Cluster.Endpoint.String(),
+		Dial:    m.ssh().DialContext,
+	}, nil
+}
+
+// instance adds an administrator's short-lived certificate to a server.
+func (e clusterGates) instance(server cluster.Server) (cluster.Instance, error) {
+	config, err := e.Authorities.ClientTLS(plan.AuthorityKubernetes, "kinstall", []string{"system:masters"}, adminLifetime)
+	return cluster.Instance{Server: server, TLS: config}, err
+}
+
+// check looks at an API server that answered with the given certificate.
+type check func(context.Context, *x509.Certificate) error
+
+func allOf(checks ...check) check {
+	return func(ctx context.Context, served *x509.Certificate) error {
+		for _, c := range checks {
+			if err := c(ctx, served); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// servesCertificate checks that an API server serves the certificate that was
+// written to its host last, not one it still has in memory.
+func (e clusterGates) servesCertificate(host string) check {
+	var wanted string
+	if m, ok := e.Fleet.machines[host]; ok {
+		record, _ := m.state.record(resource.NewID("cert", plan.APIServerCertificate))
+		wanted = record.Files[plan.APIServerCertificate]
+	}
+	return func(_ context.Context, served *x509.Certificate) error {
+		file := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Raw})
+		if wanted != "" && resource.SHA256(file) != wanted {
+			return errors.New("still serves its previous certificate")
+		}
+		return nil
+	}
+}
+
+// succeeds checks that an API server is not the process that started at since:
+// that one goes on answering until the kubelet has read the new manifest.
+func succeeds(instance cluster.Instance, since string) check {
+	return func(ctx context.Context, _ *x509.Certificate) error {
+		switch started, err := instance.StartedAt(ctx); {
+		case err != nil:
+			return err
+		case started == since:
+			return errors.New("the previous process still runs")
+		}
+		return nil
+	}
+}
