@@ -66,8 +66,9 @@ func removeUnit(ctx context.Context, t *task) (fact.Record, error) {
 		return fact.Record{}, err
 	}
 	name := shell.Quote(o.Was.Name())
+	// How it ended matters no more: a failure would be listed for ever.
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"if [ \"$(systemctl show -p LoadState --value -- %[1]s)\" != not-found ]; then systemctl disable --now --quiet -- %[1]s; fi\n", name))
+		"if [ \"$(systemctl show -p LoadState --value -- %[1]s)\" != not-found ]; then systemctl disable --now --quiet -- %[1]s; systemctl reset-failed -- %[1]s 2>/dev/null || true; fi\n", name))
 }
 
 func applyHostname(ctx context.Context, t *task) (fact.Record, error) {
