@@ -49,7 +49,7 @@ func clusterBlock() *block {
   cert_sans = ["api.example.com"]
 }`,
 		attrs: []attr{
-			{name: "version", kind: text("version", kubernetesVersion), required: true,
+			{name: "version", kind: text("version", kubernetesVersion), required: true, kubernetes: true,
 				field:   of(func(c *Cluster) any { return &c.Version }),
 				doc:     "Kubernetes version, without a leading v. A patch release of one of the supported minors (see Versions).",
 				example: `"1.36.3"`},
@@ -284,47 +284,6 @@ func networkBlock() *block {
 				field:   of(func(n *Network) any { return &n.ASN }),
 				doc:     "Number of the autonomous system, with mode = \"bgp\".",
 				example: `64512`},
-		},
-	}
-}
-
-func runtimeBlock() *block {
-	return &block{
-		name:   "runtime",
-		doc:    "The container runtime. Without this block: containerd.",
-		target: part(func(inv *Inventory) any { return &inv.Runtime }),
-		label: &label{name: "KIND", doc: "`containerd`.",
-			kind: choice("containerd"), field: of(func(r *Runtime) any { return &r.Kind })},
-		example: `runtime "containerd" {
-  version = "2.4.2"
-  settings = {
-    plugins = {
-      "io.containerd.cri.v1.runtime" = { max_container_log_line_size = 32768 }
-    }
-  }
-}`,
-		attrs: []attr{
-			{name: "version", kind: text("version", atLeast("containerd", "2.0.0", "Its configuration has another form before.")),
-				fallback: quoted(defaultContainerd),
-				field:    of(func(r *Runtime) any { return &r.Version }),
-				doc:      "containerd's version, without a leading v.",
-				example:  quoted(defaultContainerd)},
-			{name: "runc_version", kind: text("version", atLeast("runc", "1.1.0", "")), fallback: quoted(defaultRunc),
-				field:   of(func(r *Runtime) any { return &r.RuncVersion }),
-				doc:     "runc's version, without a leading v.",
-				example: quoted(defaultRunc)},
-			{name: "cni_version", kind: text("version", atLeast("CNI plugins", "1.0.0", "")), fallback: quoted(defaultCNI),
-				field:   of(func(r *Runtime) any { return &r.CNIVersion }),
-				doc:     "Version of the CNI plugins, without a leading v.",
-				example: quoted(defaultCNI)},
-			{name: "sandbox_image", kind: text("image", imageReference), fallback: quoted(defaultSandbox),
-				field:   of(func(r *Runtime) any { return &r.SandboxImage }),
-				doc:     "Image of every pod's first container.",
-				example: quoted(defaultSandbox)},
-			{name: "settings", kind: settings("containerd settings", checkContainerd),
-				field:   of(func(r *Runtime) any { return &r.Settings }),
-				doc:     "Merged over the generated config.toml, tables as objects.",
-				example: `{ plugins = { "io.containerd.cri.v1.runtime" = { max_container_log_line_size = 32768 } } }`},
 		},
 	}
 }
@@ -571,10 +530,10 @@ host "db" {
 				field:   of(func(h *hostDecl) any { return &h.Address }),
 				doc:     "Its address, by which this machine and the other hosts reach it.",
 				example: `"10.27.52.80"`},
-			{name: "roles", kind: list("roles", oneOf(RoleEtcd, RoleMaster, RoleWorker), true),
+			{name: "roles", kind: list("roles", oneOf(RoleEtcd, RoleMaster, RoleWorker, RoleContainer), true),
 				field:    of(func(h *hostDecl) any { return &h.Roles }),
 				computed: "none, which is right for a host that is only a load balancer",
-				doc:      "`etcd`: an etcd member. `master`: API server, controller manager, scheduler and a kubelet. `worker`: a kubelet.",
+				doc:      "`etcd`: an etcd member. `master`: API server, controller manager, scheduler and a kubelet. `worker`: a kubelet. `container`: a runtime and the network without Kubernetes; with such hosts only there is no cluster.version, no etcd and no master.",
 				example:  `["etcd", "master"]`},
 			{name: "labels", kind: labelMap(), computed: "masters: `{ \"node-role.kubernetes.io/control-plane\" = \"\" }`",
 				field:   of(func(h *hostDecl) any { return &h.Labels }),

@@ -6,6 +6,10 @@ const ethernetMTU = 1500
 // complete fills every default that does not depend on a rule being met; the
 // endpoint's is decided in validateEndpoint.
 func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
+	// First the kind: which other defaults there are depends on it.
+	if inv.Runtime.Kind == "" && d.good(&inv.Runtime.Kind) {
+		inv.Runtime.Kind = RuntimeContainerd
+	}
 	for _, b := range root.blocks {
 		if b.target == nil || b.many || b.name == "ssh" {
 			continue
@@ -21,9 +25,7 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend) && n.Overhead() > 0 {
 		n.MTU = ethernetMTU - n.Overhead()
 	}
-	if inv.Runtime.Kind == "" && d.good(&inv.Runtime.Kind) {
-		inv.Runtime.Kind = "containerd"
-	}
+	d.completeCgroupDriver(inv)
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
 		c.PodSubnetSize = 24
@@ -39,5 +41,18 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 		} else {
 			d.bad[&inv.Etcd.Version] = true
 		}
+	}
+}
+
+// completeCgroupDriver takes the driver from where it was said: the kubelet has
+// a setting of its own for it.
+func (d *decoder) completeCgroupDriver(inv *Inventory) {
+	driver := &inv.Runtime.CgroupDriver
+	if d.isSet(driver) || !d.good(driver, &inv.Kubelet.Settings) {
+		return
+	}
+	*driver = CgroupSystemd
+	if said, ok := inv.Kubelet.Settings["cgroupDriver"].(string); ok {
+		*driver = said
 	}
 }

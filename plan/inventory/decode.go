@@ -29,6 +29,8 @@ type decoder struct {
 	// functionNames are the functions expressions may call, in the order of the
 	// reference; none in a lock file.
 	functionNames []string
+	// forKubernetes is what is missing where there is Kubernetes.
+	forKubernetes hcl.Diagnostics
 	// hostsUnknown: some host block could not be expanded, so that rules that
 	// count or look up hosts would mislead.
 	hostsUnknown bool
@@ -138,8 +140,13 @@ func (d *decoder) body(b *block, body *hclsyntax.Body, header hcl.Range, target 
 			if misspelt[a.name] {
 				continue
 			}
-			d.report(advise(missingAttribute.at(header.Ptr(), "The block %s needs the attribute %q: %s", b.name, a.name, a.doc),
-				"Add it, like: %s = %s", a.name, a.example))
+			diag := advise(missingAttribute.at(header.Ptr(), "The block %s needs the attribute %q: %s", b.name, a.name, a.doc),
+				"Add it, like: %s = %s", a.name, a.example)
+			if a.kubernetes {
+				d.forKubernetes = append(d.forKubernetes, diag)
+			} else {
+				d.report(diag)
+			}
 		}
 	}
 }

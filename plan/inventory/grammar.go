@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -426,4 +428,87 @@ func distance(a, b string) int {
 		}
 	}
 	return rows[len(a)][len(b)]
+}
+
+var (
+	packageForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	logSizeForm  = regexp.MustCompile(`^[1-9][0-9]{0,5}[kmg]$`)
+	noProxyForm  = regexp.MustCompile(`^[A-Za-z0-9.*:/_-]{1,253}$`)
+	urlPathForm  = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*/?$`)
+	registryForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)
+	accountForm  = regexp.MustCompile(`^[A-Za-z0-9$+_.@|-]{1,128}$`)
+)
+
+func packageName(s string) *fault {
+	if packageForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidName, "%s is not the name of a Debian package.", quote(s)).
+		advise("Write it like \"docker.io\": lower-case letters, digits, '+', '-' and '.'.")
+}
+
+func logSize(s string) *fault {
+	if logSizeForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidText, "%s is not a size: expected a whole number with k, m or g.", quote(s)).advise("Write it like \"10m\".")
+}
+
+// plainURL is scheme, host, port and a plain path: nothing in it needs quoting
+// anywhere, and there is no room for credentials.
+func plainURL(schemes ...string) grammar {
+	return func(s string) *fault {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil:
+			f := faultf(invalidText, "The value is not a URL.") // url.Error repeats it, with a password perhaps
+			f.secret = true
+			return f
+		case u.User != nil:
+			f := faultf(invalidText, "The URL contains a user name or password.")
+			f.secret = true
+			return f.advise("Keep credentials out of the inventory, which is meant for version control.")
+		case !slices.Contains(schemes, u.Scheme) || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || !urlPathForm.MatchString(u.Path) ||
+			(machineOrName(u.Hostname()) != nil) || strings.HasSuffix(u.Host, ":"):
+			return faultf(invalidText, "%s is not %s://HOST[:PORT][/PATH].", quote(s), schemes[0]).
+				advise("Write it like \"%s://mirror.example.com:5000\".", schemes[0])
+		}
+		return nil
+	}
+}
+
+// machineOrName is the host part of a URL.
+func machineOrName(s string) *fault {
+	if s == "" {
+		return faultf(invalidAddress, "There is no host.")
+	}
+	return addressOrName(s)
+}
+
+func noProxyEntry(s string) *fault {
+	if noProxyForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidText, "%s is neither a name, a domain, an address nor a network.", quote(s)).
+		advise("Write it like \".example.com\" or \"10.0.0.0/8\".")
+}
+
+// registryName is a registry as an image reference begins.
+func registryName(s string) *fault {
+	host, _, _ := strings.Cut(s, ":")
+	if registryForm.MatchString(s) && machineOrName(host) == nil {
+		return nil
+	}
+	f := faultf(invalidText, "%s is not a registry: expected HOST or HOST:PORT, as image references begin.", quote(s))
+	if _, rest, ok := strings.Cut(s, "://"); ok && registryForm.MatchString(strings.TrimRight(rest, "/")) {
+		f.advise("Write %q.", strings.TrimRight(rest, "/"))
+	}
+	return f
+}
+
+func registryUser(s string) *fault {
+	if accountForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidUser, "%s is not a user name of a registry.", quote(s))
 }

@@ -36,6 +36,7 @@ type hostDecl struct {
 
 func (h *hostDecl) has(role string) bool { return slices.Contains(h.Roles, role) }
 func (h *hostDecl) isNode() bool         { return h.has(RoleMaster) || h.has(RoleWorker) }
+func (h *hostDecl) runsContainers() bool { return h.isNode() || h.has(RoleContainer) }
 
 // member is one element of a host group.
 type member struct {

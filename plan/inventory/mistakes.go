@@ -82,6 +82,8 @@ const (
 	endpointMismatch
 	endpointBypass
 	renewWindow
+	cgroupDrivers
+	invalidRegistry
 	invalidLock
 	mistakeCount
 )
@@ -301,7 +303,7 @@ var mistakeTable = [mistakeCount]explanation{
 		"Hosts, pods and services must be all IPv4 or all IPv6.",
 		"Use one family throughout."},
 	roleConflict: {hcl.DiagError, "Conflicting roles",
-		"A host is both master and worker; a master runs a kubelet anyway.",
+		"A host is both master and worker, or a node and a host without Kubernetes; a master runs a kubelet anyway, and a kubelet a runtime.",
 		"Remove \"worker\"; to let pods run on a master, set taints = []."},
 	idleHost: {hcl.DiagError, "Host without a role",
 		"A host has no role and carries no load balancer.",
@@ -357,6 +359,12 @@ var mistakeTable = [mistakeCount]explanation{
 	renewWindow: {hcl.DiagError, "Certificates always due",
 		"The renewal window is as long as the validity, or a certificate would outlive its authority.",
 		"Keep cert_renew_before < cert_validity <= ca_validity."},
+	cgroupDrivers: {hcl.DiagError, "Two cgroup drivers",
+		"Runtime and kubelet must have one cgroup driver, and kubelet.settings names another than runtime.cgroup_driver.",
+		"Set runtime.cgroup_driver and leave cgroupDriver out of kubelet.settings."},
+	invalidRegistry: {hcl.DiagError, "Invalid registry",
+		"A registry block says something the runtime can't do, or says only half of it.",
+		"See the block registry in docs/inventory.md."},
 	invalidLock: {hcl.DiagError, "Invalid lock file",
 		"The lock file beside the inventory is damaged, perhaps by a merge.",
 		"Restore it from version control; kinstall apply writes it."},

@@ -15,11 +15,13 @@ import (
 )
 
 // Roles a host may have. A host may have several; "worker" is the role of a
-// host that runs a kubelet without being a master.
+// host that runs a kubelet without being a master, "container" that of one that
+// runs containers without Kubernetes: a runtime and the network, no kubelet.
 const (
-	RoleEtcd   = "etcd"
-	RoleMaster = "master"
-	RoleWorker = "worker"
+	RoleEtcd      = "etcd"
+	RoleMaster    = "master"
+	RoleWorker    = "worker"
+	RoleContainer = "container"
 )
 
 // Inventory is the whole of what the user asked for.
@@ -52,7 +54,7 @@ type Inventory struct {
 // Cluster is the `cluster "NAME"` block.
 type Cluster struct {
 	Name     string // RFC 1123 label
-	Version  string // Kubernetes version without the leading v: "1.36.3"
+	Version  string // Kubernetes version without the leading v: "1.36.3"; may be "" where there is no Kubernetes
 	Endpoint Endpoint
 	PodCIDR  netip.Prefix // default 10.244.0.0/16
 	// PodSubnetSize is the prefix length of one host's part of PodCIDR; default 24.
@@ -183,14 +185,74 @@ func (n Network) Direct() bool {
 	return n.Kind == NetworkRoutes || n.Kind == NetworkFlannel && n.Backend == FlannelHostGW || n.Kind == NetworkBird && n.Mode == BirdBGP
 }
 
+// The kinds of runtimes.
+const (
+	RuntimeContainerd = "containerd"
+	RuntimeDocker     = "docker"
+)
+
+// Who makes the control groups of containers.
+const (
+	CgroupSystemd = "systemd"
+	CgroupFS      = "cgroupfs"
+)
+
 // Runtime is the `runtime "KIND"` block.
 type Runtime struct {
-	Kind         string // containerd
+	Kind         string // RuntimeContainerd | RuntimeDocker
 	Version      string // containerd's, without v
 	RuncVersion  string
-	CNIVersion   string         // of the CNI plugins
-	SandboxImage string         // default registry.k8s.io/pause:3.10.1
-	Settings     map[string]any // merged over the generated config.toml
+	CNIVersion   string // of the CNI plugins
+	SandboxImage string // default registry.k8s.io/pause:3.10.1
+	// CgroupDriver of runtime and kubelet: CgroupSystemd (default) | CgroupFS.
+	CgroupDriver string
+	// Settings are merged over the generated config.toml or daemon.json.
+	Settings   map[string]any
+	Proxy      *Proxy      // nil: registries are asked directly
+	Registries []*Registry // in the order of the file
+
+	// The rest is RuntimeDocker's.
+
+	Package           string // of the distribution: default docker.io
+	CRIDockerdVersion string // without v
+	// LogMaxSize and LogMaxFile bound the logs of one container: the size of a
+	// file with its unit ("10m") and the number of files.
+	LogMaxSize string
+	LogMaxFile int
+	// LiveRestore keeps containers running while dockerd restarts.
+	LiveRestore bool
+}
+
+// Registry returns what the inventory says of a registry, nil if nothing.
+func (r Runtime) Registry(name string) *Registry {
+	for _, registry := range r.Registries {
+		if registry.Name == name {
+			return registry
+		}
+	}
+	return nil
+}
+
+// Proxy is the `proxy` block of the runtime: how it reaches registries.
+type Proxy struct {
+	HTTP, HTTPS string // URLs, "" for none
+	// NoProxy are names, domains, addresses and networks that are dialled
+	// directly, beside those of the cluster itself.
+	NoProxy []string
+}
+
+// DockerHub is the registry of images whose name says no other.
+const DockerHub = "docker.io"
+
+// Registry is a `registry "HOST"` block of the runtime.
+type Registry struct {
+	Name    string   // as in image references: "registry.example.com:5000"
+	Mirrors []string // URLs, asked in this order before the registry itself
+	CAFile  string   // absolute path on this machine; "" means the hosts' own authorities
+	// Username and PasswordFile log in; both or none are set. The file lies on
+	// this machine; its content is no part of an Inventory.
+	Username     string
+	PasswordFile string
 }
 
 // LoadBalancer is the `load_balancer "KIND"` block.
@@ -272,6 +334,10 @@ func (h Host) Has(role string) bool {
 // host that is only an etcd member or load balancer does not.
 func (h Host) IsNode() bool { return h.Has(RoleMaster) || h.Has(RoleWorker) }
 
+// RunsContainers reports whether the host has a container runtime and a part of
+// the pod network: nodes do, and hosts that run containers without Kubernetes.
+func (h Host) RunsContainers() bool { return h.IsNode() || h.Has(RoleContainer) }
+
 // With returns the hosts that have the role, in inventory order.
 func (inv *Inventory) With(role string) []Host {
 	var hosts []Host
@@ -293,6 +359,21 @@ func (inv *Inventory) Nodes() []Host {
 	}
 	return hosts
 }
+
+// ContainerHosts returns the hosts that have a container runtime, in inventory order.
+func (inv *Inventory) ContainerHosts() []Host {
+	var hosts []Host
+	for _, h := range inv.Hosts {
+		if h.RunsContainers() {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// Kubernetes reports whether there is a Kubernetes cluster: without masters
+// the hosts run containers and nothing else.
+func (inv *Inventory) Kubernetes() bool { return len(inv.With(RoleMaster)) > 0 }
 
 // Host returns the host of that name.
 func (inv *Inventory) Host(name string) (Host, bool) {

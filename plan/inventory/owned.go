@@ -158,6 +158,19 @@ func ownedContainerdSettings() []owned {
 	}
 }
 
+func ownedDockerSettings() []owned {
+	return []owned{
+		{"bip", "docker0 has the first address of the host's part of pod_cidr", "Set pod_subnet in the host's block."},
+		{"bridge", "pods of Kubernetes have a network of their own", useNothing},
+		{"exec-opts", "runtime and kubelet must have one cgroup driver", "Set runtime.cgroup_driver."},
+		{"fixed-cidr", "it would let containers share addresses with docker0", useNothing},
+		{"hosts", "the service's own -H flag names them; dockerd refuses both", "Write a drop-in for docker.service."},
+		{"live-restore", "it has an attribute of its own", "Set runtime.live_restore."},
+		{"mtu", "it is the network's", "Set network.mtu."},
+		{"registry-mirrors", "they have an attribute of their own", "Set mirrors in the block registry \"docker.io\"."},
+	}
+}
+
 // args makes a grammar for flags: well-formed and not owned.
 func args(table func() []owned) kind {
 	name := func(s string) *fault {

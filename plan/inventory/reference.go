@@ -101,6 +101,8 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 func defaultText(a attr) string {
 	switch {
+	case a.required && a.kubernetes:
+		return "**required** with Kubernetes"
 	case a.required:
 		return "**required**"
 	case a.fallback != "":
@@ -124,8 +126,8 @@ func referVersions(out *bytes.Buffer) {
 	for _, r := range releases() {
 		fmt.Fprintf(out, "| %s | %s | %s to %s |\n", r.minor, r.etcd, r.etcdMin, r.etcdMax)
 	}
-	fmt.Fprintf(out, "\nWith all of them by default: containerd %s, runc %s, CNI plugins %s, `%s`, CoreDNS %s, flannel %s.\n\n",
-		defaultContainerd, defaultRunc, defaultCNI, defaultSandbox, defaultCoreDNS, defaultFlannel)
+	fmt.Fprintf(out, "\nWith all of them by default: containerd %s, runc %s, cri-dockerd %s, CNI plugins %s, `%s`, CoreDNS %s, flannel %s.\n\n",
+		defaultContainerd, defaultRunc, defaultCRIDockerd, defaultCNI, defaultSandbox, defaultCoreDNS, defaultFlannel)
 }
 
 func referMistakes(out *bytes.Buffer) {

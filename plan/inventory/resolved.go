@@ -56,7 +56,7 @@ func writeBlock(outer *hclwrite.Body, b *block, target any) *hclwrite.Body {
 	}
 	body := outer.AppendNewBlock(b.name, labels).Body()
 	for _, a := range b.attrs {
-		if a.alias || a.meta || a.refusal != nil {
+		if a.alias || a.meta || a.refusal != nil || !b.has(a, target) {
 			continue
 		}
 		if v := a.kind.get(a.field(target)); v != cty.NilVal && !isEmpty(v) {
@@ -66,6 +66,13 @@ func writeBlock(outer *hclwrite.Body, b *block, target any) *hclwrite.Body {
 	for _, n := range b.blocks {
 		if n.name == "ssh" {
 			continue // a host's: only what differs is written
+		}
+		if n.each != nil {
+			for _, inner := range n.each(target) {
+				body.AppendNewline()
+				writeBlock(body, n, inner)
+			}
+			continue
 		}
 		if inner := n.target(target, false); inner != nil {
 			body.AppendNewline()

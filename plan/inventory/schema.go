@@ -29,6 +29,8 @@ type block struct {
 	// one of the block around it. With make it creates an optional one;
 	// otherwise it may return nil, which means that the block is absent.
 	target func(outer any, make bool) any
+	// each returns the targets of a nested block that may stand many times.
+	each func(outer any) []any
 }
 
 // label describes the quoted name after a block's type.
@@ -51,6 +53,8 @@ type attr struct {
 	fallback string
 	computed string
 	required bool
+	// kubernetes says that a required attribute is so only where there is Kubernetes.
+	kubernetes bool
 	// alias marks a second spelling of a field, which the canonical form does not use.
 	alias bool
 	// meta marks what is used up in expanding host groups.

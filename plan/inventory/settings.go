@@ -23,9 +23,14 @@ func checkKubeProxy(m map[string]any) []*fault {
 	return checkSettings(m, reflect.TypeFor[kubeproxyconfig.KubeProxyConfiguration](), ownedKubeProxySettings())
 }
 
-// checkContainerd has no types to ask; only the two attributes that choose
-// the form of the file are kinstall's.
-func checkContainerd(m map[string]any) []*fault {
+// anySettings is for settings that are judged when it is known whose they are.
+func anySettings(map[string]any) []*fault { return nil }
+
+// checkRuntime has no types to ask; only what kinstall sets itself is refused.
+func checkRuntime(kind string, m map[string]any) []*fault {
+	if kind == RuntimeDocker {
+		return ownedFaults(m, ownedDockerSettings())
+	}
 	return ownedFaults(m, ownedContainerdSettings())
 }
 

@@ -25,6 +25,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	}
 	r.uniqueHosts()
 	r.roles()
+	r.kubernetes()
 	r.etcd()
 	r.families()
 	r.networkSizes()
@@ -34,6 +35,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.loadBalancer()
 	r.endpoint()
 	r.certificates()
+	r.runtime()
 }
 
 // subject points at a field's value, or an element of it; when the field was
@@ -109,11 +111,15 @@ func (r *rules) roles() {
 		if h.has(RoleMaster) && h.has(RoleWorker) {
 			r.report(r.about(roleConflict.at(r.of(h, &h.Roles), "%s is both master and worker.", h.called()), &h.Roles))
 		}
+		if h.has(RoleContainer) && h.isNode() {
+			r.report(r.about(advise(roleConflict.at(r.of(h, &h.Roles), "%s is a node and has the role \"container\".", h.called()),
+				"Remove \"container\"; nodes run containers anyway."), &h.Roles))
+		}
 		if len(h.Roles) == 0 && !r.carriesBalancer(h) {
 			r.report(idleHost.at(r.of(h, &h.Roles), "%s has no role.", h.called()))
 		}
 	}
-	if r.rolesKnown() && len(r.with(RoleMaster)) == 0 {
+	if r.rolesKnown() && !r.standalone() && len(r.with(RoleMaster)) == 0 {
 		r.report(noMaster.at(r.subject(nil, &r.inv.Cluster), "No host has the role \"master\"."))
 	}
 }
@@ -131,7 +137,7 @@ func (r *rules) etcd() {
 			r.report(advise(f.mistake.at(r.subject(&e.Version, e), "%s", f.detail), "%s", f.hint))
 		}
 	}
-	if !r.rolesKnown() {
+	if !r.rolesKnown() || r.standalone() {
 		return
 	}
 	members := r.with(RoleEtcd)

@@ -67,7 +67,7 @@ func (r *rules) roomForNodes(bits, size int) {
 	}
 	nodes, room := 0, 1<<(size-bits)
 	for _, h := range r.hosts {
-		if h.isNode() {
+		if h.runsContainers() {
 			nodes++
 		}
 	}
@@ -133,7 +133,7 @@ func (r *rules) podSubnets() {
 			continue
 		}
 		at := r.of(h, &h.PodSubnet)
-		if r.good(&h.Roles) && !h.isNode() {
+		if r.good(&h.Roles) && !h.runsContainers() {
 			r.report(r.about(advise(invalidPodSubnet.at(at, "%s runs no pods: it is neither master nor worker.", h.called()), "Leave pod_subnet out."), &h.PodSubnet))
 			continue
 		}

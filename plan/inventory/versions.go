@@ -10,6 +10,7 @@ import (
 const (
 	defaultContainerd = "2.4.2"
 	defaultRunc       = "1.3.3"
+	defaultCRIDockerd = "0.3.24"
 	defaultCNI        = "1.9.1"
 	defaultSandbox    = "registry.k8s.io/pause:3.10.1"
 	defaultCoreDNS    = "1.14.7"

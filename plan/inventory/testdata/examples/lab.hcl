@@ -33,6 +33,7 @@ runtime "containerd" {
   runc_version  = "1.1.5"
   cni_version   = "1.9.1"
   sandbox_image = "registry.k8s.io/pause:3.10.1"
+  cgroup_driver = "cgroupfs"
   settings = {
     plugins = {
       "io.containerd.cri.v1.runtime" = {

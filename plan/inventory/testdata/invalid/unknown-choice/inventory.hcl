@@ -13,4 +13,4 @@ kube_proxy {
   mode = "nftable"
 }
 
-runtime "docker" {}
+runtime "podman" {}

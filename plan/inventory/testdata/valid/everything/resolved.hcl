@@ -46,6 +46,7 @@ runtime "containerd" {
   runc_version  = "1.2.0"
   cni_version   = "1.7.1"
   sandbox_image = "mirror.example.com:5000/pause:3.10"
+  cgroup_driver = "systemd"
   settings = {
     plugins = {
       "io.containerd.cri.v1.images" = {

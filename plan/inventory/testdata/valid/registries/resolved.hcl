@@ -1,0 +1,81 @@
+cluster "c" {
+  version           = "1.36.3"
+  endpoint          = "10.27.1.1:6443"
+  pod_cidr          = "10.244.0.0/16"
+  pod_subnet_size   = 24
+  service_cidr      = "10.96.0.0/12"
+  domain            = "cluster.local"
+  cert_validity     = "8760h"
+  cert_renew_before = "720h"
+  ca_validity       = "87600h"
+}
+
+ssh {
+  user        = "root"
+  port        = 22
+  agent       = true
+  known_hosts = "/home/operator/.ssh/known_hosts"
+  become      = false
+  timeout     = "10s"
+}
+
+etcd {
+  version  = "3.6.8"
+  data_dir = "/var/lib/etcd"
+}
+
+network "routes" {
+}
+
+runtime "containerd" {
+  version       = "2.4.2"
+  runc_version  = "1.3.3"
+  cni_version   = "1.9.1"
+  sandbox_image = "registry.k8s.io/pause:3.10.1"
+  cgroup_driver = "cgroupfs"
+
+  proxy {
+    https = "http://[fd00::1]:3128"
+  }
+
+  registry "docker.io" {
+    mirrors = ["https://mirror.example.com/v2/hub", "http://10.9.0.1:5000"]
+  }
+
+  registry "registry.example.com" {
+    mirrors = ["https://mirror.example.com"]
+  }
+}
+
+pki {
+  dir = "/inventories/pki"
+}
+
+kube_proxy {
+  mode = "iptables"
+}
+
+dns {
+  kind    = "coredns"
+  version = "1.14.7"
+}
+
+preparation {
+  set_hostname   = false
+  swap           = "off"
+  max_clock_skew = "2s"
+}
+
+host "a" {
+  address = "10.27.1.1"
+  roles   = ["etcd", "master"]
+  labels = {
+    "node-role.kubernetes.io/control-plane" = ""
+  }
+  taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+}
+
+host "b" {
+  address = "10.27.1.2"
+  roles   = ["container"]
+}

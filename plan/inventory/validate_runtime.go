@@ -1,0 +1,85 @@
+package inventory
+
+import (
+	"slices"
+	"strings"
+)
+
+// standalone says that hosts run containers and nothing else: there is no
+// Kubernetes, and nobody asked for it.
+func (r *rules) standalone() bool {
+	return r.rolesKnown() && r.inv.LoadBalancer == nil && len(r.hosts) > 0 &&
+		!slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !slices.Equal(h.Roles, []string{RoleContainer}) })
+}
+
+// kubernetes reports what is missing for it; and hosts without it must have a
+// network that does without it.
+func (r *rules) kubernetes() {
+	if !r.standalone() {
+		r.report(r.forKubernetes...)
+	}
+	n := &r.inv.Network
+	if !r.good(&n.Kind) || n.Kind == NetworkRoutes || n.Kind == NetworkExternal {
+		return
+	}
+	for _, h := range r.hosts {
+		if r.good(&h.Roles) && h.has(RoleContainer) {
+			r.report(r.about(advise(roleConflict.at(r.of(h, &h.Roles), "%s has the role \"container\"; the network %q reaches nodes of Kubernetes only.", h.called(), n.Kind),
+				"Use network %q.", NetworkRoutes), &h.Roles))
+		}
+	}
+}
+
+// runtime holds the settings, cgroup driver and registries to the runtime that
+// was chosen.
+func (r *rules) runtime() {
+	rt := &r.inv.Runtime
+	if !r.good(&rt.Kind) {
+		return
+	}
+	if r.good(&rt.Settings) {
+		for _, f := range checkRuntime(rt.Kind, rt.Settings) {
+			r.report(advise(f.mistake.at(r.subject(&rt.Settings, rt, f.path...), "%s", f.detail), "%s", f.hint))
+		}
+	}
+	settings := r.inv.Kubelet.Settings
+	if said, ok := settings["cgroupDriver"].(string); ok && r.isSet(&rt.CgroupDriver) && r.good(&rt.CgroupDriver) && said != rt.CgroupDriver {
+		r.report(cgroupDrivers.at(r.subject(&r.inv.Kubelet.Settings, &r.inv.Kubelet, "cgroupDriver"), "The kubelet would have %q, the runtime %q%s.",
+			said, rt.CgroupDriver, r.elsewhere(&rt.CgroupDriver)))
+	}
+	if p := rt.Proxy; p != nil && r.good(&p.HTTP, &p.HTTPS) && p.HTTP == "" && p.HTTPS == "" {
+		r.report(missingAttribute.at(r.subject(p, p), "The block proxy names no proxy."))
+	}
+	seen := map[string]*Registry{}
+	for _, registry := range rt.Registries {
+		r.registry(rt.Kind, registry, seen)
+	}
+}
+
+func (r *rules) registry(runtime string, registry *Registry, seen map[string]*Registry) {
+	if r.good(&registry.Name) {
+		if other := seen[registry.Name]; other != nil {
+			r.report(duplicateBlock.at(r.subject(&registry.Name, registry), "The registry %q is described at %s already.", registry.Name, r.place(&other.Name)))
+			return
+		}
+		seen[registry.Name] = registry
+	}
+	if r.good(&registry.Username, &registry.PasswordFile) && (registry.Username == "") != (registry.PasswordFile == "") {
+		r.report(advise(invalidRegistry.at(r.subject(registry, registry), "To log in to %q takes a user name and a password.", registry.Name),
+			"Set both username and password_file."))
+	}
+	if runtime != RuntimeDocker || !r.good(&registry.Name, &registry.Mirrors) {
+		return
+	}
+	if len(registry.Mirrors) > 0 && registry.Name != DockerHub {
+		r.report(advise(invalidRegistry.at(r.subject(&registry.Mirrors, registry), "Docker has mirrors of %q only, not of %q.", DockerHub, registry.Name),
+			"Name the mirror in image references, or use runtime \"containerd\"."))
+		return
+	}
+	for i, mirror := range registry.Mirrors {
+		if _, host, _ := strings.Cut(mirror, "://"); strings.Contains(strings.TrimRight(host, "/"), "/") {
+			r.report(advise(invalidRegistry.at(r.subject(&registry.Mirrors, registry, i), "Docker takes mirrors without a path, and %q has one.", mirror),
+				"Use a mirror with a host name of its own."))
+		}
+	}
+}
