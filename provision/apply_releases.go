@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/probe"
 	"github.com/kinstall/kinstall/provision/release"
@@ -155,6 +156,16 @@ func applyImage(ctx context.Context, t *task) (fact.Record, error) {
 	const ctr = "ctr -n k8s.io images "
 	var b strings.Builder
 	b.WriteString(verifyScript(remote, i.SHA256))
+	if i.Docker {
+		if len(tags) == 0 {
+			return fact.Record{}, fmt.Errorf("%s: %s: the archive names no image", t.machine.host.Name, t.label())
+		}
+		b.WriteString("docker load --quiet --input \"$upload\" >/dev/null\n")
+		if !slices.Contains(tags, i.Reference) {
+			b.WriteString("docker tag " + shell.Join(tags[0], i.Reference) + "\n")
+		}
+		return t.item.Change.Record, t.machine.script(ctx, t.label(), b.String())
+	}
 	b.WriteString(ctr + "import --local \"$upload\" >/dev/null\n")
 	if !slices.Contains(tags, i.Reference) {
 		if len(tags) == 0 {
@@ -175,5 +186,10 @@ func removeImage(ctx context.Context, t *task) (fact.Record, error) {
 		return fact.Record{}, err
 	}
 	// Only the name goes: containers that still run keep the content.
+	if t.executor.Fleet.inventory.Runtime.Kind == inventory.RuntimeDocker {
+		name := shell.Quote(o.Was.Name())
+		return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+			"if docker image inspect -- %[1]s >/dev/null 2>&1; then docker image rm --force --no-prune -- %[1]s >/dev/null; fi\n", name))
+	}
 	return fact.Record{}, t.machine.script(ctx, t.label(), "ctr -n k8s.io images remove "+shell.Quote(o.Was.Name())+" >/dev/null\n")
 }

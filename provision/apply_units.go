@@ -26,6 +26,7 @@ func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
+	digests = u.Recorded(digests)
 	verb := "restart" // starts what does not run, and reads changed units either way
 	switch t.item.Change.Action {
 	case resource.Reload:
@@ -33,7 +34,14 @@ func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
 	case resource.Update: // runs as it should; only not enabled
 		verb = ""
 	}
-	if err := t.machine.script(ctx, t.label(), restartScript(u.Name, verb, u.NoBlock)); err != nil {
+	script := restartScript(u.Name, verb, u.NoBlock)
+	if t.item.Change.RestartsContainers() {
+		script = stopContainers + script + startContainers
+	}
+	if u.Docker != nil && u.Docker.Bridge != "" {
+		script += fmt.Sprintf(bridgeCheck, resource.DockerBridge, shell.Quote(u.Docker.Bridge))
+	}
+	if err := t.machine.script(ctx, t.label(), script); err != nil {
 		return fact.Record{}, err
 	}
 	return fact.Record{Inputs: digests}, nil
@@ -59,6 +67,27 @@ func restartScript(unit, verb string, noBlock bool) string {
 	}
 	return b.String()
 }
+
+// What a restart of Docker with its containers does around the restart itself.
+// Those that remove themselves when they end can't be started again.
+const (
+	stopContainers = `running=
+for container in $(docker ps --quiet --no-trunc); do running="$container $running"; done # oldest first
+if [ -n "$running" ]; then docker stop $running >/dev/null; fi
+`
+	startContainers = `lost=
+for container in $running; do
+	if docker container inspect "$container" >/dev/null 2>&1 && ! docker start "$container" >/dev/null; then lost="$lost $container"; fi
+done
+if [ -n "$lost" ]; then echo "containers that do not start again:$lost" >&2; exit 1; fi
+`
+	// bridgeCheck holds the daemon to what it was told.
+	bridgeCheck = `case "$(ip -o -4 addr show dev %[1]s) " in
+*" "%[2]s" "*) ;;
+*) echo "%[1]s has not got the address "%[2]s >&2; exit 1 ;;
+esac
+`
+)
 
 func removeUnit(ctx context.Context, t *task) (fact.Record, error) {
 	o, err := want[resource.Orphan](t)
@@ -127,9 +156,10 @@ func applyPackage(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	t.machine.packages.Lock()
 	defer t.machine.packages.Unlock()
-	// The lists may be old on a machine that has been up for long: they are
+	// Nothing is removed to make room (docker-ce for docker.io): that is the
+	// user's to decide. The lists may be old on a machine that has been up for long: they are
 	// fetched only when the installation fails without.
-	install := "DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120 install " + shell.Quote(p.Name) + " >&2"
+	install := "DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends --no-remove -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120 install " + shell.Quote(p.Name) + " >&2"
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if ! { %[1]s; } 2>/dev/null; then\n\tapt-get -qq -o DPkg::Lock::Timeout=120 update >&2\n\t%[1]s\nfi\n", install))
 }
@@ -167,8 +197,11 @@ func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 		return fact.Record{}, err
 	}
 	rule := shell.Join(r.Rule...)
+	// A chain of somebody's own (Docker's DOCKER-USER) may not be there yet;
+	// whose it is takes it as it finds it.
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"%[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || %[4]s -w -t %[1]s -I %[2]s 1 %[3]s\n",
+		"%[4]s -w -t %[1]s -n -L %[2]s >/dev/null 2>&1 || %[4]s -w -t %[1]s -N %[2]s\n"+
+			"%[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || %[4]s -w -t %[1]s -I %[2]s 1 %[3]s\n",
 		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
 }
 

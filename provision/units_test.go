@@ -151,9 +151,9 @@ func TestSystemCommands(t *testing.T) {
 		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24", "ip -4 route del 10.244.1.0/24"}},
 		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64", "ip -6 route del fd00:1::/64"}},
 		{"firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-j", "ACCEPT"}}, []string{
-			"iptables -w -t filter -C FORWARD -s 10.244.0.0/16 -j ACCEPT", "iptables -w -t filter -I FORWARD 1 -s 10.244.0.0/16 -j ACCEPT"}},
+			"iptables -w -t filter -n -L FORWARD", "iptables -w -t filter -C FORWARD -s 10.244.0.0/16 -j ACCEPT", "iptables -w -t filter -I FORWARD 1 -s 10.244.0.0/16 -j ACCEPT"}},
 		{"IPv6 firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "fd00::/48", "-j", "ACCEPT"}}, []string{
-			"ip6tables -w -t filter -C FORWARD -s fd00::/48 -j ACCEPT", "ip6tables -w -t filter -I FORWARD 1 -s fd00::/48 -j ACCEPT"}},
+			"ip6tables -w -t filter -n -L FORWARD", "ip6tables -w -t filter -C FORWARD -s fd00::/48 -j ACCEPT", "ip6tables -w -t filter -I FORWARD 1 -s fd00::/48 -j ACCEPT"}},
 		{"firewall leaves, gone already", orphan("firewall:filter/FORWARD -s 10.244.0.0/16 -j ACCEPT"), []string{
 			"iptables -w -t filter -C FORWARD -s 10.244.0.0/16 -j ACCEPT"}},
 		{"IPv6 firewall leaves, gone already", orphan("firewall:filter/FORWARD -s fd00::/48 -j ACCEPT"), []string{
@@ -162,7 +162,7 @@ func TestSystemCommands(t *testing.T) {
 		{"hostname", resource.Hostname{Name: "shaolin"}, []string{"hostname -- shaolin"}},
 		{"swap", resource.SwapOff{}, []string{"swapoff -a"}},
 		{"package", resource.Package{Name: "nginx"}, []string{
-			"apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120 install nginx"}},
+			"apt-get -qq -y --no-install-recommends --no-remove -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120 install nginx"}},
 		{"image leaves", orphan("image:registry.k8s.io/pause:3.10"), []string{"ctr -n k8s.io images remove registry.k8s.io/pause:3.10"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

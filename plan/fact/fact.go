@@ -28,8 +28,10 @@ const (
 	KindRoute    Kind = "route"    // Name: destination prefix
 	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
-	KindNode     Kind = "node"     // Name: Kubernetes node
-	KindObject   Kind = "object"   // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
+	// KindDockerImage's Name is an image reference as Docker takes it.
+	KindDockerImage Kind = "dockerimage"
+	KindNode        Kind = "node"   // Name: Kubernetes node
+	KindObject      Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -99,6 +101,9 @@ type Value struct {
 	Value  string
 }
 
+// Loadable is the value of a module that is not there and could be loaded.
+const Loadable = "loadable"
+
 // Route is the answer to a route query: what `ip route show exact PREFIX` says.
 type Route struct {
 	Exists bool
@@ -108,10 +113,10 @@ type Route struct {
 
 // Image is the answer to an image query.
 type Image struct {
-	// Observable is false when containerd does not answer yet.
+	// Observable is false when containerd or Docker does not answer yet.
 	Observable bool
 	Exists     bool
-	Digest     string // target digest, "sha256:…"
+	Digest     string // target digest or, of Docker, the image's ID: "sha256:…"
 }
 
 // Taint of a node.
@@ -156,6 +161,9 @@ type Host struct {
 	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
 	Listening    map[int]string   // TCP port → process name ("" if unknown)
 	Addresses    []string         // the host's own IP addresses
+	// Networks are the host's interfaces with their IPv4 addresses and prefix
+	// lengths: "docker0" → "10.1.10.1/24".
+	Networks map[string][]string
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int
@@ -214,6 +222,9 @@ func (s Set) Route(destination string) (Route, error) { return get[Route](s, Kin
 
 // Firewall tells whether a rule is there.
 func (s Set) Firewall(name string) (Value, error) { return get[Value](s, KindFirewall, name) }
+
+// DockerImage returns the answer about an image of Docker.
+func (s Set) DockerImage(ref string) (Image, error) { return get[Image](s, KindDockerImage, ref) }
 
 // Image returns the answer about an image reference.
 func (s Set) Image(ref string) (Image, error) { return get[Image](s, KindImage, ref) }

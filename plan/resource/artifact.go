@@ -90,11 +90,13 @@ func (a Artifact) Diff(facts fact.Set) (Change, error) {
 	return change, nil
 }
 
-// Image is a container image imported from an archive into containerd.
+// Image is a container image imported from an archive into containerd, or
+// loaded into Docker.
 type Image struct {
 	Reference string // under which it is known: "registry.k8s.io/pause:3.10.1"
 	Location  string // HOST/PATH of the archive
 	SHA256    string // of the archive
+	Docker    bool   // into Docker
 }
 
 // ID implements Resource.
@@ -102,6 +104,9 @@ func (i Image) ID() ID { return NewID("image", i.Reference) }
 
 // Queries implements Resource.
 func (i Image) Queries() []fact.Query {
+	if i.Docker {
+		return []fact.Query{{Kind: fact.KindDockerImage, Name: i.Reference}}
+	}
 	return []fact.Query{{Kind: fact.KindImage, Name: i.Reference}}
 }
 
@@ -110,7 +115,11 @@ func (i Image) InputDigest(fact.Set) (string, bool) { return i.SHA256, true }
 
 // Diff implements Resource.
 func (i Image) Diff(facts fact.Set) (Change, error) {
-	found, err := facts.Image(i.Reference)
+	observed, engine := facts.Image, "containerd"
+	if i.Docker {
+		observed, engine = facts.DockerImage, "Docker"
+	}
+	found, err := observed(i.Reference)
 	if err != nil {
 		return Change{}, err
 	}
@@ -119,7 +128,7 @@ func (i Image) Diff(facts fact.Set) (Change, error) {
 	switch {
 	case !found.Observable && known && record.Digest == i.SHA256:
 		change.Action = Deferred
-		change.because(Unknown, "containerd does not answer yet")
+		change.because(Unknown, engine+" does not answer yet")
 	case !found.Exists:
 		change.Action = Create
 		if known && found.Observable {

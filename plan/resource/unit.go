@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -16,6 +17,10 @@ import (
 type Unit struct {
 	Name   string
 	Inputs []Input
+	// Parts are digests of parts of the inputs, by an ID like
+	// "part:/etc/docker/daemon.json#network": for where it matters what changes
+	// in a file. They are recorded beside the inputs' own.
+	Parts map[ID]string
 	// Reload the unit instead of restarting it when only inputs named here
 	// change (its daemon rereads them).
 	ReloadOn []ID
@@ -27,6 +32,39 @@ type Unit struct {
 	// NoBlock starts the unit without waiting for it to be ready: a member of a
 	// quorum is ready only when its peers are; a gate waits for them all.
 	NoBlock bool
+	// Docker is set for dockerd's own unit.
+	Docker *Docker
+}
+
+// Docker is what a restart of Docker's daemon has to see to besides. While
+// containers run, the daemon leaves docker0 as it is whatever its
+// configuration says: for a change of it they are stopped and started again.
+type Docker struct {
+	// Bridge is the address docker0 must have, with its prefix length
+	// ("10.1.10.1/24"); "" where there is no docker0.
+	Bridge string
+	// Network is the part of the configuration that docker0 is made by.
+	Network ID
+}
+
+// DockerBridge is the interface of Docker's default network.
+const DockerBridge = "docker0"
+
+// fieldContainers is the field of a change that stops and starts containers.
+const fieldContainers = "containers"
+
+// RestartsContainers reports whether carrying the change out stops every
+// container that runs on the host and starts it again.
+func (c Change) RestartsContainers() bool {
+	return slices.ContainsFunc(c.Fields, func(f Field) bool { return f.Name == fieldContainers })
+}
+
+// Recorded adds the digests of the unit's parts to those of its inputs.
+func (u Unit) Recorded(digests map[string]string) map[string]string {
+	for id, digest := range u.Parts {
+		digests[string(id)] = digest
+	}
+	return digests
 }
 
 // ID implements Resource.
@@ -66,6 +104,7 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 		return change, nil
 	}
 	digests, unknown := inputDigests(u.Inputs, facts)
+	digests = u.Recorded(digests)
 	change.Record = fact.Record{Inputs: digests}
 
 	running := found.ActiveState == "active" || (found.ActiveState == "activating" && found.LoadState == "loaded") || found.ActiveState == "reloading"
@@ -104,6 +143,9 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 				change.because(Follows, fmt.Sprintf("%s: %s", change.Action, describeInputs(changed)))
 			}
 		}
+		if u.Docker != nil {
+			u.Docker.diff(&change, facts, changed)
+		}
 	}
 	if found.UnitFileState != "enabled" && found.UnitFileState != "static" && found.UnitFileState != "generated" {
 		change.Fields = append(change.Fields, Field{Name: "enabled", Before: found.UnitFileState, After: "enabled"})
@@ -113,6 +155,24 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 		}
 	}
 	return change, nil
+}
+
+// diff says when containers have to be restarted.
+func (d Docker) diff(change *Change, facts fact.Set, changed []string) {
+	found := facts.Host.Networks[DockerBridge]
+	wrong := d.Bridge != "" && !slices.Contains(found, d.Bridge)
+	if !wrong && !slices.Contains(changed, string(d.Network)) {
+		return
+	}
+	change.Action = Restart
+	reason := "its network changes"
+	if wrong {
+		before := strings.Join(found, ", ")
+		reason = fmt.Sprintf("%s changes from %s to %s", DockerBridge, cmp.Or(before, "nothing"), d.Bridge)
+		change.Fields = append(change.Fields, Field{Name: DockerBridge, Before: before, After: d.Bridge})
+	}
+	change.because(Follows, reason+": all containers of this host are restarted")
+	change.Fields = append(change.Fields, Field{Name: fieldContainers, Before: "running", After: "restarted"})
 }
 
 // reloadable reports whether every changed input is one the daemon rereads.
@@ -132,6 +192,8 @@ func (u Unit) reloadable(changed []string) bool {
 // describeInputs says what changed in a few words: "etcd.env and 2 more change".
 func describeInputs(ids []string) string {
 	sorted := append([]string{}, ids...)
+	// The file of a part is named already.
+	sorted = slices.DeleteFunc(sorted, func(id string) bool { return ID(id).Kind() == "part" && len(sorted) > 1 })
 	sort.Strings(sorted)
 	names := make([]string, len(sorted))
 	for i, id := range sorted {

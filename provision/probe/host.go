@@ -14,7 +14,7 @@ import (
 
 // host reads what is learnt of every host.
 func (p *parser) host() fact.Host {
-	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}}
+	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Networks: map[string][]string{}}
 	var address netip.Addr
 	for _, part := range []struct {
 		label string
@@ -236,6 +236,9 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 			continue
 		}
 		host.Addresses = append(host.Addresses, address.String())
+		if address.Is4() {
+			host.Networks[name] = append(host.Networks[name], words[1])
+		}
 	}
 	return nil
 }

@@ -52,6 +52,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			routes = true
 		case fact.KindImage:
 			images = true
+		case fact.KindDockerImage:
+			p.put(set, q, about, strconv.Itoa(i), parseDockerImage)
 		default:
 			p.fail(about, "a host can't answer this kind of question")
 		}
@@ -236,6 +238,8 @@ func parsePresence(text []byte) (any, error) {
 	switch word := string(text); word {
 	case "absent":
 		return fact.Value{}, nil
+	case fact.Loadable:
+		return fact.Value{Value: word}, nil
 	case "present", "loaded", "built in", "in effect":
 		return fact.Value{Exists: true, Value: word}, nil
 	}
@@ -341,6 +345,19 @@ func (p *parser) images(set fact.Set, queries []fact.Query) {
 			set.Put(q.Key(), fact.Image{Observable: observable, Exists: exists, Digest: digest})
 		}
 	}
+}
+
+// parseDockerImage reads the answer about one image: its ID, if there is one.
+func parseDockerImage(text []byte) (any, error) {
+	switch word := string(text); {
+	case word == "unobservable":
+		return fact.Image{}, nil
+	case word == "absent":
+		return fact.Image{Observable: true}, nil
+	case strings.HasPrefix(word, "sha256:"):
+		return fact.Image{Observable: true, Exists: true, Digest: word}, nil
+	}
+	return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
 }
 
 // route is one entry of the main routing table.

@@ -51,6 +51,7 @@ var (
 	sysctlName  = regexp.MustCompile(`^[A-Za-z0-9_:@./-]+$`)
 	tableName   = regexp.MustCompile(`^[a-z]+$`)
 	chainName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_:.-]*$`)
+	imageName   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9._:/@-]*$`)
 	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -61,7 +62,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, packages, rules []string
+	var files, sysctls, modules, units, packages, rules, dockerImages []string
 	routes4, routes6, images := 0, 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -134,6 +135,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			rules = append(rules, "\t"+shell.Join(words...))
 		case fact.KindImage:
 			images = 1
+		case fact.KindDockerImage:
+			if !imageName.MatchString(q.Name) {
+				return "", bad("not the name of an image")
+			}
+			dockerImages = append(dockerImages, fmt.Sprintf("%d %s", i, q.Name))
 		default:
 			return "", bad("a host can't answer this kind of question")
 		}
@@ -153,6 +159,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"modules", strings.Join(modules, "\n")},
 		{"units", strings.Join(units, "\n")},
 		{"packages", strings.Join(packages, "\n")},
+		{"docker_images", strings.Join(dockerImages, "\n")},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}

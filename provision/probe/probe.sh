@@ -14,6 +14,7 @@
 #   sysctls         INDEX PATH below /proc/sys
 #   modules         INDEX NAME, with underscores
 #   units, packages names
+#   docker_images   INDEX REFERENCE
 #   routes4, routes6, images   1 to ask, 0 not to
 #   firewall_rules  a function that calls firewall for each rule
 #
@@ -349,6 +350,8 @@ ask_modules() {
 		case $filesystems in *"	$name$nl"*) answer "$index" ok 'in effect' && continue ;; esac
 		if [ -n "$effect" ] && [ -e "$effect" ]; then
 			answer "$index" ok 'in effect'
+		elif grep -q -s -E "/$(printf %s "$name" | sed 's/_/[_-]/g')[.]ko([.][a-z0-9]+)?:" "/lib/modules/$(uname -r)/modules.dep"; then
+			answer "$index" ok loadable
 		else
 			answer "$index" ok absent
 		fi
@@ -417,6 +420,27 @@ ask_images() {
 	fi
 }
 
+# ask_docker_images asks one by one: Docker knows best by which names it goes.
+ask_docker_images() {
+	observable=yes
+	for line in $docker_images; do
+		index=${line%% *} reference=${line#* } out=
+		if [ "$observable" = no ]; then
+			answer "$index" ok unobservable
+		elif has docker && out=$(timeout 10 docker image inspect --format '{{.Id}}' -- "$reference" 2>&1); then
+			answer "$index" ok "$out"
+		else
+			case $out in
+			*'No such image'*) answer "$index" ok absent ;;
+			*)
+				observable=no
+				answer "$index" ok unobservable
+				;;
+			esac
+		fi
+	done
+}
+
 main() {
 	host_time=$(date '+%s %N')
 	printf 'BEGIN kinstall probe 1\n'
@@ -430,5 +454,6 @@ main() {
 	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi
 	firewall_rules
 	ask_images
+	ask_docker_images
 	printf 'END %d\n' "$count"
 }

@@ -88,6 +88,12 @@ exit 1`,
 esac`,
 	"ip6tables": `exit 0`,
 	"ctr":       `exit 1`,
+	"docker": `for reference; do :; done
+case $reference in
+kinstall.example/there:1) echo sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef ;;
+kinstall.example/silent:1) echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?' >&2; exit 1 ;;
+*) echo "Error: No such image: $reference" >&2; exit 1 ;;
+esac`,
 }
 
 // shells returns the shells that are installed here, by name.
@@ -537,6 +543,11 @@ func testOtherKinds(t *testing.T, m *machine) {
 		{firewall("filter", "FORWARD", "-s", "10.1.0.0/16", "-j", "DOCKER-USER"), fact.Value{}},
 		{firewall("filter", "FORWARD", "-s", "fd01::/48", "-j", "ACCEPT"), fact.Value{Exists: true, Value: "present"}},
 		{fact.Query{Kind: fact.KindImage, Name: "registry.k8s.io/pause:3.10.1"}, fact.Image{}},
+		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1"}, fact.Image{Observable: true, Exists: true, Digest: "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"}},
+		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/absent:1"}, fact.Image{Observable: true}},
+		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/silent:1"}, fact.Image{}},
+		// Whoever was silent once is not asked again.
+		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1@sha256:0"}, fact.Image{}},
 	}
 	var queries []fact.Query
 	for _, tt := range tests {
@@ -631,6 +642,9 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff([]string{"10.88.0.11", "fd00::11"}, got.Addresses); diff != "" {
 				t.Errorf("addresses (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff(map[string][]string{"eth0": {"10.88.0.11/24"}}, got.Networks); diff != "" {
+				t.Errorf("networks (-want +got):\n%s", diff)
+			}
 			if got.Interface != "eth0" || got.MTU != 1450 {
 				t.Errorf("interface %q, MTU %d", got.Interface, got.MTU)
 			}
@@ -694,6 +708,7 @@ func TestScriptRefuses(t *testing.T) {
 		{Kind: fact.KindSysctl, Name: "net..ipv4"},
 		{Kind: fact.KindSysctl, Name: "net/../../etc/shadow"},
 		{Kind: fact.KindModule, Name: "../x"},
+		{Kind: fact.KindDockerImage, Name: "$(id)"},
 		{Kind: fact.KindRoute, Name: "somewhere"},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "FORWARD"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "-F", "-j", "ACCEPT"}},
@@ -728,6 +743,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindFile, Name: "/usr/local/bin/etcd", Trusted: true},
 		{Kind: fact.KindFirewall, Name: "filter/FORWARD -s 10.244.0.0/16 -j ACCEPT", Args: []string{"filter", "FORWARD", "-s", "10.244.0.0/16", "-j", "ACCEPT"}},
 		{Kind: fact.KindImage, Name: "registry.k8s.io/pause:3.10.1"},
+		{Kind: fact.KindDockerImage, Name: "registry.k8s.io/pause:3.10.1"},
 		{Kind: fact.KindModule, Name: "br-netfilter"},
 		{Kind: fact.KindPackage, Name: "nginx"},
 		{Kind: fact.KindRoute, Name: "10.244.1.0/24"},
