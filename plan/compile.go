@@ -23,13 +23,16 @@ import (
 // can't be compiled is reported as diagnostics, all at once, and there is then
 // no plan.
 //
+// files holds the content of every one of OperatorFiles(inv).
+//
 // The order of host blocks decides the order of steps and nothing else: the
 // content of every file is the same for any order.
-func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, authorities Authorities) (*Plan, hcl.Diagnostics) {
+func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, authorities Authorities, files map[string][]byte) (*Plan, hcl.Diagnostics) {
 	c := &compiler{
 		builder:   builder{inventory: inv, lock: lock, authorities: authorities, index: map[StepID]int{}},
 		templates: templates.New(),
 		releases:  map[string]Release{},
+		files:     files,
 	}
 	c.check()
 	c.locate()
@@ -45,9 +48,11 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 			component(h)
 		}
 	}
-	c.gates()
-	c.rbac()
-	c.dns()
+	if inv.Kubernetes() {
+		c.gates()
+		c.rbac()
+		c.dns()
+	}
 	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
 }
 
@@ -57,6 +62,7 @@ type compiler struct {
 	templates *templates.Set
 	releases  map[string]Release      // by name
 	subnets   map[string]netip.Prefix // by host
+	files     map[string][]byte       // of the operator's machine, by path
 	names     resource.Block          // of /etc/hosts, the same on every host
 	diags     hcl.Diagnostics
 }
@@ -70,6 +76,11 @@ func (c *compiler) check() {
 	inv := c.inventory
 	if inv.Network.Kind == networkRoutes && !inv.Cluster.PodCIDR.Addr().Unmap().Is4() {
 		c.fail("Unsupported pod network", "cluster.pod_cidr is %s; the network \"routes\" needs an IPv4 one.", inv.Cluster.PodCIDR)
+	}
+	for _, path := range OperatorFiles(inv) {
+		if _, ok := c.files[path]; !ok {
+			c.fail("File not readable", "%s, which the inventory names, was not read.", path)
+		}
 	}
 	if _, ok := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex); !ok {
 		c.fail("Service network too small", "cluster.service_cidr is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDR, dnsIndex)

@@ -63,9 +63,18 @@ func digests(inv *inventory.Inventory) map[string]string {
 	return found
 }
 
+// operatorFiles has something in every file of the operator's machine.
+func operatorFiles(inv *inventory.Inventory) map[string][]byte {
+	files := map[string][]byte{}
+	for _, path := range OperatorFiles(inv) {
+		files[path] = []byte("content of " + filepath.Base(path) + "\n")
+	}
+	return files
+}
+
 func compile(t testing.TB, inv *inventory.Inventory) *Plan {
 	t.Helper()
-	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, digests(inv)), nil, noAuthorities{})
+	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, digests(inv)), nil, noAuthorities{}, operatorFiles(inv))
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -194,6 +203,9 @@ func describeFiles(p *Plan, host string) []byte {
 		}
 		switch r := s.Resource.(type) {
 		case resource.File:
+			if r.Sensitive {
+				r.Content = []byte("(sensitive)\n")
+			}
 			parts = append(parts, fmt.Sprintf("=== %s (%04o)\n%s\n", r.Path, r.Own().Mode, r.Content))
 		case resource.StaticPod:
 			parts = append(parts, fmt.Sprintf("=== %s (%04o)\n%s\n", r.Path, r.Own().Mode, r.Manifest))
@@ -301,7 +313,7 @@ func TestAddedHostRestartsNothingElse(t *testing.T) {
 	added.Name, added.Address = "kunlun", added.Address.Next()
 	grown.Hosts = append(slices.Clone(inv.Hosts), added)
 	lock := ProposeLock(inv, inventory.Lock{}, digests(inv))
-	after, diags := Compile(&grown, ProposeLock(&grown, lock, digests(inv)), nil, noAuthorities{})
+	after, diags := Compile(&grown, ProposeLock(&grown, lock, digests(inv)), nil, noAuthorities{}, operatorFiles(inv))
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -359,7 +371,7 @@ func TestCompileReportsEverything(t *testing.T) {
 	found := digests(inv)
 	delete(found, "dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet")
 	delete(found, "/images/app.tar")
-	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, found), nil, noAuthorities{})
+	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, found), nil, noAuthorities{}, operatorFiles(inv))
 	if p != nil {
 		t.Error("there is a plan in spite of errors")
 	}
@@ -412,7 +424,7 @@ func BenchmarkCompile(b *testing.B) {
 		lock := ProposeLock(inv, inventory.Lock{}, digests(inv))
 		b.Run(fmt.Sprint(workers), func(b *testing.B) {
 			for b.Loop() {
-				if _, diags := Compile(inv, lock, nil, noAuthorities{}); diags.HasErrors() {
+				if _, diags := Compile(inv, lock, nil, noAuthorities{}, operatorFiles(inv)); diags.HasErrors() {
 					b.Fatal(diags)
 				}
 			}

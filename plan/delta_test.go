@@ -30,7 +30,9 @@ func bare(p *Plan, h inventory.Host) Observation {
 			answer = fact.Package{}
 		case fact.KindRoute:
 			answer = fact.Route{}
-		case fact.KindImage:
+		case fact.KindModule:
+			answer = fact.Value{Value: fact.Loadable}
+		case fact.KindImage, fact.KindDockerImage:
 			answer = fact.Image{}
 		default:
 			answer = fact.Value{}

@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -116,6 +118,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Items = append(delta.Items, orphans(host, observed.Hosts[host].Facts.Host.State, wanted[host], before)...)
 		}
 	}
+	dropInsFirst(delta.Items)
 	return delta
 }
 
@@ -174,6 +177,33 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool, before 
 		items = append(items, Item{step, change})
 	}
 	return items
+}
+
+// dropInsFirst turns the order round for drop-ins that leave: systemd reads
+// them as long as they are there, so they go before their unit is restarted.
+func dropInsFirst(items []Item) {
+	units := map[StepID]int{}
+	for i, item := range items {
+		if unit, ok := item.Step.Resource.(resource.Unit); ok {
+			units[NewStepID(item.Step.Host, unit.ID())] = i
+		}
+	}
+	for i := range items {
+		step := &items[i].Step
+		orphan, ok := step.Resource.(resource.Orphan)
+		if !ok || orphan.Was.Kind() != "file" {
+			continue
+		}
+		unit, ok := strings.CutSuffix(path.Dir(orphan.Was.Name()), ".d")
+		if !ok || path.Dir(unit) != "/etc/systemd/system" {
+			continue
+		}
+		if owner, ok := units[NewStepID(step.Host, resource.NewID("unit", path.Base(unit)))]; ok {
+			step.After = nil
+			// A copy: the plan's own edges stay.
+			items[owner].Step.After = sortedIDs(append([]StepID{step.ID()}, items[owner].Step.After...))
+		}
+	}
 }
 
 // Summary counts what a delta would do.

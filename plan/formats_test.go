@@ -66,6 +66,20 @@ func parse(path string, content []byte) error {
 		return lines(content, `^[a-z0-9_./-]+ = .+$`)
 	case strings.HasSuffix(path, ".env"):
 		return lines(content, `^ETCD_[A-Z0-9_]+="([^"\\]|\\.)*"$`)
+	case strings.HasSuffix(path, ".service.d/kinstall-proxy.conf"):
+		return lines(content, `^(\[Service\]|Environment="[A-Z_]+=[^"\\%]+")$`)
+	case strings.HasSuffix(path, "/ca.crt"):
+		return nil // the user's
+	case path == dockerConfig, strings.HasSuffix(path, "/config.json"):
+		var into map[string]any
+		return json.Unmarshal(content, &into)
+	case strings.HasSuffix(path, "/hosts.toml"):
+		var into struct {
+			Server string                    `toml:"server"`
+			CA     string                    `toml:"ca"`
+			Host   map[string]map[string]any `toml:"host"`
+		}
+		return toml.NewDecoder(bytes.NewReader(content)).DisallowUnknownFields().Decode(&into)
 	case strings.HasSuffix(path, ".conf"):
 		return strict[clientcmdv1.Config](content)
 	case strings.HasSuffix(path, ".toml"):
@@ -86,6 +100,8 @@ func parse(path string, content []byte) error {
 			Plugins    []struct{ Type string }
 		}
 		return json.Unmarshal(content, &list)
+	case strings.HasSuffix(path, ".socket"):
+		return lines(content, `^(\[(Unit|Socket|Install)\]|[A-Za-z]+=.+|)$`)
 	case strings.HasSuffix(path, ".service"):
 		return parseUnit(content)
 	case strings.HasSuffix(path, ".sh"):
@@ -113,7 +129,7 @@ func lines(content []byte, form string) error {
 // parseUnit reads a systemd unit as systemd.syntax(7) has it.
 func parseUnit(content []byte) error {
 	sections := map[string]map[string]bool{
-		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true},
+		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true},
 		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true},
 		"Install": {"WantedBy": true},
 	}

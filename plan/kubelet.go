@@ -33,12 +33,14 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
 	config := c.templates.Render(kubeletConfig[1:], map[string]any{
+		"CgroupDriver":  inv.Runtime.CgroupDriver,
 		"ClientCA":      caFile,
 		"Certificate":   kubeletCert,
 		"Key":           keyFile(kubeletCert),
 		"DNSAddress":    dns.String(),
 		"Domain":        inv.Cluster.Domain,
 		"FailSwapOn":    inv.Preparation.Swap != "keep",
+		"RuntimeSocket": engineSocket(inv),
 		"StaticPodPath": staticPods,
 		"Taints":        h.Taints,
 	})
@@ -52,10 +54,10 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
 		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
-		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args)}),
+		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": engineUnit(inv)}),
 	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
 
-	after := [][]StepID{inputSteps(h.Name, inputs), containerd(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
+	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
 		step(h.Name, resource.Package{Name: "iptables"})}
 	for _, s := range c.sysctls(h) {
 		after = append(after, step(h.Name, resource.Sysctl{Key: s.Name}))

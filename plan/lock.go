@@ -52,7 +52,7 @@ func (h holder) String() string {
 	return fmt.Sprintf("%s, which the lock file gives to host %q", h.subnet, h.host)
 }
 
-// AllocateSubnets gives every node its part of the pod network: the one the
+// AllocateSubnets gives every host that runs containers its part of the pod network: the one the
 // inventory fixes, else the one the lock file remembers, else the lowest one
 // that is free, in order of the hosts' names. The order of host blocks does
 // not matter, and no host's subnet ever changes because another came or went.
@@ -62,7 +62,7 @@ func (h holder) String() string {
 // or if there are not enough.
 func AllocateSubnets(inv *inventory.Inventory, lock inventory.Lock) (map[string]netip.Prefix, error) {
 	pods := inv.Cluster.PodCIDR.Masked()
-	nodes := inv.Nodes()
+	nodes := inv.ContainerHosts()
 	sort.Slice(nodes, func(i, j int) bool { return nodes[i].Name < nodes[j].Name })
 
 	subnets := make(map[string]netip.Prefix, len(nodes))

@@ -21,12 +21,14 @@ const cniConfig = "/etc/cni/net.d/10-kinstall.conflist"
 // boot by a unit that runs a script of the same; running it anew disturbs
 // nothing.
 func (c *compiler) network(h inventory.Host) {
-	if !onRoutedNodes(c.inventory, h) {
+	if !onRouted(c.inventory, h) {
 		return
 	}
-	c.file(h.Name, cniConfig, map[string]any{"MTU": c.inventory.Network.MTU, "Subnet": c.subnets[h.Name].String()})
+	if onCNI(c.inventory, h) {
+		c.file(h.Name, cniConfig, map[string]any{"MTU": c.inventory.Network.MTU, "Subnet": c.subnets[h.Name].String()})
+	}
 
-	rules, routes := c.firewallRules(), c.routes(h)
+	rules, routes := c.firewallRules(h), c.routes(h)
 	script := resource.File{
 		Path:      "/usr/local/lib/kinstall/network.sh",
 		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Rules": rules, "Routes": routes}),
@@ -45,9 +47,9 @@ func (c *compiler) network(h inventory.Host) {
 	c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
 }
 
-// routes lead to the pods of every other node, sorted by its name.
+// routes lead to the containers of every other host, sorted by its name.
 func (c *compiler) routes(h inventory.Host) []resource.Route {
-	others := c.inventory.Nodes()
+	others := c.inventory.ContainerHosts()
 	slices.SortFunc(others, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
 	var routes []resource.Route
 	for _, n := range others {
@@ -59,14 +61,34 @@ func (c *compiler) routes(h inventory.Host) []resource.Route {
 }
 
 // firewallRules let pods' traffic through a FORWARD chain whose policy is
-// DROP, and give what leaves the pod network the node's own address. The
+// DROP, and give what leaves the pod network the host's own address. The
 // bridge plugin's ipMasq would do that to traffic between nodes' pods as well,
 // and hide who is calling.
-func (c *compiler) firewallRules() []resource.FirewallRule {
+//
+// Docker puts chains of its own in front of all other rules and keeps
+// DOCKER-USER, which it goes through first, for its users
+// (https://docs.docker.com/engine/network/packet-filtering-firewalls/). Without
+// Kubernetes only containers reach each other: what else dials them goes
+// through published ports, as with Docker everywhere.
+func (c *compiler) firewallRules(h inventory.Host) []resource.FirewallRule {
 	pods := c.inventory.Cluster.PodCIDR.String()
+	masquerade := resource.FirewallRule{Table: "nat", Chain: "POSTROUTING", Rule: []string{"-s", pods, "!", "-d", pods, "-j", "MASQUERADE"}}
+	chain := "FORWARD"
+	if c.inventory.Runtime.Kind == inventory.RuntimeDocker {
+		chain = dockerUserChain
+		if !h.IsNode() {
+			return []resource.FirewallRule{
+				{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-d", pods, "-j", "ACCEPT"}},
+				masquerade,
+			}
+		}
+	}
 	return []resource.FirewallRule{
-		{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", pods, "-j", "ACCEPT"}},
-		{Table: "filter", Chain: "FORWARD", Rule: []string{"-d", pods, "-j", "ACCEPT"}},
-		{Table: "nat", Chain: "POSTROUTING", Rule: []string{"-s", pods, "!", "-d", pods, "-j", "MASQUERADE"}},
+		{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-j", "ACCEPT"}},
+		{Table: "filter", Chain: chain, Rule: []string{"-d", pods, "-j", "ACCEPT"}},
+		masquerade,
 	}
 }
+
+// dockerUserChain is the chain Docker leaves to its users.
+const dockerUserChain = "DOCKER-USER"

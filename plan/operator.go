@@ -8,12 +8,16 @@ import (
 // operator adds what is kept on the operator's machine: the authorities
 // everything is signed by, and the lock file.
 func (c *compiler) operator(before []byte) {
-	for _, a := range []struct{ name, commonName string }{
+	authorities := []struct{ name, commonName string }{
 		{AuthorityKubernetes, "kubernetes"},
 		{AuthorityEtcd, "etcd-ca"},
 		{AuthorityFrontProxy, "front-proxy-ca"},
 		{AuthorityServiceAccount, ""},
-	} {
+	}
+	if !c.inventory.Kubernetes() {
+		authorities = nil
+	}
+	for _, a := range authorities {
 		c.add(Operator, resource.Authority{
 			Name:       a.name,
 			CommonName: a.commonName,

@@ -14,7 +14,7 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS}
 
 // preflight returns what must be mended on reachable hosts, in inventory order.
 func preflight(p *Plan, observed Observed, unreachable map[string]error) []Problem {

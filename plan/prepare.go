@@ -44,8 +44,8 @@ func (c *compiler) prepare(h inventory.Host) {
 		c.add(h.Name, resource.SwapOff{})
 	}
 	var tools []StepID // modprobe and sysctl among them
-	if h.IsNode() {
-		tools = c.packages(h.Name, c.nodePackages()...)
+	if h.RunsContainers() {
+		tools = c.packages(h.Name, c.hostPackages(h)...)
 	}
 	modules := c.modules(h)
 	var loaded []StepID
@@ -100,11 +100,11 @@ func (c *compiler) hostsBlock() resource.Block {
 // modules of the kernel: what containers' filesystems and bridges need, and
 // what kube-proxy's mode does.
 func (c *compiler) modules(h inventory.Host) []string {
-	if !h.IsNode() {
+	if !h.RunsContainers() {
 		return nil
 	}
 	modules := []string{"br_netfilter", "overlay"}
-	if c.inventory.KubeProxy.Mode == proxyIPVS {
+	if h.IsNode() && c.inventory.KubeProxy.Mode == proxyIPVS {
 		modules = append(modules, "ip_vs", "ip_vs_rr", "ip_vs_sh", "ip_vs_wrr", "nf_conntrack")
 	}
 	return modules
@@ -115,7 +115,7 @@ func (c *compiler) modules(h inventory.Host) []string {
 // and the inventory's additions, which win.
 func (c *compiler) sysctls(h inventory.Host) []setting {
 	var node map[string]string
-	if h.IsNode() {
+	if h.RunsContainers() {
 		node = map[string]string{
 			"net.bridge.bridge-nf-call-ip6tables": "1",
 			"net.bridge.bridge-nf-call-iptables":  "1",
@@ -123,6 +123,15 @@ func (c *compiler) sysctls(h inventory.Host) []setting {
 		}
 	}
 	return settings(node, c.inventory.Preparation.Sysctls)
+}
+
+// hostPackages are those of a host that runs containers; without a kubelet it
+// needs what kinstall itself calls.
+func (c *compiler) hostPackages(h inventory.Host) []string {
+	if h.IsNode() {
+		return c.nodePackages()
+	}
+	return []string{"iproute2", "iptables", "kmod", "procps"}
 }
 
 // nodePackages are the programs kubelet, kube-proxy, CNI plugins and kinstall
@@ -157,12 +166,14 @@ func directories() []directory {
 		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters)},
 		{ManifestDirectory, 0o755, onMasters},
 		{"/etc/etcd", 0o755, onEtcd},
-		{"/etc/containerd", 0o755, onNodes},
-		{"/opt/cni", 0o755, onNodes},
-		{"/opt/cni/bin", 0o755, onNodes},
-		{"/etc/cni", 0o755, onRoutedNodes},
-		{"/etc/cni/net.d", 0o755, onRoutedNodes},
-		{"/usr/local/lib/kinstall", 0o755, onRoutedNodes},
+		{"/etc/containerd", 0o755, onContainerd},
+		{"/etc/docker", 0o755, onDocker},
+		{"/root/.docker", 0o700, onDockerAlone},
+		{"/opt/cni", 0o755, onCNI},
+		{"/opt/cni/bin", 0o755, onCNI},
+		{"/etc/cni", 0o755, onRoutedCNI},
+		{"/etc/cni/net.d", 0o755, onRoutedCNI},
+		{"/usr/local/lib/kinstall", 0o755, onRouted},
 		{"/var/lib/kubelet", 0o750, onNodes},
 		{"/var/lib/kubelet/pki", 0o755, onNodes},
 		{"/var/lib/kube-proxy", 0o755, onProxied},
@@ -173,8 +184,33 @@ func onEtcd(_ *inventory.Inventory, h inventory.Host) bool    { return h.Has(inv
 func onMasters(_ *inventory.Inventory, h inventory.Host) bool { return h.Has(inventory.RoleMaster) }
 func onNodes(_ *inventory.Inventory, h inventory.Host) bool   { return h.IsNode() }
 
-func onRoutedNodes(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.IsNode() && inv.Network.Kind == networkRoutes
+// onContainerd and onDocker are hosts with that runtime.
+func onContainerd(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.RunsContainers() && inv.Runtime.Kind == inventory.RuntimeContainerd
+}
+
+func onDocker(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.RunsContainers() && inv.Runtime.Kind == inventory.RuntimeDocker
+}
+
+// onDockerAlone are hosts where Docker's users log in to registries.
+func onDockerAlone(inv *inventory.Inventory, h inventory.Host) bool {
+	return onDocker(inv, h) && !h.IsNode() &&
+		slices.ContainsFunc(inv.Runtime.Registries, func(r *inventory.Registry) bool { return r.PasswordFile != "" })
+}
+
+// onCNI are hosts whose containers get their network from CNI plugins: all but
+// those where Docker gives it.
+func onCNI(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() || onContainerd(inv, h)
+}
+
+func onRouted(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.RunsContainers() && inv.Network.Kind == networkRoutes
+}
+
+func onRoutedCNI(inv *inventory.Inventory, h inventory.Host) bool {
+	return onRouted(inv, h) && onCNI(inv, h)
 }
 
 func onProxied(inv *inventory.Inventory, h inventory.Host) bool {

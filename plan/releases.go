@@ -58,6 +58,7 @@ const (
 	releaseEtcd              = "etcd"
 	releaseContainerd        = "containerd"
 	releaseRunc              = "runc"
+	releaseCRIDockerd        = "cri-dockerd"
 	releaseCNI               = "cni-plugins"
 	releaseAPIServer         = "image/kube-apiserver"
 	releaseControllerManager = "image/kube-controller-manager"
@@ -87,36 +88,19 @@ func Releases(inv *inventory.Inventory) []Release {
 		}
 	}
 
-	etcd := github("etcd-io/etcd", inv.Etcd.Version)
-	etcdName := "etcd-v" + inv.Etcd.Version + "-linux-amd64"
-	releases := []Release{{
-		Name: releaseEtcd, Version: inv.Etcd.Version, Location: etcd + etcdName + ".tar.gz",
-		Checksum: Checksum{etcd + "SHA256SUMS", ChecksumList},
-		Members:  members(etcdName+"/", "/usr/local/bin/", "etcd", "etcdctl", "etcdutl"),
-	}}
-
+	var releases []Release
+	if len(inv.With(inventory.RoleEtcd)) > 0 {
+		etcd := github("etcd-io/etcd", inv.Etcd.Version)
+		etcdName := "etcd-v" + inv.Etcd.Version + "-linux-amd64"
+		releases = append(releases, Release{
+			Name: releaseEtcd, Version: inv.Etcd.Version, Location: etcd + etcdName + ".tar.gz",
+			Checksum: Checksum{etcd + "SHA256SUMS", ChecksumList},
+			Members:  members(etcdName+"/", "/usr/local/bin/", "etcd", "etcdctl", "etcdutl"),
+		})
+	}
+	releases = append(releases, runtimeReleases(inv)...)
 	if len(inv.Nodes()) > 0 {
-		containerd := github("containerd/containerd", inv.Runtime.Version) + "containerd-" + inv.Runtime.Version + "-linux-amd64.tar.gz"
-		runc := github("opencontainers/runc", inv.Runtime.RuncVersion)
-		cni := github("containernetworking/plugins", inv.Runtime.CNIVersion) + "cni-plugins-linux-amd64-v" + inv.Runtime.CNIVersion + ".tgz"
-		releases = append(releases,
-			Release{
-				Name: releaseContainerd, Version: inv.Runtime.Version, Location: containerd,
-				Checksum: Checksum{containerd + ".sha256sum", ChecksumList},
-				Members:  members("bin/", "/usr/local/bin/", "containerd", "containerd-shim-runc-v2", "ctr"),
-			},
-			Release{
-				Name: releaseRunc, Version: inv.Runtime.RuncVersion, Location: runc + "runc.amd64",
-				Checksum: Checksum{runc + "runc.sha256sum", ChecksumList},
-				Members:  []resource.Member{{To: "/usr/local/sbin/runc", Mode: 0o755}},
-			},
-			Release{
-				Name: releaseCNI, Version: inv.Runtime.CNIVersion, Location: cni,
-				Checksum: Checksum{cni + ".sha256", ChecksumList},
-				Members:  members("./", "/opt/cni/bin/", "bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning"),
-			},
-			binary(releaseKubelet),
-		)
+		releases = append(releases, binary(releaseKubelet))
 		if inv.KubeProxy.Mode != proxyNone {
 			releases = append(releases, binary(releaseKubeProxy))
 		}
@@ -134,11 +118,52 @@ func Releases(inv *inventory.Inventory) []Release {
 	return append(releases, ownImages(inv)...)
 }
 
+// runtimeReleases are those of the runtime; Docker itself is a package.
+func runtimeReleases(inv *inventory.Inventory) []Release {
+	rt := inv.Runtime
+	var releases []Release
+	on := func(condition condition) bool {
+		return slices.ContainsFunc(inv.Hosts, func(h inventory.Host) bool { return condition(inv, h) })
+	}
+	if on(onContainerd) {
+		containerd := github("containerd/containerd", rt.Version) + "containerd-" + rt.Version + "-linux-amd64.tar.gz"
+		runc := github("opencontainers/runc", rt.RuncVersion)
+		releases = append(releases,
+			Release{
+				Name: releaseContainerd, Version: rt.Version, Location: containerd,
+				Checksum: Checksum{containerd + ".sha256sum", ChecksumList},
+				Members:  members("bin/", "/usr/local/bin/", "containerd", "containerd-shim-runc-v2", "ctr"),
+			},
+			Release{
+				Name: releaseRunc, Version: rt.RuncVersion, Location: runc + "runc.amd64",
+				Checksum: Checksum{runc + "runc.sha256sum", ChecksumList},
+				Members:  []resource.Member{{To: "/usr/local/sbin/runc", Mode: 0o755}},
+			})
+	}
+	if rt.Kind == inventory.RuntimeDocker && on(onNodes) {
+		// No checksums are published.
+		releases = append(releases, Release{
+			Name: releaseCRIDockerd, Version: rt.CRIDockerdVersion,
+			Location: github("Mirantis/cri-dockerd", rt.CRIDockerdVersion) + "cri-dockerd-" + rt.CRIDockerdVersion + ".amd64.tgz",
+			Members:  members("cri-dockerd/", "/usr/local/bin/", "cri-dockerd"),
+		})
+	}
+	if on(onCNI) {
+		cni := github("containernetworking/plugins", rt.CNIVersion) + "cni-plugins-linux-amd64-v" + rt.CNIVersion + ".tgz"
+		releases = append(releases, Release{
+			Name: releaseCNI, Version: rt.CNIVersion, Location: cni,
+			Checksum: Checksum{cni + ".sha256", ChecksumList},
+			Members:  members("./", "/opt/cni/bin/", "bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning"),
+		})
+	}
+	return releases
+}
+
 // ownImages are the archives the user names: their locations are absolute
 // paths of the operator's machine.
 func ownImages(inv *inventory.Inventory) []Release {
 	var releases []Release
-	if len(inv.Nodes()) == 0 {
+	if len(inv.ContainerHosts()) == 0 {
 		return nil
 	}
 	for _, reference := range slices.Sorted(maps.Keys(inv.Artifacts.Images)) {

@@ -1,61 +1,169 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-// cgroupfs is the cgroup driver that is not the default.
-const cgroupfs = "cgroupfs"
+// The units runtimes run as.
+const (
+	containerdUnit = "containerd.service"
+	dockerUnit     = "docker.service"
+)
 
-// runtime adds the container runtime of a node: containerd, runc and the CNI
-// plugins, and the images the node's own pods are made of, imported from
-// archives so that no node needs a registry.
+// runtime adds the container runtime of a host, and the images its own pods
+// are made of, imported from archives so that no node needs a registry.
 func (c *compiler) runtime(h inventory.Host) {
-	if !h.IsNode() {
+	if !h.RunsContainers() {
 		return
 	}
 	inv := c.inventory
-	// Kubelet and runtime must agree on who makes cgroups; the kubelet's
-	// settings decide.
-	driver, _ := inv.Kubelet.Settings["cgroupDriver"].(string)
+	var unit StepID
+	if inv.Runtime.Kind == inventory.RuntimeDocker {
+		unit = c.docker(h)
+	} else {
+		unit = c.containerd(h)
+	}
+	for _, name := range c.images(h) {
+		c.add(h.Name, c.image(name), []StepID{unit})
+	}
+	if h.IsNode() {
+		c.registryCredentials(h, "/var/lib/kubelet/config.json")
+	}
+}
+
+// containerd adds containerd and runc.
+func (c *compiler) containerd(h inventory.Host) StepID {
+	rt := c.inventory.Runtime
 	config := c.templates.Render("etc/containerd/config.toml", map[string]any{
-		"SandboxImage":  inv.Runtime.SandboxImage,
-		"SystemdCgroup": driver != cgroupfs,
+		"RegistryConfig": len(rt.Registries) > 0,
+		"SandboxImage":   rt.SandboxImage,
+		"SystemdCgroup":  rt.CgroupDriver != inventory.CgroupFS,
 	})
 	inputs := []resource.Input{
 		c.artifact(h.Name, releaseContainerd),
 		c.artifact(h.Name, releaseRunc),
-		c.content(h.Name, "/etc/containerd/config.toml", mergedTOML(config, inv.Runtime.Settings)),
-		c.unitFile(h.Name, "containerd.service", nil),
+		c.content(h.Name, "/etc/containerd/config.toml", mergedTOML(config, rt.Settings)),
+		c.unitFile(h.Name, containerdUnit, nil),
 	}
+	inputs = append(inputs, c.proxy(h, containerdUnit)...)
 	// CNI plugins are started anew for every pod: a change restarts nothing.
 	c.artifact(h.Name, releaseCNI)
+	for _, registry := range rt.Registries {
+		c.containerdRegistry(h, registry)
+	}
 	// containerd makes /etc/cni/net.d itself, with another mode, if it is not there.
 	after := [][]StepID{inputSteps(h.Name, inputs), step(h.Name, resource.Module{Name: "overlay"})}
-	if onRoutedNodes(inv, h) {
+	if onRoutedCNI(c.inventory, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
-	unit := c.add(h.Name, resource.Unit{Name: "containerd.service", Inputs: inputs}, after...)
-	for _, name := range c.images(h) {
-		c.add(h.Name, c.image(name), []StepID{unit})
+	return c.add(h.Name, resource.Unit{Name: containerdUnit, Inputs: inputs}, after...)
+}
+
+// containerdRegistry tells containerd where a registry's images are to be had.
+// It reads that anew at every pull.
+// https://github.com/containerd/containerd/blob/main/docs/hosts.md
+func (c *compiler) containerdRegistry(h inventory.Host, r *inventory.Registry) {
+	if len(r.Mirrors) == 0 && r.CAFile == "" {
+		return // only credentials, which are the kubelet's business
+	}
+	dir := "/etc/containerd/certs.d/" + r.Name
+	authority := ""
+	if r.CAFile != "" {
+		authority = dir + "/ca.crt"
+		c.content(h.Name, authority, c.operatorFile(r.CAFile))
+	}
+	type mirror struct {
+		URL          string
+		OverridePath bool // its path is the API's own, so that /v2 is not to be added
+	}
+	var mirrors []mirror
+	for _, m := range r.Mirrors {
+		_, rest, _ := strings.Cut(m, "://")
+		mirrors = append(mirrors, mirror{m, strings.Contains(strings.TrimRight(rest, "/"), "/")})
+	}
+	server := r.Name
+	if r.Name == inventory.DockerHub {
+		server = "registry-1.docker.io" // where it really is
+	}
+	c.content(h.Name, dir+"/hosts.toml", c.templates.Render("etc/containerd/certs.d/hosts.toml", map[string]any{
+		"Authority": authority, "Mirrors": mirrors, "Server": "https://" + server,
+	}))
+}
+
+// proxy adds a drop-in that tells a runtime's unit by which proxy it reaches
+// registries; nothing where there is none. What lies inside the cluster is
+// dialled directly.
+func (c *compiler) proxy(h inventory.Host, unit string) []resource.Input {
+	inv := c.inventory
+	p := inv.Runtime.Proxy
+	if p == nil {
+		return nil
+	}
+	direct := []string{"localhost", "127.0.0.1", inv.Cluster.PodCIDR.String()}
+	if inv.Kubernetes() {
+		direct = append(direct, inv.Cluster.ServiceCIDR.String(), ".svc", "."+inv.Cluster.Domain, inv.Cluster.Endpoint.Host)
+	}
+	return []resource.Input{c.content(h.Name, "/etc/systemd/system/"+unit+".d/kinstall-proxy.conf",
+		c.templates.Render("etc/systemd/system/proxy.conf", map[string]any{
+			"HTTP": p.HTTP, "HTTPS": p.HTTPS, "NoProxy": strings.Join(append(direct, p.NoProxy...), ","),
+		}))}
+}
+
+// registryCredentials adds what a client of registries logs in with, in
+// Docker's own form, which the kubelet reads as well
+// (https://kubernetes.io/docs/concepts/containers/images/#config-json).
+func (c *compiler) registryCredentials(h inventory.Host, path string) {
+	content := c.credentialsOfRegistries()
+	if content == nil {
+		return
+	}
+	f := resource.File{Path: path, Content: content, Sensitive: true}
+	c.add(h.Name, f, c.parents(h.Name, path))
+}
+
+// engine is the step that has a host's runtime ready for those who run
+// containers: kubelets reach Docker through cri-dockerd.
+func (c *compiler) engine(h inventory.Host) []StepID {
+	switch {
+	case c.inventory.Runtime.Kind != inventory.RuntimeDocker:
+		return step(h.Name, resource.Unit{Name: containerdUnit})
+	case h.IsNode():
+		return step(h.Name, resource.Unit{Name: criDockerdUnit})
+	default:
+		return step(h.Name, resource.Unit{Name: dockerUnit})
 	}
 }
 
-// containerd is the step that has it running.
-func containerd(h inventory.Host) []StepID {
-	return step(h.Name, resource.Unit{Name: "containerd.service"})
+// engineUnit is the unit a kubelet starts after, and engineSocket where it
+// finds it.
+func engineUnit(inv *inventory.Inventory) string {
+	if inv.Runtime.Kind == inventory.RuntimeDocker {
+		return criDockerdUnit
+	}
+	return containerdUnit
 }
 
-// images are the names of the releases a node has images of.
+func engineSocket(inv *inventory.Inventory) string {
+	if inv.Runtime.Kind == inventory.RuntimeDocker {
+		return criDockerdSocket
+	}
+	return "/run/containerd/containerd.sock"
+}
+
+// images are the names of the releases a host has images of.
 func (c *compiler) images(h inventory.Host) []string {
 	var names []string
 	if h.Has(inventory.RoleMaster) {
 		names = append(names, releaseAPIServer, releaseControllerManager, releaseScheduler)
 	}
-	names = append(names, releasePause)
-	if c.inventory.DNS.Kind == dnsCoreDNS {
-		names = append(names, releaseCoreDNS)
+	if h.IsNode() {
+		names = append(names, releasePause)
+		if c.inventory.DNS.Kind == dnsCoreDNS {
+			names = append(names, releaseCoreDNS)
+		}
 	}
 	for _, r := range ownImages(c.inventory) {
 		names = append(names, r.Name)
@@ -65,5 +173,8 @@ func (c *compiler) images(h inventory.Host) []string {
 
 func (c *compiler) image(name string) resource.Image {
 	r := c.releases[name]
-	return resource.Image{Reference: r.Image, Location: r.Location, SHA256: c.digest(r)}
+	return resource.Image{
+		Reference: r.Image, Location: r.Location, SHA256: c.digest(r),
+		Docker: c.inventory.Runtime.Kind == inventory.RuntimeDocker,
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kinstall/kinstall/cmd/kinstall/progress"
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision"
@@ -81,7 +82,7 @@ func (a *app) apply(c *cli.Context) error {
 		}
 	}
 	report, err := a.carryOut(c, s)
-	return a.conclude(c, file, report, err)
+	return a.conclude(c, file, s.delta.Plan.Inventory, report, err)
 }
 
 // confirm asks. Only the whole word counts: a stray key must not change hosts.
@@ -149,7 +150,7 @@ func workOf(d *plan.Delta) []progress.Host {
 }
 
 // conclude says what was done and what was not.
-func (a *app) conclude(c *cli.Context, file string, report *provision.Report, err error) error {
+func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, report *provision.Report, err error) error {
 	if report == nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (a *app) conclude(c *cli.Context, file string, report *provision.Report, er
 			return err
 		}
 	} else if expected {
-		a.printReport(c, file, report)
+		a.printReport(c, file, inv, report)
 	}
 	switch {
 	case !expected:

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/kinstall/kinstall/plan/inventory"
 )
 
 func (a *app) kubeconfigCommand() *cli.Command {
@@ -35,6 +37,9 @@ func (a *app) kubeconfig(c *cli.Context) error {
 	inv, _, err := a.load(c)
 	if err != nil {
 		return err
+	}
+	if !inv.Kubernetes() {
+		return usageError("`kinstall apply` installs what its hosts have the roles for", "%s describes no Kubernetes cluster: no host has the role %q", inv.Path, inventory.RoleMaster)
 	}
 	path := c.String("out")
 	if path != "" && !c.Bool("force") {

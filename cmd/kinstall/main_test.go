@@ -277,6 +277,8 @@ func TestSessions(t *testing.T) {
 			th.console.environ = append(th.console.environ, "NO_COLOR=1", "TERM=dumb")
 		}, args: []string{"apply", "lab.hcl", "-yes"}},
 		{name: "validate", args: []string{"validate", "lab.hcl"}},
+		{name: "validate-docker", setup: dockerAlone, args: []string{"validate", "lab.hcl"}},
+		{name: "kubeconfig-docker", setup: dockerAlone, args: []string{"kubeconfig", "lab.hcl"}, code: exitFailure},
 		{name: "validate-broken", setup: broken, args: []string{"validate", "lab.hcl"}, code: exitFailure},
 		{name: "validate-json", setup: broken, args: []string{"validate", "-json", "lab.hcl"}, code: exitFailure},
 		{name: "validate-absent", args: []string{"validate", "no.hcl"}, code: exitFailure},
@@ -337,6 +339,11 @@ func otherOwner(th *theater) func(context.Context) error {
 
 func broken(th *theater) {
 	write(th.t, "lab.hcl", strings.Replace(labInventory, `"10.27.52.80"`, `"10.27.52.800"`, 1))
+}
+
+// dockerAlone is an inventory without Kubernetes.
+func dockerAlone(th *theater) {
+	write(th.t, "lab.hcl", "cluster \"redis\" {}\n\nruntime \"docker\" {}\n\nhost \"one\" {\n  address = \"10.27.52.80\"\n  roles   = [\"container\"]\n}\n")
 }
 
 func answer(text string) func(*theater) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinstall/kinstall/cmd/kinstall/progress"
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision"
@@ -25,11 +26,13 @@ const (
 
 // printReport prints a report: what went well to standard output, what did
 // not to standard error.
-func (a *app) printReport(c *cli.Context, file string, report *provision.Report) {
+func (a *app) printReport(c *cli.Context, file string, inv *inventory.Inventory, report *provision.Report) {
 	paint := painter(a.color(a.outTerminal, c.Bool("no-color")))
 	if report.Count(provision.Failed) == 0 && !report.Interrupted {
 		fmt.Fprintln(a.out, paint("1", "Apply complete: "+achievements(report)+"."))
-		fmt.Fprintf(a.out, "To use the cluster: kinstall kubeconfig %s -out kubeconfig\n", file)
+		if inv.Kubernetes() {
+			fmt.Fprintf(a.out, "To use the cluster: kinstall kubeconfig %s -out kubeconfig\n", file)
+		}
 		return
 	}
 	if a.outTerminal {

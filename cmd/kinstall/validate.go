@@ -52,6 +52,9 @@ func (a *app) validate(c *cli.Context) error {
 	if c.Bool("resolved") {
 		return a.print(string(inventory.Resolved(inv)))
 	}
+	if !inv.Kubernetes() {
+		return a.print(fmt.Sprintf("%s is valid: cluster %s without Kubernetes, %s with %s.\n", c.Args().First(), inv.Cluster.Name, plural(len(inv.Hosts), "host"), inv.Runtime.Kind))
+	}
 	return a.print(fmt.Sprintf("%s is valid: cluster %s, Kubernetes %s, %s (%s, %s, %s).\n", c.Args().First(), inv.Cluster.Name, inv.Cluster.Version,
 		plural(len(inv.Hosts), "host"), plural(len(inv.With(inventory.RoleEtcd)), "etcd member"),
 		plural(len(inv.With(inventory.RoleMaster)), "master"), plural(len(inv.With(inventory.RoleWorker)), "worker")))

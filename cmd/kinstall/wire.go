@@ -68,7 +68,13 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 	if err != nil {
 		return nil, nil, err
 	}
-	p, diags := plan.Compile(inv, plan.ProposeLock(inv, *lock, digests), present, authorities)
+	files := map[string][]byte{}
+	for _, path := range plan.OperatorFiles(inv) {
+		if files[path], err = os.ReadFile(path); err != nil {
+			return nil, nil, fmt.Errorf("a file the inventory names for a registry: %w", err)
+		}
+	}
+	p, diags := plan.Compile(inv, plan.ProposeLock(inv, *lock, digests), present, authorities, files)
 	if diags.HasErrors() {
 		return nil, diags, nil
 	}

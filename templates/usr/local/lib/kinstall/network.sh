@@ -4,10 +4,12 @@
 set -u
 failed=0
 
-# rule TABLE CHAIN WORD… puts a rule at the top of a chain, once.
+# rule TABLE CHAIN WORD… puts a rule at the top of a chain, once. A chain that
+# is not there is made: DOCKER-USER, which Docker takes as it finds it.
 rule() {
 	table=$1 chain=$2
 	shift 2
+	iptables -w -t "$table" -n -L "$chain" >/dev/null 2>&1 || iptables -w -t "$table" -N "$chain" || failed=1
 	iptables -w -t "$table" -C "$chain" "$@" 2>/dev/null || iptables -w -t "$table" -I "$chain" 1 "$@" || failed=1
 }
 
