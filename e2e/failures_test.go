@@ -29,6 +29,7 @@ func TestFailures(t *testing.T) {
 		{"unknown host key", unknownHostKey},
 		{"unreachable host", unreachableHost},
 		{"another machine's name", wrongHostname},
+		{"a kernel without IPVS", withoutIPVS},
 		{"wrong checksum", wrongChecksum},
 		{"truncated artifact", truncatedArtifact},
 		{"full disk", fullDisk},
@@ -206,4 +207,14 @@ func afterwards(t *testing.T, w *world) {
 	if state := w.ssh(t, "taishan", "cat "+fact.StatePath); strings.Contains(state, "PRIVATE KEY") {
 		t.Error("the state holds a key")
 	}
+}
+
+func withoutIPVS(t *testing.T, w *world) {
+	if has := w.ssh(t, "taishan", `ls -d /sys/module/ip_vs 2>/dev/null; grep -o ip_vs.ko "/lib/modules/$(uname -r)/modules.dep" "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null || true`); has != "" {
+		t.Skipf("this kernel has IPVS: %s", has)
+	}
+	w.edit(t, "kube_proxy {", "kube_proxy {\n  mode = \"ipvs\"")
+	untouched(t, w, func() {
+		fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "has no module ip_vs", `set kube_proxy.mode = "nftables"`)
+	})
 }

@@ -1,0 +1,337 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+)
+
+// TestDocker tells the story of hosts that have Docker and nothing else of
+// Kubernetes: containers reach each other by their addresses, whatever happens
+// to the hosts; each part builds on the ones before.
+func TestDocker(t *testing.T) {
+	w := newWorld(t, "e2e-docker", "testdata/docker.hcl")
+	s := &dockerStory{world: w, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
+	for _, part := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"bare machines get Docker on the planned subnets", s.fromBare},
+		{"containers reach each other by address", s.reachEachOther},
+		{"a second apply changes nothing", s.secondApply},
+		{"what is reread restarts nothing", s.reload},
+		{"a host comes back from a reboot", s.reboot},
+		{"another subnet restarts that host's containers and says so", s.otherSubnet},
+		{"a host more leaves the others' subnets alone", s.hostAdded},
+		{"a host less takes its routes away", s.hostRemoved},
+	} {
+		if !t.Run(part.name, part.test) {
+			return
+		}
+	}
+}
+
+type dockerStory struct {
+	*world
+	subnets map[string]string // by host, as planned
+}
+
+func (s *dockerStory) hosts() []string { return slices.Sorted(maps.Keys(s.subnets)) }
+
+// gateway is the first address of a subnet, docker0's.
+func gateway(subnet string) string { return strings.TrimSuffix(subnet, "0/24") + "1" }
+
+// server is what every host runs: it serves 50 MB, their digest, and who asks.
+const server = `docker run --detach --name server kinstall.example/toolbox:1 sh -c '
+mkdir -p /www/cgi-bin
+dd if=/dev/urandom of=/www/data bs=1M count=50 2>/dev/null
+sha256sum < /www/data > /www/sum
+printf "#!/bin/sh\necho; echo \$REMOTE_ADDR | tr -d [] | sed s/::ffff://\n" > /www/cgi-bin/who
+chmod +x /www/cgi-bin/who
+exec httpd -f -p 8080 -h /www'`
+
+func (s *dockerStory) fromBare(t *testing.T) {
+	r := s.run(t, "plan", "-show-addresses", s.inventory)
+	for _, subnet := range s.subnets {
+		if !strings.Contains(r.stdout, subnet) || !strings.Contains(r.stdout, `"bip": "`+gateway(subnet)+`/24"`) {
+			t.Errorf("the plan does not give %s: %s", subnet, r)
+		}
+	}
+	r = s.apply(t)
+	t.Logf("apply from bare machines: %s", r.elapsed.Round(100*time.Millisecond))
+	s.bridges(t)
+	for _, host := range s.hosts() {
+		if ran := s.ssh(t, host, "ip -o link show type bridge | grep -c . ; ls /etc/kubernetes /var/lib/kubelet 2>/dev/null | wc -l"); ran != "1\n0" {
+			t.Errorf("%s: bridges and files of Kubernetes: %s", host, ran)
+		}
+		s.ssh(t, host, server)
+	}
+}
+
+// bridges compares what Docker says of its network with the plan.
+func (s *dockerStory) bridges(t *testing.T) {
+	t.Helper()
+	for host, subnet := range s.subnets {
+		got := s.ssh(t, host, `docker network inspect bridge --format '{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}}'; ip -o -4 addr show dev docker0 | tr -s ' ' | cut -d ' ' -f 4`)
+		if want := fmt.Sprintf("%s %s\n%s/24", subnet, gateway(subnet), gateway(subnet)); got != want {
+			t.Errorf("%s: docker0 is\n%s\nwant\n%s", host, got, want)
+		}
+	}
+}
+
+// addresses of the servers, by host, once all of them serve.
+func (s *dockerStory) addresses(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for host, subnet := range s.subnets {
+		eventually(t, time.Minute, "the server on "+host, func() string {
+			ssh := s.lab.SSH(t.Context(), host, `docker exec server wget -q -O - http://127.0.0.1:8080/sum`)
+			out, err := ssh.CombinedOutput()
+			if err != nil {
+				return string(out)
+			}
+			return ""
+		})
+		found[host] = s.ssh(t, host, `docker inspect --format '{{.NetworkSettings.IPAddress}}' server`)
+		if !strings.HasPrefix(found[host], strings.TrimSuffix(subnet, "0/24")) {
+			t.Errorf("%s: a container has %s, which is not of %s", host, found[host], subnet)
+		}
+	}
+	return found
+}
+
+// reachEachOther takes every pair both ways. The policy of FORWARD is what a
+// Docker leaves behind that had to turn on forwarding itself.
+func (s *dockerStory) reachEachOther(t *testing.T) { s.reach(t, true) }
+
+// reach leaves the 50 MB out where the way has been tried with them.
+func (s *dockerStory) reach(t *testing.T, transfer bool) {
+	t.Helper()
+	addresses := s.addresses(t)
+	for _, host := range s.hosts() {
+		s.ssh(t, host, "iptables -w -P FORWARD DROP")
+	}
+	for from := range addresses {
+		for to, address := range addresses {
+			if from == to {
+				continue
+			}
+			s.ssh(t, from, "docker exec server ping -c 1 -W 5 "+address)
+			if who := s.ssh(t, from, "docker exec server wget -q -O - http://"+address+":8080/cgi-bin/who"); who != addresses[from] {
+				t.Errorf("%s sees a container of %s as %q, not as %s", to, from, who, addresses[from])
+			}
+			if !transfer {
+				continue
+			}
+			got := s.ssh(t, from, fmt.Sprintf(`docker exec server sh -c 'wget -q -O - http://%[1]s:8080/data | sha256sum; wget -q -O - http://%[1]s:8080/sum'`, address))
+			if sums := strings.Split(got, "\n"); len(sums) != 2 || sums[0] != sums[1] {
+				t.Errorf("50 MB from %s arrive damaged at %s: %s", to, from, got)
+			}
+		}
+	}
+	// What is outside sees the host, and nothing but published ports.
+	if who := s.ssh(t, "heng", "docker exec server ping -c 1 -W 5 10.90.0.12"); !strings.Contains(who, "1 packets received") {
+		t.Errorf("a container does not reach a host: %s", who)
+	}
+	if out, err := s.lab.SSH(t.Context(), "heng", "ping -c 1 -W 1 "+addresses["songshan"]).CombinedOutput(); err == nil {
+		t.Errorf("who is no container reaches one past the published ports: %s", out)
+	}
+}
+
+// daemons fingerprints dockerd and the containers.
+func (s *dockerStory) daemons(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, host := range s.hosts() {
+		all[host] = s.ssh(t, host, `pidof dockerd; docker ps --no-trunc --format '{{.ID}}' | xargs docker inspect --format '{{.Name}} {{.State.Pid}}' | sort`)
+	}
+	return all
+}
+
+func (s *dockerStory) nothingToDo(t *testing.T) {
+	t.Helper()
+	if r := s.run(t, "plan", "-detailed-exitcode", s.inventory); r.code != 0 {
+		t.Errorf("there is something to do: %s", r)
+	}
+}
+
+func (s *dockerStory) secondApply(t *testing.T) {
+	before := s.daemons(t)
+	r := s.apply(t)
+	if !strings.Contains(r.stdout, "No changes") {
+		t.Fatalf("second apply: %s", r)
+	}
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("something was restarted:\n%s", diff)
+	}
+	// A rule that somebody took away is missed and put back.
+	s.ssh(t, "heng", "iptables -w -F DOCKER-USER")
+	if diff := cmp.Diff([]string{"heng + firewall filter/DOCKER-USER"}, changed(s.apply(t).stdout)); diff != "" {
+		t.Errorf("drift (-want +got):\n%s", diff)
+	}
+	s.nothingToDo(t)
+}
+
+func (s *dockerStory) reload(t *testing.T) {
+	before := s.daemons(t)
+	s.edit(t, "runtime \"docker\" {", "runtime \"docker\" {\n  registry \"docker.io\" {\n    mirrors = [\"https://mirror.example.com\"]\n  }\n")
+	r := s.apply(t)
+	if !strings.Contains(r.stdout, "reload: /etc/docker/daemon.json changes") || strings.Contains(r.stdout, "containers of this host") {
+		t.Errorf("a mirror is no more than a reload: %s", r)
+	}
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("something was restarted:\n%s", diff)
+	}
+	for _, host := range s.hosts() {
+		if mirrors := s.ssh(t, host, `docker info --format '{{.RegistryConfig.Mirrors}}'`); mirrors != "[https://mirror.example.com/]" {
+			t.Errorf("%s: mirrors %s", host, mirrors)
+		}
+	}
+	// Logs take a restart of the daemon, and containers live on.
+	s.edit(t, "cgroup_driver", "log_max_size  = \"1m\"\n  cgroup_driver")
+	r = s.apply(t)
+	if !strings.Contains(r.stdout, "restart: /etc/docker/daemon.json changes") || strings.Contains(r.stdout, "containers of this host") {
+		t.Errorf("the size of logs is no more than a restart: %s", r)
+	}
+	for host, now := range s.daemons(t) {
+		was := strings.SplitN(before[host], "\n", 2)
+		is := strings.SplitN(now, "\n", 2)
+		if was[0] == is[0] || was[1] != is[1] {
+			t.Errorf("%s: daemon and containers were\n%s\nand are\n%s", host, before[host], now)
+		}
+	}
+	s.nothingToDo(t)
+}
+
+func (s *dockerStory) reboot(t *testing.T) {
+	s.ssh(t, "songshan", "docker update --restart=always server")
+	if err := s.lab.Reboot(t.Context(), "songshan"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "the units of songshan", func() string {
+		out, err := s.lab.SSH(t.Context(), "songshan", "systemctl is-active docker.service kinstall-network.service").CombinedOutput()
+		if err != nil {
+			return string(out)
+		}
+		return ""
+	})
+	s.nothingToDo(t)
+	s.reachEachOther(t)
+}
+
+func (s *dockerStory) otherSubnet(t *testing.T) {
+	content, err := os.ReadFile(s.inventory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A setting that Docker refuses stops at the first host; the others go on
+	// as they are.
+	before := s.daemons(t)
+	s.edit(t, "cgroup_driver", "settings = { \"no-such-setting\" = true }\n  cgroup_driver")
+	r := s.run(t, "apply", "-yes", s.inventory)
+	intact := 0
+	for host, now := range s.daemons(t) {
+		if now == before[host] {
+			intact++
+		}
+	}
+	if r.code != 1 || intact != 2 || !strings.Contains(r.stderr, "not touched, because the same failed on ") || !strings.Contains(r.stderr, "no-such-setting") {
+		t.Errorf("a setting Docker refuses: %d hosts intact, %s", intact, r)
+	}
+	s.write(t, string(content))
+	s.apply(t)
+	s.nothingToDo(t)
+
+	s.edit(t, "10.1.10.0/24", "10.1.20.0/24")
+	s.subnets["taishan"] = "10.1.20.0/24"
+	before = s.daemons(t)
+	r = s.apply(t)
+	if want := "docker0 changes from 10.1.10.1/24 to 10.1.20.1/24: all containers of this host are restarted"; !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), want) {
+		t.Errorf("the plan does not say %q: %s", want, r)
+	}
+	after := s.daemons(t)
+	if before["taishan"] == after["taishan"] || strings.Count(before["taishan"], "\n") != strings.Count(after["taishan"], "\n") {
+		t.Errorf("taishan's containers were\n%s\nand are\n%s", before["taishan"], after["taishan"])
+	}
+	delete(before, "taishan")
+	delete(after, "taishan")
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("other hosts were touched:\n%s", diff)
+	}
+	s.bridges(t)
+	s.reach(t, false)
+	s.nothingToDo(t)
+}
+
+// planned are the subnets of the lock file.
+func (s *dockerStory) planned(t *testing.T) map[string]string {
+	t.Helper()
+	_, lock, diags := inventory.Load(s.inventory, inventory.Options{Vars: map[string]string{"lab": s.lab.OperatorDir(), "mirror": s.mirror.Dir}})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	subnets := map[string]string{}
+	for host, subnet := range lock.Subnets {
+		subnets[host] = subnet.String()
+	}
+	return subnets
+}
+
+const fourth = `
+host "alpha" { # the first by its name
+  address = "10.90.0.14"
+  roles   = ["container"]
+}
+`
+
+func (s *dockerStory) hostAdded(t *testing.T) {
+	s.edit(t, "host \"heng\"", fourth+"\nhost \"heng\"")
+	if err := s.lab.Up(t.Context(), s.machines(t)); err != nil {
+		t.Fatal(err)
+	}
+	before := s.daemons(t)
+	s.apply(t)
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("containers of other hosts were touched:\n%s", diff)
+	}
+	s.subnets["alpha"] = "10.1.2.0/24"
+	if diff := cmp.Diff(s.subnets, s.planned(t)); diff != "" {
+		t.Errorf("subnets (-want +got):\n%s", diff)
+	}
+	s.bridges(t)
+	s.ssh(t, "alpha", server)
+	s.reach(t, false)
+}
+
+func (s *dockerStory) hostRemoved(t *testing.T) {
+	content, err := os.ReadFile(s.inventory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(content), `host "songshan" {`)
+	_, after, _ := strings.Cut(rest, "\n}\n")
+	s.write(t, before+after)
+	gone := s.subnets["songshan"]
+	delete(s.subnets, "songshan")
+	s.apply(t)
+	for _, host := range s.hosts() {
+		if left := s.ssh(t, host, "ip route show "+gone+"; grep -c "+gone+" /usr/local/lib/kinstall/network.sh || true"); left != "0" {
+			t.Errorf("%s still knows the way to songshan: %s", host, left)
+		}
+	}
+	s.nothingToDo(t)
+	s.bridges(t)
+	s.reach(t, false)
+	if entries, err := filepath.Glob(filepath.Join(s.dir, "pki")); err != nil || len(entries) > 0 {
+		t.Errorf("authorities without Kubernetes: %v %v", entries, err)
+	}
+}
