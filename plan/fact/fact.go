@@ -161,9 +161,9 @@ type Host struct {
 	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
 	Listening    map[int]string   // TCP port → process name ("" if unknown)
 	Addresses    []string         // the host's own IP addresses
-	// Networks are the host's interfaces with their IPv4 addresses and prefix
+	// Interfaces are those of the host with their IPv4 addresses and prefix
 	// lengths: "docker0" → "10.1.10.1/24".
-	Networks map[string][]string
+	Interfaces map[string][]string
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int

@@ -62,7 +62,7 @@ func TestDockerUnitDiff(t *testing.T) {
 			facts := host(map[string]fact.Record{"unit:docker.service": {Inputs: inputs}}, map[fact.Key]any{
 				unit("docker.service"): fact.Unit{LoadState: "loaded", ActiveState: active, UnitFileState: "enabled"},
 			})
-			facts.Host.Networks = map[string][]string{"docker0": test.bridge}
+			facts.Host.Interfaces = map[string][]string{"docker0": test.bridge}
 			change, err := test.unit.Diff(facts)
 			if err != nil {
 				t.Fatal(err)

@@ -159,7 +159,7 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 
 // diff says when containers have to be restarted.
 func (d Docker) diff(change *Change, facts fact.Set, changed []string) {
-	found := facts.Host.Networks[DockerBridge]
+	found := facts.Host.Interfaces[DockerBridge]
 	wrong := d.Bridge != "" && !slices.Contains(found, d.Bridge)
 	if !wrong && !slices.Contains(changed, string(d.Network)) {
 		return

@@ -14,7 +14,7 @@ import (
 
 // host reads what is learnt of every host.
 func (p *parser) host() fact.Host {
-	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Networks: map[string][]string{}}
+	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}}
 	var address netip.Addr
 	for _, part := range []struct {
 		label string
@@ -237,7 +237,7 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 		}
 		host.Addresses = append(host.Addresses, address.String())
 		if address.Is4() {
-			host.Networks[name] = append(host.Networks[name], words[1])
+			host.Interfaces[name] = append(host.Interfaces[name], words[1])
 		}
 	}
 	return nil
