@@ -119,6 +119,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 			Docker:   &resource.Docker{Bridge: bridge, Network: network},
 		},
 		Lane: laneDocker,
+		Gate: &resource.Gate{Gate: resource.GateDocker, Host: h.Name, Text: "Docker answers"},
 	}, inputSteps(h.Name, inputs))
 	if h.IsNode() {
 		c.criDockerd(h, unit)

@@ -36,10 +36,13 @@ func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	script := restartScript(u.Name, verb, u.NoBlock)
 	if t.item.Change.RestartsContainers() {
-		script = stopContainers + script + startContainers
+		script = stopContainers + script
 	}
-	if u.Docker != nil && u.Docker.Bridge != "" {
-		script += fmt.Sprintf(bridgeCheck, resource.DockerBridge, shell.Quote(u.Docker.Bridge))
+	if u.Docker != nil {
+		script += startContainers
+		if u.Docker.Bridge != "" {
+			script += fmt.Sprintf(bridgeCheck, resource.DockerBridge, shell.Quote(u.Docker.Bridge))
+		}
 	}
 	if err := t.machine.script(ctx, t.label(), script); err != nil {
 		return fact.Record{}, err
@@ -69,17 +72,24 @@ func restartScript(unit, verb string, noBlock bool) string {
 }
 
 // What a restart of Docker with its containers does around the restart itself.
-// Those that remove themselves when they end can't be started again.
+// Which containers were stopped stands in a file, so that they are started
+// also when the restart fails and another one follows. Those that remove
+// themselves when they end can't be started again.
 const (
-	stopContainers = `running=
-for container in $(docker ps --quiet --no-trunc); do running="$container $running"; done # oldest first
-if [ -n "$running" ]; then docker stop $running >/dev/null; fi
+	stopContainers = `for container in $(docker ps --quiet --no-trunc); do running="$container ${running-}"; done # oldest first
+if [ -n "${running-}" ]; then
+	printf '%s\n' $running >>/run/kinstall-stopped-containers
+	docker stop $running >/dev/null
+fi
 `
-	startContainers = `lost=
-for container in $running; do
-	if docker container inspect "$container" >/dev/null 2>&1 && ! docker start "$container" >/dev/null; then lost="$lost $container"; fi
-done
-if [ -n "$lost" ]; then echo "containers that do not start again:$lost" >&2; exit 1; fi
+	startContainers = `if [ -e /run/kinstall-stopped-containers ]; then
+	lost=
+	for container in $(cat /run/kinstall-stopped-containers); do
+		if docker container inspect "$container" >/dev/null 2>&1 && ! docker start "$container" >/dev/null; then lost="$lost $container"; fi
+	done
+	if [ -n "$lost" ]; then echo "containers that do not start again:$lost" >&2; exit 1; fi
+	rm -f /run/kinstall-stopped-containers
+fi
 `
 	// bridgeCheck holds the daemon to what it was told.
 	bridgeCheck = `case "$(ip -o -4 addr show dev %[1]s) " in

@@ -91,6 +91,8 @@ func (e clusterGates) wait(ctx context.Context, g resource.Gate, since string, r
 			check = allOf(check, succeeds(instance, since))
 		}
 		return cluster.WaitAPIServer(ctx, instance, check, report)
+	case resource.GateDocker:
+		return e.waitDocker(ctx, g.Host, report)
 	case resource.GateEndpoint:
 		server, err := e.endpoint(ctx)
 		if err != nil {
@@ -126,6 +128,24 @@ func (e clusterGates) waitEtcd(ctx context.Context, choose func(name string) boo
 	}
 	_, err = cluster.WaitEtcd(ctx, members, config, report)
 	return err
+}
+
+// dockerTimeout bounds how long a Docker is waited for that is being started.
+const dockerTimeout = time.Minute
+
+// waitDocker waits until a host's Docker answers.
+func (e clusterGates) waitDocker(ctx context.Context, host string, report func(string)) error {
+	m, err := e.Fleet.connect(ctx, host)
+	if err != nil {
+		return err
+	}
+	report("waiting for Docker")
+	return m.script(ctx, "wait for Docker", fmt.Sprintf(`end=$(($(date +%%s) + %d))
+until said=$(timeout 10 docker version --format '{{.Server.Version}}' 2>&1); do
+	if [ "$(date +%%s)" -ge "$end" ]; then printf '%%s\n' "$said" >&2; exit 1; fi
+	sleep 1
+done
+`, int(dockerTimeout.Seconds())))
 }
 
 // endpoint is the cluster's endpoint, dialled from the first host of the

@@ -144,7 +144,10 @@ func (e *Executor) rollBack(ctx context.Context, item plan.Item, cause error, re
 	report("putting the previous files back")
 	restart := ""
 	if u, ok := item.Step.Resource.(resource.Unit); ok {
-		restart = restartScript(u.Name, "restart", true)
+		restart = restartScript(u.Name, "restart", u.Docker == nil)
+		if u.Docker != nil {
+			restart += startContainers
+		}
 	}
 	paths := strings.Join(files.paths(), ", ")
 	if err := e.restore(ctx, item, files, restart); err != nil {

@@ -236,6 +236,7 @@ type GateKind string
 const (
 	GateEtcd      GateKind = "etcd"      // every member healthy, no alarm, one leader
 	GateAPIServer GateKind = "apiserver" // /readyz of the instance on Host, serving the wanted certificate
+	GateDocker    GateKind = "docker"    // Docker on Host answers
 	GateEndpoint  GateKind = "endpoint"  // /readyz through the cluster's endpoint
 	GateNode      GateKind = "node"      // the node is Ready
 )
