@@ -340,13 +340,10 @@ func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, err
 	return cluster.Server{Name: name, Address: address, Dial: m.ssh().DialContext}, nil
 }
 
-// etcdMembers lists the chosen members of etcd, each reached through its own host.
-func (f *Fleet) etcdMembers(ctx context.Context, choose func(name string) bool) ([]cluster.Member, error) {
+// etcdMembers lists the members of etcd, each reached through its own host.
+func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
 	var members []cluster.Member
 	for _, host := range f.inventory.With(inventory.RoleEtcd) {
-		if !choose(host.Name) {
-			continue
-		}
 		m, err := f.connect(ctx, host.Name)
 		if err != nil {
 			return nil, err
