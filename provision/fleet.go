@@ -409,13 +409,10 @@ func etcdMember(m *machine) cluster.Member {
 	}
 }
 
-// etcdMembers lists the chosen members of etcd, each reached through its own host.
-func (f *Fleet) etcdMembers(ctx context.Context, choose func(name string) bool) ([]cluster.Member, error) {
+// etcdMembers lists the members of etcd, each reached through its own host.
+func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
 	var members []cluster.Member
 	for _, host := range f.inventory.With(inventory.RoleEtcd) {
-		if !choose(host.Name) {
-			continue
-		}
 		m, err := f.connect(ctx, host.Name)
 		if err != nil {
 			return nil, err
