@@ -154,7 +154,8 @@ func (a *app) conclude(c *cli.Context, file string, report *provision.Report, er
 		return err
 	}
 	var failed *provision.FailedError
-	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted)
+	var lost *provision.LockLostError
+	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted) || errors.As(err, &lost)
 	if c.Bool("json") {
 		if err := a.event(newReportEvent(report)); err != nil {
 			return err
@@ -163,7 +164,7 @@ func (a *app) conclude(c *cli.Context, file string, report *provision.Report, er
 		a.printReport(c, file, report)
 	}
 	switch {
-	case !expected:
+	case !expected, lost != nil: // the report does not name the lock
 		return err
 	case report.Interrupted:
 		return silently(exitInterrupted)
