@@ -150,7 +150,7 @@ func (c *compiler) criDockerd(h inventory.Host, docker StepID) {
 	}
 	cni := c.artifact(h.Name, releaseCNI)
 	after := [][]StepID{inputSteps(h.Name, inputs), {docker, socket}, step(h.Name, cni)}
-	if onRoutedCNI(c.inventory, h) {
+	if onBridgedCNI(c.inventory, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
 	c.add(h.Name, resource.Unit{Name: criDockerdUnit, Inputs: inputs}, after...)

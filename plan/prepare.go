@@ -163,7 +163,7 @@ func directories() []directory {
 	return []directory{
 		{"/etc/kubernetes", 0o755, hasPKI},
 		{pkiDir, 0o755, hasPKI},
-		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters)},
+		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters, onFlannelEtcd)},
 		{ManifestDirectory, 0o755, onMasters},
 		{"/etc/etcd", 0o755, onEtcd},
 		{"/etc/containerd", 0o755, onContainerd},
@@ -171,9 +171,11 @@ func directories() []directory {
 		{"/root/.docker", 0o700, onDockerAlone},
 		{"/opt/cni", 0o755, onCNI},
 		{"/opt/cni/bin", 0o755, onCNI},
-		{"/etc/cni", 0o755, onRoutedCNI},
-		{"/etc/cni/net.d", 0o755, onRoutedCNI},
-		{"/usr/local/lib/kinstall", 0o755, onRouted},
+		{"/etc/cni", 0o755, onBridgedCNI},
+		{"/etc/cni/net.d", 0o755, onBridgedCNI},
+		{"/usr/local/lib/kinstall", 0o755, onBridged},
+		{"/etc/flannel", 0o755, onFlannelEtcd},
+		{"/etc/kinstall", 0o755, onBird},
 		{"/var/lib/kubelet", 0o750, onNodes},
 		{"/var/lib/kubelet/pki", 0o755, onNodes},
 		{"/var/lib/kube-proxy", 0o755, onProxied},
@@ -205,12 +207,13 @@ func onCNI(inv *inventory.Inventory, h inventory.Host) bool {
 	return h.IsNode() || onContainerd(inv, h)
 }
 
-func onRouted(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.RunsContainers() && inv.Network.Kind == networkRoutes
+// onBridged are hosts whose containers have a subnet of the pod network.
+func onBridged(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.RunsContainers() && inv.Network.Bridged()
 }
 
-func onRoutedCNI(inv *inventory.Inventory, h inventory.Host) bool {
-	return onRouted(inv, h) && onCNI(inv, h)
+func onBridgedCNI(inv *inventory.Inventory, h inventory.Host) bool {
+	return onBridged(inv, h) && onCNI(inv, h)
 }
 
 func onProxied(inv *inventory.Inventory, h inventory.Host) bool {

@@ -56,7 +56,7 @@ func (c *compiler) containerd(h inventory.Host) StepID {
 	}
 	// containerd makes /etc/cni/net.d itself, with another mode, if it is not there.
 	after := [][]StepID{inputSteps(h.Name, inputs), step(h.Name, resource.Module{Name: "overlay"})}
-	if onRoutedCNI(c.inventory, h) {
+	if onBridgedCNI(c.inventory, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
 	return c.add(h.Name, resource.Unit{Name: containerdUnit, Inputs: inputs}, after...)
@@ -163,6 +163,9 @@ func (c *compiler) images(h inventory.Host) []string {
 		names = append(names, releasePause)
 		if c.inventory.DNS.Kind == dnsCoreDNS {
 			names = append(names, releaseCoreDNS)
+		}
+		if flannelIn(c.inventory, inventory.StoreKubernetes) {
+			names = append(names, releaseFlannelImage)
 		}
 	}
 	for _, r := range ownImages(c.inventory) {

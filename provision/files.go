@@ -31,8 +31,8 @@ type fileWrite struct {
 	// at if anyBefore is set.
 	before    string
 	anyBefore bool
-	// keep copies what is replaced to its place below backupPath.
-	keep bool
+	// keep is a script that keeps what is replaced, see keepScript.
+	keep string
 	// likeBefore keeps the owner and mode of the file that is replaced.
 	likeBefore bool
 }
@@ -52,9 +52,7 @@ fi
 // from the first byte, then owner and mode, on disk, then renamed into place.
 func placeScript(w fileWrite, content string) string {
 	var b strings.Builder
-	if w.keep {
-		b.WriteString(keepScript(w.path))
-	}
+	b.WriteString(w.keep)
 	file, dir := shell.Quote(w.path), shell.Quote(path.Dir(w.path))
 	// The umask is opened for missing directories alone.
 	fmt.Fprintf(&b, "(umask 022; mkdir -p -- %s)\n", dir)

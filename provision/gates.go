@@ -2,11 +2,13 @@ package provision
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kinstall/kinstall/plan"
@@ -22,6 +24,8 @@ const (
 	gateTimeout = 5 * time.Minute
 	// startedTimeout bounds one question for the start of an API server.
 	startedTimeout = 10 * time.Second
+	// askInterval lies between two questions for the health of etcd.
+	askInterval = 300 * time.Millisecond
 )
 
 // gatekeeper asks the cluster whether it is as a gate wants it.
@@ -50,8 +54,7 @@ type clusterGates struct{ *Executor }
 func (e clusterGates) before(ctx context.Context, g resource.Gate, host string, report func(string)) (string, error) {
 	switch g.Gate {
 	case resource.GateEtcd:
-		// The member itself may be ill: to change it may be what heals it.
-		return "", e.waitEtcd(ctx, func(name string) bool { return name != host }, report)
+		return "", e.waitOthers(ctx, host, report)
 	case resource.GateAPIServer:
 		server, err := e.Fleet.apiServer(ctx, g.Host)
 		if err != nil {
@@ -76,7 +79,12 @@ func (e clusterGates) wait(ctx context.Context, g resource.Gate, since string, r
 	defer cancel()
 	switch g.Gate {
 	case resource.GateEtcd:
-		return e.waitEtcd(ctx, func(string) bool { return true }, report)
+		members, config, err := e.etcd(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = cluster.WaitEtcd(ctx, members, config, report)
+		return err
 	case resource.GateAPIServer:
 		server, err := e.Fleet.apiServer(ctx, g.Host)
 		if err != nil {
@@ -113,21 +121,62 @@ func (e clusterGates) wait(ctx context.Context, g resource.Gate, since string, r
 	return fmt.Errorf("gate %q: no such gate", g.Gate)
 }
 
-// waitEtcd waits until the chosen members are healthy under one leader. There
-// is nothing to wait for where none is chosen.
-func (e clusterGates) waitEtcd(ctx context.Context, choose func(name string) bool, report func(string)) error {
-	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
-	defer cancel()
-	members, err := e.Fleet.etcdMembers(ctx, choose)
-	if err != nil || len(members) == 0 {
-		return err
+// etcd returns the members of etcd and how to ask them.
+func (e clusterGates) etcd(ctx context.Context) ([]cluster.Member, *tls.Config, error) {
+	members, err := e.Fleet.etcdMembers(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	config, err := e.Authorities.ClientTLS(plan.AuthorityEtcd, "kinstall", nil, adminLifetime)
+	return members, config, err
+}
+
+// waitOthers waits until etcd can do without the member on a host.
+func (e clusterGates) waitOthers(ctx context.Context, host string, report func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	members, config, err := e.etcd(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = cluster.WaitEtcd(ctx, members, config, report)
-	return err
+	ticker := time.NewTicker(askInterval)
+	defer ticker.Stop()
+	for last := (cluster.Health{}); ; {
+		health, err := cluster.EtcdHealth(ctx, members, config)
+		switch {
+		case err == nil && canDoWithout(health, host):
+			return nil
+		case err == nil:
+			if health.String() != last.String() {
+				report(health.String())
+			}
+			last = health
+		case ctx.Err() == nil:
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("etcd is not healthy: %w; last: %s (%s)", context.Cause(ctx), last, strings.Join(last.Problems(), "; "))
+		}
+	}
+}
+
+// canDoWithout reports whether a member may be taken down: all others are
+// healthy under one leader. It may be ill itself; to change it may be what
+// heals it. The only member there is can always be taken down, since nothing
+// is gained by leaving it.
+func canDoWithout(health cluster.Health, host string) bool {
+	others := 0
+	for _, m := range health.Members {
+		if m.Name == host {
+			continue
+		}
+		if others++; m.Problem != "" {
+			return false
+		}
+	}
+	return others == 0 || health.Leader != "" && len(health.Alarms) == 0
 }
 
 // dockerTimeout bounds how long a Docker is waited for that is being started.

@@ -12,19 +12,37 @@ import (
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
-// backupPath is where a host keeps what a step of a lane overwrote last, each
-// file below it at its own path. One generation: it is there to be put back
-// within the same run.
+// backupPath is where a host keeps what a step of a lane overwrote, each file
+// below it at its own path: one generation, the last that is known to have
+// served.
 const backupPath = "/var/lib/kinstall/backup"
 
-// keptFiles are the file steps of a host that change what a step of a lane is
-// about: a static pod's manifest, or a unit's configuration. They keep the
-// previous bytes on the host, so that a gate that fails can put them back.
+// keptFile is a file that a step of a lane is about: a static pod's manifest,
+// or a part of a unit's configuration. Its previous bytes are kept on the host,
+// so that a gate that fails can put them back.
 //
-// Certificates and keys are not among them: new ones are valid beside the old,
-// and programs read them without being restarted. Nor are binaries: going back
-// to an older version is not safe for those that write data.
-type keptFiles []plan.Item
+// Certificates and keys are not kept: new ones are valid beside the old, and
+// programs read them without being restarted. Nor are binaries: going back to
+// an older version is not safe for programs that write data.
+type keptFile struct {
+	item plan.Item // the step that writes it
+	path string
+	// served is the digest it had at the last start that went well, "" if none
+	// is known. It differs from what the step found where a run before this
+	// one ended between writing the file and restarting its program.
+	served string
+}
+
+type keptFiles []keptFile
+
+func (k keptFiles) String() string {
+	var paths []string
+	for _, file := range k {
+		paths = append(paths, file.path)
+	}
+	slices.Sort(paths)
+	return strings.Join(paths, ", ")
+}
 
 // keepFor finds what to keep for each step that keeps to a lane and has a gate.
 func keepFor(delta *plan.Delta) map[plan.StepID]keptFiles {
@@ -38,14 +56,20 @@ func keepFor(delta *plan.Delta) map[plan.StepID]keptFiles {
 			continue
 		}
 		id := item.Step.ID()
+		record := delta.Observed.Hosts[item.Step.Host].Facts.Host.State.Resources[string(item.Step.Resource.ID())]
 		switch r := item.Step.Resource.(type) {
 		case resource.StaticPod:
-			kept[id] = keptFiles{item}
+			kept[id] = keptFiles{{item, r.Path, record.Files[r.Path]}}
 		case resource.Unit:
 			for _, input := range r.Inputs {
-				file, ok := byID[plan.NewStepID(item.Step.Host, input.ID())]
-				if _, isFile := input.(resource.File); ok && isFile && file.Change.Changes() {
-					kept[id] = append(kept[id], file)
+				file, isFile := input.(resource.File)
+				written, there := byID[plan.NewStepID(item.Step.Host, input.ID())]
+				if !isFile || !there {
+					continue
+				}
+				served := record.Inputs[string(input.ID())]
+				if written.Change.Changes() || served != "" && served != resource.SHA256(file.Content) {
+					kept[id] = append(kept[id], keptFile{written, file.Path, served})
 				}
 			}
 		}
@@ -53,35 +77,28 @@ func keepFor(delta *plan.Delta) map[plan.StepID]keptFiles {
 	return kept
 }
 
-// keeps reports whether a file step is to keep the previous bytes.
-func (e *Executor) keeps(id plan.StepID) bool {
+// keeps returns the script that keeps what a file step is about to overwrite,
+// "" for a step that keeps nothing.
+func (e *Executor) keeps(id plan.StepID) string {
 	for _, files := range e.kept {
 		for _, file := range files {
-			if file.Step.ID() == id {
-				return true
+			if file.item.Step.ID() == id {
+				return keepScript(file)
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 // laneStoppedError says why a step of a lane was not begun.
 type laneStoppedError struct {
-	lane     string
-	cause    error
-	givenUp  []string // files that were put back, though nothing read them yet
-	restored error
+	lane  string
+	cause error  // the failure that stopped it
+	done  string // what was done about files that were written already; see giveBack
 }
 
 func (e *laneStoppedError) Error() string {
-	text := fmt.Sprintf("not begun, because lane %s has stopped", e.lane)
-	switch {
-	case e.restored != nil:
-		text += fmt.Sprintf("; putting back %s failed: %v", strings.Join(e.givenUp, ", "), e.restored)
-	case len(e.givenUp) > 0:
-		text += "; put back " + strings.Join(e.givenUp, ", ")
-	}
-	return text
+	return fmt.Sprintf("not begun, because lane %s has stopped%s", e.lane, e.done)
 }
 
 func (e *laneStoppedError) Unwrap() error { return e.cause }
@@ -100,7 +117,7 @@ func (r *run) carryOutInLane(n *graphNode) error {
 		case r.ctx.Err() != nil:
 			return errNotBegun
 		case err != nil:
-			return failedStep(item, fmt.Errorf("not touched, because the cluster is not healthy as it is: %w", err))
+			return failedStep(item, fmt.Errorf("not touched, because the cluster is not healthy as it is: %w%s", err, e.giveBack(r.work, item)))
 		}
 		if _, certificate := item.Step.Resource.(resource.Certificate); certificate {
 			since = "" // it is taken up by the process that runs
@@ -120,18 +137,24 @@ func (r *run) carryOutInLane(n *graphNode) error {
 	return failedStep(item, err)
 }
 
-// giveBack ends a step whose lane has stopped before its turn came: what was
-// written for it is put back, so that the next start of its program does not
-// do what has just failed elsewhere.
-func (r *run) giveBack(n *graphNode) error {
-	e := r.executor
-	stopped := &laneStoppedError{lane: n.lane.name, cause: n.lane.stopped}
-	files := e.kept[n.item.Step.ID()]
-	if _, unit := n.item.Step.Resource.(resource.Unit); unit && len(files) > 0 {
-		stopped.givenUp = files.paths()
-		stopped.restored = e.restore(r.work, n.item, files, "")
+// passOver ends a step whose lane has stopped before its turn came.
+func (r *run) passOver(n *graphNode) error {
+	return &laneStoppedError{lane: n.lane.name, cause: n.lane.stopped, done: r.executor.giveBack(r.work, n.item)}
+}
+
+// giveBack puts back what was written for a lane's step that is not begun, so
+// that the next start of its program, be it at boot, does not read what was
+// not tried or has just failed elsewhere. It returns what there is to add to
+// the error that says why.
+func (e *Executor) giveBack(ctx context.Context, item plan.Item) string {
+	files := e.kept[item.Step.ID()]
+	if _, unit := item.Step.Resource.(resource.Unit); !unit || len(files) == 0 {
+		return "" // a static pod's manifest is written by the step itself
 	}
-	return stopped
+	if err := e.restore(ctx, item, files, ""); err != nil {
+		return fmt.Sprintf("; putting back %s failed: %v", files, err)
+	}
+	return "; put back " + files.String()
 }
 
 // rollBack puts back what a lane's step overwrote, restarts and waits for the
@@ -149,36 +172,16 @@ func (e *Executor) rollBack(ctx context.Context, item plan.Item, cause error, re
 			restart += startContainers
 		}
 	}
-	paths := strings.Join(files.paths(), ", ")
 	if err := e.restore(ctx, item, files, restart); err != nil {
-		return fmt.Errorf("%w; putting back %s failed: %w", cause, paths, err)
+		return fmt.Errorf("%w; putting back %s failed: %w", cause, files, err)
 	}
 	if err := e.gates.wait(ctx, *item.Step.Gate, "", report); err != nil {
-		return fmt.Errorf("%w; %s was put back, but still not: %w", cause, paths, err)
+		return fmt.Errorf("%w; %s was put back, but still not: %w", cause, files, err)
 	}
-	return fmt.Errorf("%w; %s was put back, and the cluster is healthy again", cause, paths)
+	return fmt.Errorf("%w; %s was put back, and the cluster is healthy again", cause, files)
 }
 
-func (k keptFiles) paths() []string {
-	var paths []string
-	for _, item := range k {
-		paths = append(paths, pathOf(item.Step.Resource))
-	}
-	slices.Sort(paths)
-	return paths
-}
-
-func pathOf(r resource.Resource) string {
-	switch r := r.(type) {
-	case resource.File:
-		return r.Path
-	case resource.StaticPod:
-		return r.Path
-	}
-	return r.ID().Name()
-}
-
-// restore puts kept files back, their records too, and runs a script.
+// restore puts kept files back, records that, and runs a script.
 func (e *Executor) restore(ctx context.Context, item plan.Item, files keptFiles, then string) error {
 	m, err := e.Fleet.connect(ctx, item.Step.Host)
 	if err != nil {
@@ -186,14 +189,21 @@ func (e *Executor) restore(ctx context.Context, item plan.Item, files keptFiles,
 	}
 	var b strings.Builder
 	for _, file := range files {
-		b.WriteString(restoreScript(pathOf(file.Step.Resource), file.Change.Evidence))
+		b.WriteString(restoreScript(file))
 	}
 	b.WriteString(then)
-	if err := m.script(ctx, "put back "+strings.Join(files.paths(), ", "), b.String()); err != nil {
+	told, err := m.output(ctx, "put back "+files.String(), b.String())
+	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		e.recordAsBefore(file)
+	digests := strings.Fields(told)
+	for i, file := range files {
+		e.recordAsBefore(file.item)
+		id := file.item.Step.Resource.ID()
+		if record, known := m.state.record(id); known && i < len(digests) {
+			record.Files = map[string]string{file.path: digests[i]}
+			m.state.put(id, record)
+		}
 	}
 	return nil
 }
@@ -210,33 +220,41 @@ func (e *Executor) recordAsBefore(item plan.Item) {
 }
 
 // keepScript copies a file that is about to be replaced to its place below
-// backupPath, with owner, mode and times.
-func keepScript(file string) string {
-	copied := shell.Quote(backupPath + file)
-	return fmt.Sprintf(`if [ -e %[1]s ]; then
-	mkdir -p -m 0700 -- %[2]s
-	mkdir -p -- "$(dirname -- %[3]s)"
-	cp -fp -- %[1]s %[3]s.new
-	sync -- %[3]s.new
-	mv -fT -- %[3]s.new %[3]s
-else
-	rm -f -- %[3]s
+// backupPath, with owner, mode and times; unless there is one that served, and
+// this one has not.
+func keepScript(file keptFile) string {
+	copied := backupPath + file.path
+	return fmt.Sprintf(`copied=%[1]s kept=
+if [ -e "$copied" ]; then kept=$(sha256sum < "$copied"); kept=${kept%%%% *}; fi
+if [ -e %[2]s ] && { [ -z "$kept" ] || [ "$kept" != %[3]s ]; }; then
+	mkdir -p -m 0700 -- %[4]s
+	mkdir -p -- %[5]s
+	cp -fp -- %[2]s "$copied.new"
+	sync -- "$copied.new"
+	mv -fT -- "$copied.new" "$copied"
 fi
-`, shell.Quote(file), shell.Quote(backupPath), copied)
+`, shell.Quote(copied), shell.Quote(file.path), shell.Quote(file.served), shell.Quote(backupPath), shell.Quote(path.Dir(copied)))
 }
 
-// restoreScript puts a file back as it was when before was its digest, ""
-// for absent.
-func restoreScript(file, before string) string {
-	if before == "" {
-		return "rm -f -- " + shell.Quote(file) + "\n"
-	}
-	return fmt.Sprintf(`copied=%[1]s
-got=$(sha256sum < "$copied"); got=${got%%%% *}
-if [ "$got" != %[2]s ]; then echo "$copied is not what was replaced (SHA-256 $got)" >&2; exit 1; fi
-tmp=$(mktemp %[3]s)
-cp -fp -- "$copied" "$tmp"
-sync -- "$tmp"; mv -fT -- "$tmp" %[4]s; sync -- %[5]s
-tmp=
-`, shell.Quote(backupPath+file), shell.Quote(before), shell.Quote(temporaryFor(file)), shell.Quote(file), shell.Quote(path.Dir(file)))
+// restoreScript puts a file back as it served last, or else as the step found
+// it, and prints its digest; "absent" if it was not there and goes again.
+func restoreScript(file keptFile) string {
+	found := file.item.Change.Evidence
+	return fmt.Sprintf(`copied=%[1]s kept=
+if [ -e "$copied" ]; then kept=$(sha256sum < "$copied"); kept=${kept%%%% *}; fi
+if [ -n "$kept" ] && { [ "$kept" = %[2]s ] || [ "$kept" = %[3]s ]; }; then
+	tmp=$(mktemp %[4]s)
+	cp -fp -- "$copied" "$tmp"
+	sync -- "$tmp"; mv -fT -- "$tmp" %[5]s; sync -- %[6]s
+	tmp=
+	echo "$kept"
+elif [ -z %[3]s ]; then
+	rm -f -- %[5]s
+	echo absent
+else
+	echo "$copied is not what was replaced (SHA-256 ${kept:-none: it is not there})" >&2
+	exit 1
+fi
+`, shell.Quote(backupPath+file.path), shell.Quote(file.served), shell.Quote(found),
+		shell.Quote(temporaryFor(file.path)), shell.Quote(file.path), shell.Quote(path.Dir(file.path)))
 }

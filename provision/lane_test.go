@@ -153,6 +153,57 @@ func TestLaneLeavesAnIllClusterAlone(t *testing.T) {
 	}
 }
 
+func TestCanDoWithout(t *testing.T) {
+	well := func(names ...string) (members []cluster.MemberHealth) {
+		for _, name := range names {
+			members = append(members, cluster.MemberHealth{Name: name})
+		}
+		return members
+	}
+	ill := cluster.MemberHealth{Name: "emei", Problem: "connection refused"}
+	for _, c := range []struct {
+		name   string
+		health cluster.Health
+		want   bool
+	}{
+		{"all well", cluster.Health{Members: well("shaolin", "wudang", "emei"), Leader: "wudang"}, true},
+		{"it is ill itself", cluster.Health{Members: append(well("shaolin", "wudang"), cluster.MemberHealth{Name: "shaolin", Problem: "timeout"}), Leader: "wudang"}, true},
+		{"another is ill", cluster.Health{Members: append(well("shaolin", "wudang"), ill), Leader: "wudang"}, false},
+		{"no leader", cluster.Health{Members: well("shaolin", "wudang", "emei")}, false},
+		{"alarm", cluster.Health{Members: well("shaolin", "wudang"), Leader: "wudang", Alarms: []string{"NOSPACE on wudang"}}, false},
+		{"the only one", cluster.Health{Members: []cluster.MemberHealth{{Name: "shaolin", Problem: "timeout"}}}, true},
+	} {
+		if got := canDoWithout(c.health, "shaolin"); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// A member that is not touched has its files put back: nothing has read them.
+func TestLaneGivesBackWhatIsNotTouched(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin")
+	h := f.hosts["shaolin"]
+	h.program(t, "systemctl", systemctl)
+	f.member(t, "shaolin", "good\n")
+	f.mustApply(t, f.survey(t))
+	f.connectAnew(t, Options{})
+	f.steps = nil
+	f.member(t, "shaolin", "new\n")
+	e := f.executor()
+	e.gates = &fakeGates{ill: errors.New("wudang is down")}
+	_, err := e.Apply(t.Context(), f.survey(t))
+	if err == nil || !strings.Contains(err.Error(), "wudang is down; put back "+h.path("/etc/member.env")) {
+		t.Errorf("Apply: %v", err)
+	}
+	if got := h.read(t, h.path("/etc/member.env")); got != "good\n" {
+		t.Errorf("the file holds %q", got)
+	}
+	if n := len(h.journal(t)); n != 1 {
+		t.Errorf("journal: %v", h.journal(t))
+	}
+}
+
 // An interrupt keeps the next member of a lane from being changed.
 func TestLaneInterrupted(t *testing.T) {
 	f := newFleet(t, Options{}, "shaolin", "wudang")
@@ -350,6 +401,63 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 				t.Errorf("%s: %+v", item.Step.ID(), reason)
 			}
 		}
+	}
+}
+
+// What served last is what is put back, also when a run before this one ended
+// after the file was written, or between that and the end of its own gate.
+func TestRollBackAcrossRuns(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin")
+	h := f.hosts["shaolin"]
+	h.program(t, "systemctl", systemctl)
+	f.member(t, "shaolin", "good\n")
+	f.mustApply(t, f.survey(t))
+	file := h.path("/etc/member.env")
+	for i, c := range []struct {
+		content string
+		crash   bool // the run ends when the file has been written
+		want    string
+	}{
+		{"bad 1\n", true, "bad 1\n"},
+		{"bad 1\n", false, "good\n"},
+		{"bad 2\n", true, "bad 2\n"},
+		{"bad 3\n", true, "bad 3\n"},
+		{"bad 4\n", false, "good\n"},
+	} {
+		f.connectAnew(t, Options{})
+		f.steps = nil
+		f.member(t, "shaolin", c.content)
+		delta := f.survey(t)
+		e := f.executor()
+		e.gates = &fakeGates{answer: func(resource.Gate, string, int) error {
+			if h.read(t, file) != "good\n" {
+				return errors.New("bad flag")
+			}
+			return nil
+		}}
+		if c.crash {
+			// The file is written, and nothing else happens any more.
+			e.delta, e.kept = delta, keepFor(delta)
+			task, err := e.begin(t.Context(), delta.Items[0])
+			if err == nil {
+				err = task.carryOut(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := e.Apply(t.Context(), delta); err == nil || !strings.Contains(err.Error(), "is healthy again") {
+			t.Errorf("%d: Apply: %v", i, err)
+		}
+		if got := h.read(t, file); got != c.want {
+			t.Errorf("%d: the file holds %q, not %q", i, got, c.want)
+		}
+	}
+	f.connectAnew(t, Options{})
+	f.steps = nil
+	f.member(t, "shaolin", "good\n")
+	if found := changes(f.survey(t)); len(found) > 0 {
+		t.Errorf("the good configuration changes %v", found)
 	}
 }
 

@@ -226,7 +226,7 @@ func (r *run) ready(n *graphNode) {
 	case n.lane == nil:
 		r.queue = append(r.queue, n)
 	case n.lane.stopped != nil:
-		r.start(n, r.giveBack)
+		r.start(n, r.passOver)
 	case n.lane.busy:
 		n.lane.queue = append(n.lane.queue, n)
 	default:

@@ -155,7 +155,8 @@ func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, re
 		return err
 	}
 	var failed *provision.FailedError
-	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted)
+	var lost *provision.LockLostError
+	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted) || errors.As(err, &lost)
 	if c.Bool("json") {
 		if err := a.event(newReportEvent(report)); err != nil {
 			return err
@@ -164,7 +165,7 @@ func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, re
 		a.printReport(c, file, inv, report)
 	}
 	switch {
-	case !expected:
+	case !expected, lost != nil: // the report does not name the lock
 		return err
 	case report.Interrupted:
 		return silently(exitInterrupted)

@@ -78,6 +78,8 @@ func printFailures(w io.Writer, paint func(style, text string) string, report *p
 	for _, r := range report.Results {
 		if r.Kind == provision.Failed {
 			printFailure(w, paint, r, blocked[r.Item.Step.ID()])
+		} else if r.Kind == provision.Skipped && r.Err != nil { // its lane stopped
+			fmt.Fprintf(w, "  %s: %s\n", where(r.Item.Step.Host), render.Clean(r.Err.Error()))
 		}
 	}
 	title := "Apply failed"

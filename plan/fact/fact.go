@@ -17,8 +17,8 @@ import (
 // Kind says what a Query asks about.
 type Kind string
 
-// The kinds of questions. All but Node and Object are answered by the host's
-// own probe; those two by the cluster's API server.
+// The kinds of questions. All but the last three are answered by the host's own
+// probe; Node and Object by the cluster's API server, Etcd by its etcd.
 const (
 	KindFile     Kind = "file"     // Name: absolute path (file, directory or link)
 	KindUnit     Kind = "unit"     // Name: systemd unit with suffix
@@ -32,6 +32,7 @@ const (
 	KindDockerImage Kind = "dockerimage"
 	KindNode        Kind = "node"   // Name: Kubernetes node
 	KindObject      Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
+	KindEtcd        Kind = "etcd"   // Name: prefix of keys, with a slash at its end
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -144,6 +145,11 @@ type Object struct {
 	Planned string
 }
 
+// Etcd is the answer to a query of keys.
+type Etcd struct {
+	Keys map[string]string // by whole key
+}
+
 // Host is what is learnt about every host, asked for or not.
 type Host struct {
 	Hostname     string
@@ -164,6 +170,7 @@ type Host struct {
 	// Interfaces are those of the host with their IPv4 addresses and prefix
 	// lengths: "docker0" → "10.1.10.1/24".
 	Interfaces map[string][]string
+	Networks   []string // prefixes of those: what is reached without a router
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int
@@ -234,6 +241,9 @@ func (s Set) Node(name string) (Node, error) { return get[Node](s, KindNode, nam
 
 // Object returns the answer about a Kubernetes object.
 func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObject, name) }
+
+// Etcd returns the keys below a prefix.
+func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, prefix) }
 
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.

@@ -645,6 +645,9 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff(map[string][]string{"eth0": {"10.88.0.11/24"}}, got.Interfaces); diff != "" {
 				t.Errorf("interfaces (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff([]string{"10.88.0.0/24", "fd00::/64"}, got.Networks); diff != "" {
+				t.Errorf("networks (-want +got):\n%s", diff)
+			}
 			if got.Interface != "eth0" || got.MTU != 1450 {
 				t.Errorf("interface %q, MTU %d", got.Interface, got.MTU)
 			}
