@@ -1,5 +1,8 @@
 package inventory
 
+// ethernetMTU is what interfaces have where nobody chose another.
+const ethernetMTU = 1500
+
 // complete fills every default that does not depend on a rule being met; the
 // endpoint's is decided in validateEndpoint.
 func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
@@ -13,7 +16,10 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	}
 	d.completeSSH(&inv.SSH, hosts)
 	if inv.Network.Kind == "" && d.good(&inv.Network.Kind) {
-		inv.Network.Kind = "routes"
+		inv.Network.Kind = NetworkRoutes
+	}
+	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend) && n.Overhead() > 0 {
+		n.MTU = ethernetMTU - n.Overhead()
 	}
 	if inv.Runtime.Kind == "" && d.good(&inv.Runtime.Kind) {
 		inv.Runtime.Kind = "containerd"

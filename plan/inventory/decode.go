@@ -279,6 +279,12 @@ func (d *decoder) attribute(b *block, a attr, at *hclsyntax.Attribute, target an
 		d.report((*a.refusal).at(at.Range().Ptr(), "%s stands in the block %s that all hosts share.", a.name, b.name))
 		return
 	}
+	if !b.has(a, target) {
+		if label := b.label.field(target); d.good(label) {
+			d.report(foreignAttribute.at(at.NameRange.Ptr(), "%s is for %s %s, not for %q.", a.name, b.name, enumerate(a.labels), *label.(*string)))
+		}
+		return
+	}
 	if other, ok := d.src[ptr]; ok {
 		d.report(conflictingAttributes.at(at.Range().Ptr(), "%s says again what is said at %s.", a.name, place(other.rng)))
 		return
@@ -370,7 +376,7 @@ func misfit(v cty.Value, want cty.Type) (key any, element cty.Value, ok bool) {
 // defaults fills the fields that have a fixed default and were not written.
 func (d *decoder) defaults(b *block, target any) {
 	for _, a := range b.attrs {
-		if a.fallback == "" {
+		if a.fallback == "" || !b.has(a, target) {
 			continue
 		}
 		if ptr := a.field(target); !d.isSet(ptr) {

@@ -321,6 +321,9 @@ func TestSchemaExamples(t *testing.T) {
 				if b.label != nil {
 					label = map[string]string{"network": `"routes"`, "runtime": `"containerd"`}[b.name]
 				}
+				if len(a.labels) > 0 {
+					label = quoted(a.labels[0])
+				}
 				mustLoad(t, base(fmt.Sprintf("%s %s {\n %s = %s\n}", b.name, label, a.name, a.example)))
 			}
 		})

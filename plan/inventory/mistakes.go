@@ -21,6 +21,7 @@ const (
 	wrongLabels
 	duplicateBlock
 	conflictingAttributes
+	foreignAttribute
 	wrongType
 	outOfRange
 	unknownChoice
@@ -71,6 +72,7 @@ const (
 	manyEtcd
 	networkOverlap
 	networkSize
+	networkFamily
 	podCIDRTooSmall
 	invalidPodSubnet
 	unknownHost
@@ -172,6 +174,9 @@ var mistakeTable = [mistakeCount]explanation{
 	conflictingAttributes: {hcl.DiagError, "Conflicting attributes",
 		"Two attributes that exclude each other are both set.",
 		"Keep one of them."},
+	foreignAttribute: {hcl.DiagError, "Attribute of another kind",
+		"The attribute belongs to blocks of this type with another label.",
+		"Remove it, or change the block's label."},
 	wrongType: {hcl.DiagError, "Wrong type",
 		"The value has another type than the attribute.",
 		"See docs/inventory.md for the type of each attribute."},
@@ -322,6 +327,9 @@ var mistakeTable = [mistakeCount]explanation{
 	networkSize: {hcl.DiagError, "Unsuitable network size",
 		"A network is larger or smaller than Kubernetes can handle.",
 		"Choose another prefix length."},
+	networkFamily: {hcl.DiagError, "Unsupported pod network",
+		"The chosen network can't carry pods of that address family.",
+		"Choose an IPv4 pod_cidr, or network \"external\"."},
 	podCIDRTooSmall: {hcl.DiagError, "Pod network too small",
 		"pod_cidr does not have a subnet for every node.",
 		"Enlarge pod_cidr or raise pod_subnet_size."},

@@ -130,11 +130,57 @@ type KubeProxy struct {
 	Settings map[string]any
 }
 
+// The kinds of networks.
+const (
+	NetworkRoutes   = "routes"   // static routes between the nodes' bridges
+	NetworkFlannel  = "flannel"  // flannel between them
+	NetworkBird     = "bird"     // routes learnt by OSPF or BGP
+	NetworkExternal = "external" // none of kinstall's
+)
+
+// What the attributes of networks may say.
+const (
+	FlannelVXLAN    = "vxlan"
+	FlannelHostGW   = "host-gw"
+	StoreKubernetes = "kubernetes"
+	StoreEtcd       = "etcd"
+	BirdOSPF        = "ospf"
+	BirdBGP         = "bgp"
+)
+
 // Network is the `network "KIND"` block.
 type Network struct {
-	Kind string // routes | external
-	// MTU of the pod interfaces; 0: the host interface's own.
+	Kind string
+	// MTU of the pod interfaces; 0: the kernel's default, 1500.
 	MTU int
+	// Backend (FlannelVXLAN | FlannelHostGW), Store (StoreKubernetes |
+	// StoreEtcd) and Version, without v, are flannel's.
+	Backend, Store, Version string
+	// Mode (BirdOSPF | BirdBGP) and ASN, of BirdBGP, are bird's.
+	Mode string
+	ASN  int
+}
+
+// Bridged reports whether the network is kinstall's: a bridge on every node
+// that has the node's subnet, and something between the bridges.
+func (n Network) Bridged() bool { return n.Kind != NetworkExternal }
+
+// vxlanOverhead is what a VXLAN adds to a packet: outer IPv4, UDP and VXLAN
+// headers and the inner Ethernet header (RFC 7348).
+const vxlanOverhead = 50
+
+// Overhead is what the network adds to each packet between nodes, in bytes.
+func (n Network) Overhead() int {
+	if n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN {
+		return vxlanOverhead
+	}
+	return 0
+}
+
+// Direct reports whether nodes hand packets of pods to each other themselves,
+// so that no router may stand between them.
+func (n Network) Direct() bool {
+	return n.Kind == NetworkRoutes || n.Kind == NetworkFlannel && n.Backend == FlannelHostGW || n.Kind == NetworkBird && n.Mode == BirdBGP
 }
 
 // Runtime is the `runtime "KIND"` block.

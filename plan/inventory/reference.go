@@ -76,13 +76,25 @@ func referBlock(out *bytes.Buffer, b *block, level int, outer string) {
 			if a.refusal != nil {
 				continue
 			}
-			fmt.Fprintf(out, "| `%s` | %s | %s | %s Example: `%s` |\n", a.name, cell(a.kind.name), cell(defaultText(a)), cell(a.doc), strings.ReplaceAll(a.example, "|", `\|`))
+			fmt.Fprintf(out, "| `%s` | %s | %s | %s Example: `%s` |\n", a.name, cell(a.kind.name), cell(defaultText(a)), cell(onlyFor(b, a)+a.doc), strings.ReplaceAll(a.example, "|", `\|`))
 		}
 		out.WriteByte('\n')
 	}
 	for _, n := range b.blocks {
 		referBlock(out, n, min(level+1, 6), outer+b.name+" › ")
 	}
+}
+
+// onlyFor says for which labels of the block the attribute is.
+func onlyFor(b *block, a attr) string {
+	var labels []string
+	for _, label := range a.labels {
+		labels = append(labels, fmt.Sprintf("`%s %q`", b.name, label))
+	}
+	if len(labels) == 0 {
+		return ""
+	}
+	return "Only for " + strings.Join(labels, ", ") + ". "
 }
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
@@ -112,8 +124,8 @@ func referVersions(out *bytes.Buffer) {
 	for _, r := range releases() {
 		fmt.Fprintf(out, "| %s | %s | %s to %s |\n", r.minor, r.etcd, r.etcdMin, r.etcdMax)
 	}
-	fmt.Fprintf(out, "\nWith all of them by default: containerd %s, runc %s, CNI plugins %s, `%s`, CoreDNS %s.\n\n",
-		defaultContainerd, defaultRunc, defaultCNI, defaultSandbox, defaultCoreDNS)
+	fmt.Fprintf(out, "\nWith all of them by default: containerd %s, runc %s, CNI plugins %s, `%s`, CoreDNS %s, flannel %s.\n\n",
+		defaultContainerd, defaultRunc, defaultCNI, defaultSandbox, defaultCoreDNS, defaultFlannel)
 }
 
 func referMistakes(out *bytes.Buffer) {

@@ -1,6 +1,9 @@
 package inventory
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // The schema is one tree of plain data. It drives decoding (decode.go), the
 // canonical form (resolved.go) and the reference (reference.go), so that the
@@ -52,6 +55,8 @@ type attr struct {
 	alias bool
 	// meta marks what is used up in expanding host groups.
 	meta bool
+	// labels, when set, are the labels of the block that the attribute is for.
+	labels []string
 	// refusal, when set, is what to say when the attribute is used here.
 	refusal *mistake
 	doc     string
@@ -73,6 +78,16 @@ func of[T any](field func(*T) any) func(any) any {
 func part[T any](field func(*T) any) func(any, bool) any {
 	get := of(field)
 	return func(outer any, _ bool) any { return get(outer) }
+}
+
+// has reports whether a block with this target has the attribute: some are for
+// blocks with certain labels only.
+func (b *block) has(a attr, target any) bool {
+	if len(a.labels) == 0 {
+		return true
+	}
+	label, ok := b.label.field(target).(*string)
+	return ok && slices.Contains(a.labels, *label)
 }
 
 func (b *block) attr(name string) (attr, bool) {

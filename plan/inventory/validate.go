@@ -28,6 +28,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.etcd()
 	r.families()
 	r.networkSizes()
+	r.network()
 	r.overlaps()
 	r.podSubnets()
 	r.loadBalancer()

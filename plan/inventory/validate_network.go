@@ -158,3 +158,22 @@ func (r *rules) podSubnets() {
 func inside(p, outer netip.Prefix) bool {
 	return p.Bits() >= outer.Bits() && outer.Contains(p.Addr())
 }
+
+// network holds the pod network to what its kind can do.
+func (r *rules) network() {
+	n, c := &r.inv.Network, &r.inv.Cluster
+	if !r.good(&n.Kind) || !n.Bridged() {
+		return
+	}
+	if r.good(&c.PodCIDR, &c.ServiceCIDR) && !c.PodCIDR.Addr().Is4() && !c.ServiceCIDR.Addr().Is4() {
+		r.report(advise(networkFamily.at(r.subject(&c.PodCIDR, c), "pod_cidr is %s; the network %q needs an IPv4 one.", c.PodCIDR, n.Kind),
+			"Use network \"external\" with manifests of a network that does IPv6."))
+	}
+	// flannel's own check of what it finds in etcd.
+	if n.Kind == NetworkFlannel && r.good(&n.Store) && n.Store == StoreEtcd && r.good(&c.PodCIDR, &c.PodSubnetSize) {
+		if lo, hi := c.PodCIDR.Bits()+2, 30; c.PodSubnetSize < lo || c.PodSubnetSize > hi {
+			r.report(advise(networkSize.at(r.eitherOf(&c.PodSubnetSize, &c.PodCIDR), "flannel in etcd needs subnets of %d to %d bits in pod_cidr %s; pod_subnet_size is %d.", lo, hi, c.PodCIDR, c.PodSubnetSize),
+				"Choose another pod_subnet_size or a larger pod_cidr, or store = %q.", StoreKubernetes))
+		}
+	}
+}

@@ -13,6 +13,7 @@ const (
 	defaultCNI        = "1.9.1"
 	defaultSandbox    = "registry.k8s.io/pause:3.10.1"
 	defaultCoreDNS    = "1.14.7"
+	defaultFlannel    = "0.28.4"
 )
 
 // release is what differs between the supported Kubernetes minors.

@@ -35,9 +35,7 @@ etcd {
   args     = { "quota-backend-bytes" = 4294967296, v = null }
 }
 
-network "external" {
-  mtu = 1400
-}
+network "external" {}
 
 runtime "containerd" {
   version       = "2.1.0"

@@ -39,7 +39,6 @@ etcd {
 }
 
 network "external" {
-  mtu = 1400
 }
 
 runtime "containerd" {
