@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -98,24 +99,35 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		changed[step.ID()] = change.Action != resource.NoOp
 		delta.Items = append(delta.Items, Item{step, change})
 	}
-	// What replaces an orphan must serve before the orphan goes: deletions wait
-	// for every gate, and for what changes on their own host.
-	var gates []StepID
-	changes := map[string][]StepID{}
-	for _, item := range delta.Items {
-		id := item.Step.ID()
-		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
-			gates = append(gates, id)
-		} else if item.Change.Changes() {
-			changes[item.Step.Host] = append(changes[item.Step.Host], id)
+	shared := fact.State{Resources: map[string]fact.Record{}}
+	var early, late []Item
+	collect := func(host string, state fact.State) {
+		for _, item := range orphans(host, state, wanted[host]) {
+			if carriesPods(item.Step.Resource.ID()) {
+				early = append(early, item)
+			} else {
+				late = append(late, item)
+			}
 		}
 	}
 	for _, host := range p.Hosts() {
-		if delta.Unreachable[host] == nil {
-			before := append(changes[host], gates...)
-			delta.Items = append(delta.Items, orphans(host, observed.Hosts[host].Facts.Host.State, wanted[host], before)...)
+		if delta.Unreachable[host] != nil {
+			continue
 		}
+		own := fact.State{Resources: map[string]fact.Record{}}
+		for id, record := range observed.Hosts[host].Facts.Host.State.Resources {
+			if ofCluster(resource.ID(id)) {
+				shared.Resources[id] = record
+			} else {
+				own.Resources[id] = record
+			}
+		}
+		collect(host, own)
 	}
+	collect(Cluster, shared)
+	deleteFirst(delta.Items, early)
+	deleteLast(delta.Items, late)
+	delta.Items = slices.Concat(early, delta.Items, late)
 	return delta
 }
 
@@ -127,6 +139,82 @@ func (o Observed) facts(host string) fact.Set {
 		return o.Cluster
 	}
 	return o.Hosts[host].Facts
+}
+
+// ofCluster tells what belongs to no single host: every master remembers it.
+func ofCluster(id resource.ID) bool { return id.Kind() == "object" || id.Kind() == "etcd" }
+
+// carriesPods tells the parts of a pod network that compete with those of
+// another one for the same routes. What is left behind by a program goes after
+// the program.
+func carriesPods(id resource.ID) bool {
+	switch id.Kind() {
+	case "route", "routes", "link", "etcd":
+		return true
+	}
+	switch id {
+	case "unit:flanneld.service", "unit:bird.service", "object:apps/v1/DaemonSet/kube-system/flannel":
+		return true
+	}
+	return false
+}
+
+// deleteFirst makes successors wait for the end of what they take over from:
+// one network's parts at a time, on a host as in the cluster.
+func deleteFirst(items, gone []Item) {
+	leaving, programs := map[string][]StepID{}, map[string][]StepID{}
+	for _, item := range gone {
+		id := item.Step.ID()
+		leaving[item.Step.Host] = append(leaving[item.Step.Host], id)
+		if kind := item.Step.Resource.ID().Kind(); kind == "unit" || kind == "object" {
+			programs[item.Step.Host] = append(programs[item.Step.Host], id)
+		}
+	}
+	for i := range gone {
+		// A program that lost its keys, or its interface, would make them anew.
+		switch s := &gone[i].Step; s.Resource.ID().Kind() {
+		case "link", "routes":
+			s.After = slices.Concat(programs[s.Host], programs[Cluster])
+		case "etcd":
+			for _, host := range slices.Sorted(maps.Keys(programs)) {
+				s.After = append(s.After, programs[host]...)
+			}
+		}
+	}
+	for i := range items {
+		if s := &items[i].Step; s.Successor {
+			s.After = sortedIDs(slices.Concat(s.After, leaving[s.Host], leaving[Cluster]))
+		}
+	}
+}
+
+// deleteLast makes all other deletions wait: what replaces an orphan must serve
+// before the orphan goes, so they wait for every gate, and for what changes on
+// their own host. Units go before the rest, so that nothing runs on without its
+// files.
+func deleteLast(items, gone []Item) {
+	var gates []StepID
+	changes, units := map[string][]StepID{}, map[string][]StepID{}
+	for _, item := range items {
+		id := item.Step.ID()
+		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
+			gates = append(gates, id)
+		} else if item.Change.Changes() {
+			changes[item.Step.Host] = append(changes[item.Step.Host], id)
+		}
+	}
+	for _, item := range gone {
+		if item.Step.Resource.ID().Kind() == "unit" {
+			units[item.Step.Host] = append(units[item.Step.Host], item.Step.ID())
+		}
+	}
+	for i := range gone {
+		s := &gone[i].Step
+		s.After = slices.Concat(changes[s.Host], gates)
+		if s.Resource.ID().Kind() != "unit" {
+			s.After = append(s.After, units[s.Host]...)
+		}
+	}
 }
 
 // lives reports whether a member of a lane already serves on its host.
@@ -142,10 +230,9 @@ func lives(r resource.Resource, facts fact.Set) bool {
 	return false
 }
 
-// orphans returns deletions for what the host's state remembers and the plan
-// no longer has, after the steps before: units first, so that nothing runs on
-// without its files.
-func orphans(host string, state fact.State, wanted map[resource.ID]bool, before []StepID) []Item {
+// orphans returns deletions for what a state remembers and the plan no longer
+// has, units first. When each may go is decided later.
+func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
 	var ids []string
 	for id := range state.Resources {
 		if !wanted[resource.ID(id)] {
@@ -160,18 +247,10 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool, before 
 		return ids[i] < ids[j]
 	})
 	var items []Item
-	before = slices.Clip(before)
-	files := before
 	for _, id := range ids {
 		orphan := resource.Orphan{Was: resource.ID(id), Record: state.Resources[id]}
 		change, _ := orphan.Diff(fact.Set{}) // an orphan's Diff looks at nothing and can't fail
-		step := Step{Host: host, Resource: orphan, After: before}
-		if orphan.Was.Kind() == "unit" {
-			files = append(files, step.ID())
-		} else {
-			step.After = files
-		}
-		items = append(items, Item{step, change})
+		items = append(items, Item{Step{Host: host, Resource: orphan}, change})
 	}
 	return items
 }

@@ -32,6 +32,9 @@ type Step struct {
 	// Lane names steps that run one at a time, each behind its Gate, once the
 	// cluster lives; "" for steps that are always free to run in parallel.
 	Lane string
+	// Successor steps wait until everything is gone that leaves their host or
+	// the cluster: they may take over from it.
+	Successor bool
 	// Gate must hold after the step before the lane lets the next one run.
 	Gate *resource.Gate
 }

@@ -40,12 +40,15 @@ var appliers = map[string]applier{
 	"package":       applyPackage,
 	"route":         applyRoute,
 	"firewall":      applyFirewallRule,
+	"link":          applyNothing,
+	"routes":        applyNothing,
 	// on the operator's machine
 	"authority": applyAuthority,
 	"lock":      applyLockFile,
-	// on the cluster's API
+	// on the cluster's API and its etcd
 	"node":   applyNode,
 	"object": applyObject,
+	"etcd":   applyEtcdKeys,
 	"gate":   applyGate,
 }
 
@@ -61,6 +64,11 @@ var removers = map[string]applier{
 	"image":         removeImage,
 	"route":         removeRoute,
 	"firewall":      removeFirewallRule,
+	"link":          removeLink,
+	"routes":        removeDynamicRoutes,
+	// on the cluster's API and its etcd
+	"object": removeObject,
+	"etcd":   removeEtcdKeys,
 }
 
 // label names a task in errors and on the screen: "create file:/etc/etcd.env".

@@ -2,12 +2,16 @@ package provision
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/cluster"
 )
 
 func applyAuthority(_ context.Context, t *task) (fact.Record, error) {
@@ -82,5 +86,62 @@ func applyObject(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	return fact.Record{}, client.ApplyObject(ctx, o)
+	return t.item.Change.Record, client.ApplyObject(ctx, o)
+}
+
+func removeObject(ctx context.Context, t *task) (fact.Record, error) {
+	o, err := want[resource.Orphan](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	client, err := t.executor.kubernetes(ctx)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	return fact.Record{}, client.DeleteObject(ctx, o.Was)
+}
+
+// applyEtcdKeys writes what the plan showed. Where etcd was not there to be
+// compared with, keys that are not wanted stay: nobody was told of them.
+func applyEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
+	e, err := want[resource.EtcdKeys](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	members, config, err := t.executor.etcd(ctx)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	found, err := cluster.EtcdKeys(ctx, members, config, e.Prefix)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	writes := e.Writes(found.Keys)
+	if t.item.Change.Action == resource.Deferred {
+		writes = slices.DeleteFunc(writes, func(w resource.EtcdWrite) bool { return w.After == "" })
+	}
+	return t.item.Change.Record, cluster.WriteEtcdKeys(ctx, members, config, writes)
+}
+
+func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
+	o, err := want[resource.Orphan](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	members, config, err := t.executor.etcd(ctx)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	return fact.Record{}, cluster.DeleteEtcdKeys(ctx, members, config, o.Was.Name())
+}
+
+// etcd lists the members that can be reached.
+func (e *Executor) etcd(ctx context.Context) ([]cluster.Member, *tls.Config, error) {
+	var names []string
+	for _, host := range e.Fleet.inventory.With(inventory.RoleEtcd) {
+		names = append(names, host.Name)
+	}
+	return e.Fleet.etcd(ctx, names)
 }

@@ -186,3 +186,25 @@ func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 		"if %[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then %[4]s -w -t %[1]s -D %[2]s %[3]s; fi\n",
 		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
 }
+
+// applyNothing is for what a program makes by itself.
+func applyNothing(_ context.Context, t *task) (fact.Record, error) { return t.item.Change.Record, nil }
+
+func removeLink(ctx context.Context, t *task) (fact.Record, error) {
+	o, err := want[resource.Orphan](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	name := shell.Quote(o.Was.Name())
+	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+		"if ip link show dev %[1]s >/dev/null 2>&1; then ip link del dev %[1]s; fi\n", name))
+}
+
+func removeDynamicRoutes(ctx context.Context, t *task) (fact.Record, error) {
+	o, err := want[resource.Orphan](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	// Those by way of other hosts have the scope global; a bridge's own has not.
+	return fact.Record{}, t.machine.script(ctx, t.label(), "ip -4 route flush root "+shell.Quote(o.Was.Name())+" scope global\n")
+}

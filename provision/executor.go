@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/cluster"
 )
@@ -118,18 +119,38 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 // adopt records a resource that is as desired already, so that it counts as
 // managed from now on.
 func (e *Executor) adopt(item plan.Item) {
-	m, ok := e.Fleet.machines[item.Step.Host]
-	if !ok {
-		return
-	}
 	id := item.Step.Resource.ID()
-	if _, orphan := item.Step.Resource.(resource.Orphan); orphan {
-		m.state.remove(id)
+	_, orphan := item.Step.Resource.(resource.Orphan)
+	record := item.Change.Record
+	if !orphan && record.Digest == "" && len(record.Files)+len(record.Inputs) == 0 {
 		return
 	}
-	if record := item.Change.Record; record.Digest != "" || len(record.Files)+len(record.Inputs) > 0 {
-		m.state.put(id, record)
+	for _, m := range e.keepers(item.Step.Host) {
+		if orphan {
+			m.state.remove(id)
+		} else {
+			m.state.put(id, record)
+		}
 	}
+}
+
+// keepers are the machines whose state remembers what belongs to a host: the
+// host itself, and for what belongs to the cluster each master whose state is
+// known.
+func (e *Executor) keepers(host string) []*machine {
+	if host != plan.Cluster {
+		if m, ok := e.Fleet.machines[host]; ok {
+			return []*machine{m}
+		}
+		return nil
+	}
+	var all []*machine
+	for _, master := range e.Fleet.inventory.With(inventory.RoleMaster) {
+		if o, ok := e.delta.Observed.Hosts[master.Name]; ok && o.Err == nil {
+			all = append(all, e.Fleet.machines[master.Name])
+		}
+	}
+	return all
 }
 
 // flush writes the states of hosts where they differ from what the hosts have.
@@ -186,8 +207,13 @@ func (t *task) carryOut(ctx context.Context) error {
 		}
 	}
 	record, err := apply(ctx, t)
-	if err != nil || t.machine == nil {
+	if err != nil {
 		return err
+	}
+	if t.machine == nil {
+		t.item.Change.Record = record
+		t.executor.adopt(t.item)
+		return nil
 	}
 	if orphan {
 		t.machine.state.remove(r.ID())

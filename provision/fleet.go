@@ -270,22 +270,59 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 	return facts, skew, nil
 }
 
-// observeCluster asks the first API server that answers. Where none was ever
-// installed there is nothing to ask: what is about the cluster is deferred.
+// observeCluster asks the API and etcd. Where there is none yet there is
+// nothing to ask: what is about the cluster is deferred.
 func (f *Fleet) observeCluster(ctx context.Context, p *plan.Plan, observed plan.Observed) (fact.Set, error) {
-	none := fact.NewSet(fact.Host{})
-	queries := p.Queries(plan.Cluster)
-	if len(queries) == 0 || !f.authorities.Exists(plan.AuthorityKubernetes) {
-		return none, nil
-	}
-	var masters []string
-	for _, master := range f.inventory.With(inventory.RoleMaster) {
-		o, ok := observed.Hosts[master.Name]
-		if ok && o.Err == nil && len(o.Facts.Host.State.Resources) > 0 {
-			masters = append(masters, master.Name)
+	var objects, keys []fact.Query
+	for _, q := range p.Queries(plan.Cluster) {
+		if q.Kind == fact.KindEtcd {
+			keys = append(keys, q)
+		} else {
+			objects = append(objects, q)
 		}
 	}
-	if len(masters) == 0 {
+	facts, apiErr := f.observeAPI(ctx, objects, f.installed(inventory.RoleMaster, observed))
+	return facts, errors.Join(apiErr, f.observeEtcd(ctx, facts, keys, f.installed(inventory.RoleEtcd, observed)))
+}
+
+// installed are the hosts of a role on which kinstall has been at work.
+func (f *Fleet) installed(role string, observed plan.Observed) []string {
+	var names []string
+	for _, host := range f.inventory.With(role) {
+		o, ok := observed.Hosts[host.Name]
+		if ok && o.Err == nil && len(o.Facts.Host.State.Resources) > 0 {
+			names = append(names, host.Name)
+		}
+	}
+	return names
+}
+
+// observeEtcd adds the answers to queries of keys.
+func (f *Fleet) observeEtcd(ctx context.Context, facts fact.Set, queries []fact.Query, hosts []string) error {
+	if len(queries) == 0 || len(hosts) == 0 || !f.authorities.Exists(plan.AuthorityEtcd) {
+		return nil
+	}
+	members, config, err := f.etcd(ctx, hosts)
+	if err != nil {
+		return err
+	}
+	for _, q := range queries {
+		found, err := cluster.EtcdKeys(ctx, members, config, q.Name)
+		if errors.Is(err, cluster.ErrNoEtcd) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		facts.Put(q.Key(), found)
+	}
+	return nil
+}
+
+// observeAPI asks the first API server that answers.
+func (f *Fleet) observeAPI(ctx context.Context, queries []fact.Query, masters []string) (fact.Set, error) {
+	none := fact.NewSet(fact.Host{})
+	if len(queries) == 0 || len(masters) == 0 || !f.authorities.Exists(plan.AuthorityKubernetes) {
 		return none, nil
 	}
 	client, err := f.kubernetes(ctx, masters)
@@ -340,6 +377,38 @@ func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, err
 	return cluster.Server{Name: name, Address: address, Dial: m.ssh().DialContext}, nil
 }
 
+// etcd lists those members of etcd that can be reached through the given hosts,
+// and how to show oneself to them.
+func (f *Fleet) etcd(ctx context.Context, hosts []string) ([]cluster.Member, *tls.Config, error) {
+	config, err := f.authorities.ClientTLS(plan.AuthorityEtcd, "kinstall", nil, adminLifetime)
+	if err != nil {
+		return nil, nil, err
+	}
+	var members []cluster.Member
+	var failure error
+	for _, name := range hosts {
+		m, err := f.connect(ctx, name)
+		if err != nil {
+			failure = err
+			continue // another member will do
+		}
+		members = append(members, etcdMember(m))
+	}
+	if len(members) == 0 {
+		return nil, nil, failure
+	}
+	return members, config, nil
+}
+
+// etcdMember is the member on a machine, reached through its own connection.
+func etcdMember(m *machine) cluster.Member {
+	return cluster.Member{
+		Name:      m.host.Name,
+		ClientURL: "https://" + net.JoinHostPort(m.host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
+		Dial:      m.ssh().DialContext,
+	}
+}
+
 // etcdMembers lists the members of etcd, each reached through its own host.
 func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
 	var members []cluster.Member
@@ -348,11 +417,7 @@ func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, cluster.Member{
-			Name:      host.Name,
-			ClientURL: "https://" + net.JoinHostPort(host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
-			Dial:      m.ssh().DialContext,
-		})
+		members = append(members, etcdMember(m))
 	}
 	return members, nil
 }

@@ -17,8 +17,8 @@ import (
 // Kind says what a Query asks about.
 type Kind string
 
-// The kinds of questions. All but Node and Object are answered by the host's
-// own probe; those two by the cluster's API server.
+// The kinds of questions. All but the last three are answered by the host's own
+// probe; Node and Object by the cluster's API server, Etcd by its etcd.
 const (
 	KindFile     Kind = "file"     // Name: absolute path (file, directory or link)
 	KindUnit     Kind = "unit"     // Name: systemd unit with suffix
@@ -30,6 +30,7 @@ const (
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	KindNode     Kind = "node"     // Name: Kubernetes node
 	KindObject   Kind = "object"   // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
+	KindEtcd     Kind = "etcd"     // Name: prefix of keys, with a slash at its end
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -139,6 +140,11 @@ type Object struct {
 	Planned string
 }
 
+// Etcd is the answer to a query of keys.
+type Etcd struct {
+	Keys map[string]string // by whole key
+}
+
 // Host is what is learnt about every host, asked for or not.
 type Host struct {
 	Hostname     string
@@ -223,6 +229,9 @@ func (s Set) Node(name string) (Node, error) { return get[Node](s, KindNode, nam
 
 // Object returns the answer about a Kubernetes object.
 func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObject, name) }
+
+// Etcd returns the keys below a prefix.
+func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, prefix) }
 
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.

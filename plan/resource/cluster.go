@@ -211,7 +211,7 @@ func (o Object) Queries() []fact.Query {
 func (o Object) Diff(facts fact.Set) (Change, error) {
 	found, err := facts.Object(o.key())
 	if errors.Is(err, fact.ErrNotObserved) {
-		change := Change{Action: Deferred, Text: &Text{Name: "object", After: o.YAML}}
+		change := Change{Action: Deferred, Text: &Text{Name: "object", After: o.YAML}, Record: applied()}
 		change.because(Unknown, "the API server does not answer yet")
 		return change, nil
 	}
@@ -220,14 +220,17 @@ func (o Object) Diff(facts fact.Set) (Change, error) {
 	}
 	switch {
 	case !found.Exists:
-		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}}, nil
+		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}, Record: applied()}, nil
 	case found.Live != found.Planned:
-		change := Change{Action: Update, Text: &Text{Name: "object", Before: found.Live, After: found.Planned}}
+		change := Change{Action: Update, Text: &Text{Name: "object", Before: found.Live, After: found.Planned}, Record: applied()}
 		change.because(Drift, "differs from the plan")
 		return change, nil
 	}
-	return Change{Action: NoOp}, nil
+	return Change{Action: NoOp, Record: applied()}, nil
 }
+
+// applied is what is remembered of an object: that kinstall brought it.
+func applied() fact.Record { return fact.Record{Digest: "applied"} }
 
 // GateKind says what a gate waits for.
 type GateKind string

@@ -202,6 +202,38 @@ func (r Route) Diff(facts fact.Set) (Change, error) {
 	return change, nil
 }
 
+// Link is a network interface that a program of the plan makes. It is part of
+// the plan only to be deleted when it leaves it: those programs leave theirs
+// behind.
+type Link struct{ Name string }
+
+// ID implements Resource.
+func (l Link) ID() ID { return NewID("link", l.Name) }
+
+// Queries implements Resource.
+func (l Link) Queries() []fact.Query { return nil }
+
+// Diff implements Resource.
+func (l Link) Diff(fact.Set) (Change, error) {
+	return Change{Action: NoOp, Record: fact.Record{Digest: "made by its program"}}, nil
+}
+
+// DynamicRoutes are routes into a network by way of other hosts that a program
+// of the plan keeps up to date. As with Link, they matter when that program has
+// left and its routes are still there.
+type DynamicRoutes struct{ Network string } // prefix: "10.244.0.0/16"
+
+// ID implements Resource.
+func (r DynamicRoutes) ID() ID { return NewID("routes", r.Network) }
+
+// Queries implements Resource.
+func (r DynamicRoutes) Queries() []fact.Query { return nil }
+
+// Diff implements Resource.
+func (r DynamicRoutes) Diff(fact.Set) (Change, error) {
+	return Change{Action: NoOp, Record: fact.Record{Digest: "made by their program"}}, nil
+}
+
 // FirewallRule is a rule that must stand at the top of an iptables chain, so
 // that a policy of DROP (dockerd leaves one) does not stop pod traffic.
 type FirewallRule struct {

@@ -121,14 +121,14 @@ func EtcdHealth(ctx context.Context, members []Member, tlsConfig *tls.Config) (H
 	return judge(members, views), nil
 }
 
-// ask puts the questions to one member, once: whoever waits asks again.
-func ask(ctx context.Context, m Member, tlsConfig *tls.Config) view {
+// connect returns a connection to a member, which is dialled on first use. It
+// is for the plain gRPC interface, not etcd's client: that one tries again by
+// itself until the time is up, and then does not say why.
+func connect(m Member, tlsConfig *tls.Config) (*grpc.ClientConn, error) {
 	address, err := url.Parse(m.ClientURL)
 	if err != nil {
-		return view{err: err}
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
 	secure := insecure.NewCredentials()
 	if address.Scheme == "https" {
 		config := cloneTLS(tlsConfig)
@@ -137,11 +137,16 @@ func ask(ctx context.Context, m Member, tlsConfig *tls.Config) view {
 		}
 		secure = credentials.NewTLS(config)
 	}
-	// The plain gRPC interface, not etcd's client: that one tries again by itself
-	// until the time is up, and then does not say why.
-	conn, err := grpc.NewClient("passthrough:///"+address.Host,
+	return grpc.NewClient("passthrough:///"+address.Host,
 		grpc.WithTransportCredentials(secure),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return m.Dial(ctx, "tcp", addr) }))
+}
+
+// ask puts the questions to one member, once: whoever waits asks again.
+func ask(ctx context.Context, m Member, tlsConfig *tls.Config) view {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	conn, err := connect(m, tlsConfig)
 	if err != nil {
 		return view{err: err}
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +18,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/kinstall/kinstall/plan/resource"
 )
 
 func TestJudge(t *testing.T) {
@@ -254,6 +257,8 @@ func TestRealEtcd(t *testing.T) {
 	}
 
 	stops[1]()
+	// Keys go through the members that are left.
+	keysOfNetwork(ctx, t, []Member{members[1], members[0], members[2]}, tlsConfig)
 	health, err = EtcdHealth(ctx, members, tlsConfig)
 	if err != nil || health.Healthy() || health.count() == 3 || !strings.Contains(health.Problems()[0], "refused") {
 		t.Errorf("one member down: %v, %v, %v", health, health.Problems(), err)
@@ -270,4 +275,82 @@ func TestRealEtcd(t *testing.T) {
 		t.Errorf("two members down: %v, %v", health, err)
 	}
 	t.Log(health, health.Problems())
+}
+
+// keysOfNetwork writes, changes and deletes keys, more than fit on one page.
+func keysOfNetwork(ctx context.Context, t *testing.T, members []Member, tlsConfig *tls.Config) {
+	t.Helper()
+	const prefix = "/coreos.com/network/"
+	read := func() map[string]string {
+		t.Helper()
+		found, err := EtcdKeys(ctx, members, tlsConfig, prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.Keys
+	}
+	if keys := read(); len(keys) != 0 {
+		t.Errorf("keys of an empty etcd: %v", keys)
+	}
+	want := map[string]string{}
+	writes := []resource.EtcdWrite{{Key: "/coreos.com/networks", After: "a neighbour"}}
+	for i := range pageSize + 5 {
+		key := fmt.Sprintf("%ssubnets/%04d", prefix, i)
+		want[key] = fmt.Sprint("host ", i)
+		writes = append(writes, resource.EtcdWrite{Key: key, After: want[key]})
+	}
+	if err := WriteEtcdKeys(ctx, members, tlsConfig, writes); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	first, second := prefix+"subnets/0000", prefix+"subnets/0001"
+	if err := WriteEtcdKeys(ctx, members, tlsConfig, []resource.EtcdWrite{
+		{Key: first, Before: want[first], After: "another"}, {Key: second, Before: want[second]},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want[first] = "another"
+	delete(want, second)
+	for _, stale := range []resource.EtcdWrite{{Key: first, Before: "host 0", After: "x"}, {Key: first, After: "x"}, {Key: second, Before: "host 1"}} {
+		if err := WriteEtcdKeys(ctx, members, tlsConfig, []resource.EtcdWrite{stale}); err == nil {
+			t.Errorf("%+v was written over what somebody else wrote", stale)
+		}
+	}
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if err := DeleteEtcdKeys(ctx, members, tlsConfig, prefix); err != nil {
+		t.Fatal(err)
+	}
+	if keys := read(); len(keys) != 0 {
+		t.Errorf("%d keys are left", len(keys))
+	}
+	if err := WriteEtcdKeys(ctx, members, tlsConfig, []resource.EtcdWrite{{Key: "/coreos.com/networks", Before: "a neighbour"}}); err != nil {
+		t.Errorf("the neighbour is gone: %v", err)
+	}
+}
+
+func TestEtcdKeysWithoutEtcd(t *testing.T) {
+	refuse := func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("ssh: rejected: connect failed (Connection refused)")
+	}
+	broken := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route to host") }
+	for name, tt := range map[string]struct {
+		dials  []DialFunc
+		absent bool
+	}{
+		"nobody listens": {[]DialFunc{refuse, refuse}, true},
+		"one is silent":  {[]DialFunc{refuse, broken}, false},
+		"another order":  {[]DialFunc{broken, refuse}, false},
+	} {
+		var members []Member
+		for _, dial := range tt.dials {
+			members = append(members, Member{Name: "m", ClientURL: "http://10.0.0.1:2379", Dial: dial})
+		}
+		if _, err := EtcdKeys(t.Context(), members, nil, "/x/"); err == nil || errors.Is(err, ErrNoEtcd) != tt.absent {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
