@@ -68,6 +68,7 @@ func certificateTable() []certificateRow {
 		{etcdServerCert, onEtcd, etcd, "%s", "", true, true, etcdServerNames},
 		{etcdPeerCert, onEtcd, etcd, "%s", "", true, true, hostNames},
 		{etcdHealthCert, onEtcd, etcd, "kube-etcd-healthcheck-client", "", false, true, nil},
+		{flannelEtcdCert, onFlannelEtcd, etcd, "flannel", "", false, true, nil},
 		{apiServerEtcdCert, onMasters, etcd, "kube-apiserver-etcd-client", "", false, true, nil},
 		{APIServerCertificate, onMasters, k8s, "kube-apiserver", "", true, false, apiServerNames},
 		{apiServerNodeCert, onMasters, k8s, userKubeletClient, "", false, true, nil},
@@ -98,7 +99,7 @@ func authorityTable() []authorityRow {
 		{frontProxyCAFile, onMasters, AuthorityFrontProxy, resource.PartCertificate},
 		{saKeyFile, onMasters, AuthorityServiceAccount, resource.PartPrivateKey},
 		{saPublicFile, onMasters, AuthorityServiceAccount, resource.PartPublicKey},
-		{etcdCAFile, anyOf(onEtcd, onMasters), AuthorityEtcd, resource.PartCertificate},
+		{etcdCAFile, anyOf(onEtcd, onMasters, onFlannelEtcd), AuthorityEtcd, resource.PartCertificate},
 	}
 }
 

@@ -47,6 +47,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	}
 	c.gates()
 	c.rbac()
+	c.flannelStore()
 	c.dns()
 	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
 }
@@ -68,9 +69,6 @@ func (c *compiler) fail(summary, detail string, args ...any) {
 // check reports what an inventory may say and this compiler can't do.
 func (c *compiler) check() {
 	inv := c.inventory
-	if inv.Network.Kind == networkRoutes && !inv.Cluster.PodCIDR.Addr().Unmap().Is4() {
-		c.fail("Unsupported pod network", "cluster.pod_cidr is %s; the network \"routes\" needs an IPv4 one.", inv.Cluster.PodCIDR)
-	}
 	if _, ok := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex); !ok {
 		c.fail("Service network too small", "cluster.service_cidr is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDR, dnsIndex)
 	}
@@ -103,6 +101,14 @@ func (c *compiler) locate() {
 		c.fail("Pod subnets can't be allocated", "%s.", err)
 	}
 	c.subnets = subnets
+	if flannelIn(c.inventory, inventory.StoreEtcd) {
+		for _, h := range c.inventory.Nodes() {
+			// One that the lock file remembers from before the size was changed.
+			if subnet, ok := subnets[h.Name]; ok && subnet.Bits() != c.inventory.Cluster.PodSubnetSize {
+				c.fail("Pod subnets of different sizes", "Host %q has the pod subnet %s; flannel in etcd wants them all of %d bits (cluster.pod_subnet_size).", h.Name, subnet, c.inventory.Cluster.PodSubnetSize)
+			}
+		}
+	}
 }
 
 // digest of a release: the inventory's word, else the lock file's.
@@ -120,7 +126,7 @@ func (c *compiler) addresses() []AddressRow {
 		row := AddressRow{Host: h.Name, Address: h.Address.String()}
 		if subnet, ok := c.subnets[h.Name]; ok {
 			row.PodSubnet = subnet.String()
-			if c.inventory.Network.Kind == networkRoutes {
+			if c.inventory.Network.Bridged() {
 				row.Bridge = subnet.Addr().Next().String()
 				row.Routes = len(c.subnets) - 1
 			}

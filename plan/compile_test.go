@@ -54,6 +54,32 @@ func load(t testing.TB, name string) *inventory.Inventory {
 	return inv
 }
 
+// networks are those that pods of the golden cases don't have.
+func networks() map[string]inventory.Network {
+	const version = "0.28.4"
+	return map[string]inventory.Network{
+		"flannel-etcd":       {Kind: inventory.NetworkFlannel, Backend: inventory.FlannelVXLAN, Store: inventory.StoreEtcd, Version: version, MTU: 1450},
+		"flannel-kubernetes": {Kind: inventory.NetworkFlannel, Backend: inventory.FlannelHostGW, Store: inventory.StoreKubernetes, Version: version},
+		"bird-ospf":          {Kind: inventory.NetworkBird, Mode: inventory.BirdOSPF, ASN: 64512, MTU: 1400},
+		"bird-bgp":           {Kind: inventory.NetworkBird, Mode: inventory.BirdBGP, ASN: 64512},
+	}
+}
+
+// variants are the golden cases and the lab with each of the networks, by name.
+func variants(t testing.TB) map[string]*inventory.Inventory {
+	t.Helper()
+	all := map[string]*inventory.Inventory{}
+	for _, name := range cases(t) {
+		all[name] = load(t, name)
+	}
+	for name, network := range networks() {
+		inv := load(t, "lab")
+		inv.Network = network
+		all[name] = inv
+	}
+	return all
+}
+
 func digests(inv *inventory.Inventory) map[string]string {
 	found := map[string]string{}
 	for _, r := range Releases(inv) {
@@ -89,7 +115,7 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 }
 
-func cases(t *testing.T) []string {
+func cases(t testing.TB) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join("testdata", "compile"))
 	if err != nil {
@@ -209,6 +235,12 @@ func describeFiles(p *Plan, host string) []byte {
 				text += fmt.Sprintf("  %q to %s (%04o)\n", m.From, m.To, m.Own().Mode)
 			}
 			parts = append(parts, text+"\n")
+		case resource.EtcdKeys:
+			text := fmt.Sprintf("=== %s\n", r.ID())
+			for _, k := range r.Keys {
+				text += fmt.Sprintf("%s = %s %v\n", k.Key, k.Value, k.Fields)
+			}
+			parts = append(parts, text+"\n")
 		case resource.Image:
 			parts = append(parts, fmt.Sprintf("=== %s\n%s\n\n", r.ID(), r.Location))
 		}
@@ -218,8 +250,8 @@ func describeFiles(p *Plan, host string) []byte {
 }
 
 func TestCompileOrder(t *testing.T) {
-	for _, name := range cases(t) {
-		p := compile(t, load(t, name))
+	for name, inv := range variants(t) {
+		p := compile(t, inv)
 		seen := map[StepID]bool{}
 		for _, s := range p.Steps {
 			for _, id := range s.After {
@@ -238,8 +270,8 @@ func TestCompileOrder(t *testing.T) {
 // A unit or pod is never started before what it is started with is there, and
 // everything whose content it is restarted for is the very resource of the plan.
 func TestInputsArePartOfThePlan(t *testing.T) {
-	for _, name := range cases(t) {
-		p := compile(t, load(t, name))
+	for name, inv := range variants(t) {
+		p := compile(t, inv)
 		steps := map[StepID]Step{}
 		for _, s := range p.Steps {
 			steps[s.ID()] = s
@@ -268,10 +300,9 @@ func TestInputsArePartOfThePlan(t *testing.T) {
 // The order of host blocks changes the order of steps, and nothing in them.
 func TestCompileIsDeterministic(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, name := range cases(t) {
-		inv := load(t, name)
+	for name, inv := range variants(t) {
 		want := compile(t, inv)
-		if diff := cmp.Diff(want.Steps, compile(t, load(t, name)).Steps); diff != "" {
+		if diff := cmp.Diff(want.Steps, compile(t, inv).Steps); diff != "" {
 			t.Errorf("%s: compiled twice, two plans:\n%s", name, diff)
 		}
 		byID := func(steps []Step) []Step {
@@ -334,8 +365,8 @@ func TestAddedHostRestartsNothingElse(t *testing.T) {
 }
 
 func TestPrivateKeysStayWhereTheyBelong(t *testing.T) {
-	for _, name := range cases(t) {
-		p := compile(t, load(t, name))
+	for name, inv := range variants(t) {
+		p := compile(t, inv)
 		for _, s := range p.Steps {
 			f, ok := s.Resource.(resource.AuthorityFile)
 			if !ok || f.Part != resource.PartPrivateKey {

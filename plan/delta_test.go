@@ -43,8 +43,8 @@ func bare(p *Plan, h inventory.Host) Observation {
 // On bare machines everything is to be done, nothing is in the way, and no
 // lane holds anybody up.
 func TestDeltaOfBareMachines(t *testing.T) {
-	for _, name := range cases(t) {
-		p := compile(t, load(t, name))
+	for name, inv := range variants(t) {
+		p := compile(t, inv)
 		observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
 		for _, h := range p.Inventory.Hosts {
 			observed.Hosts[h.Name] = bare(p, h)
@@ -60,7 +60,7 @@ func TestDeltaOfBareMachines(t *testing.T) {
 			t.Errorf("%s: %d items for %d steps", name, len(delta.Items), len(p.Steps))
 		}
 		for _, item := range delta.Items {
-			if item.Change.Action == resource.NoOp {
+			if kind := item.Step.Resource.ID().Kind(); item.Change.Action == resource.NoOp && kind != "link" && kind != "routes" {
 				t.Errorf("%s: nothing to do for %s", name, item.Step.ID())
 			}
 			if _, gate := item.Step.Resource.(resource.Gate); gate != (item.Change.Action == resource.Wait) {

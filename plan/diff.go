@@ -153,7 +153,7 @@ func carriesPods(id resource.ID) bool {
 		return true
 	}
 	switch id {
-	case "unit:flanneld.service", "unit:bird.service", "object:apps/v1/DaemonSet/kube-system/flannel":
+	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), flannelDaemonSet:
 		return true
 	}
 	return false

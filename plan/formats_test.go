@@ -25,8 +25,8 @@ import (
 
 // Everything that is rendered is read back by a reader of its format.
 func TestRenderedFilesParse(t *testing.T) {
-	for _, name := range cases(t) {
-		p := compile(t, load(t, name))
+	for name, inv := range variants(t) {
+		p := compile(t, inv)
 		for _, s := range p.Steps {
 			var err error
 			switch r := s.Resource.(type) {
@@ -56,6 +56,17 @@ func parse(path string, content []byte) error {
 	switch {
 	case path == kubeletConfig:
 		return strict[kubeletv1.KubeletConfiguration](content)
+	case path == birdConfig:
+		return parseBird(content)
+	case path == flannelConfig:
+		var config struct {
+			Network, SubnetMin string
+			SubnetLen          int
+			Backend            struct{ Type string }
+		}
+		decoder := json.NewDecoder(bytes.NewReader(content))
+		decoder.DisallowUnknownFields()
+		return decoder.Decode(&config)
 	case path == "/var/lib/kube-proxy/config.yaml":
 		return strict[kubeproxyv1.KubeProxyConfiguration](content)
 	case strings.HasPrefix(path, "/etc/nginx/"):
@@ -114,7 +125,7 @@ func lines(content []byte, form string) error {
 func parseUnit(content []byte) error {
 	sections := map[string]map[string]bool{
 		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true},
-		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true},
+		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true},
 		"Install": {"WantedBy": true},
 	}
 	section := ""
@@ -170,6 +181,30 @@ func parseNginx(content []byte) error {
 	return nil
 }
 
+// parseBird checks that statements end with a semicolon and blocks close.
+func parseBird(content []byte) error {
+	depth := 0
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#':
+		case strings.HasSuffix(line, "{"):
+			depth++
+		case line == "}" || line == "};":
+			depth--
+			if (depth == 0) != (line == "}") {
+				return fmt.Errorf("a block ends with %q at depth %d", line, depth)
+			}
+		case !strings.HasSuffix(line, ";"):
+			return fmt.Errorf("line %q", line)
+		}
+	}
+	if depth != 0 {
+		return fmt.Errorf("%d blocks stay open", depth)
+	}
+	return nil
+}
+
 func parsePod(r resource.StaticPod) error {
 	if strings.Count(r.Manifest, resource.Placeholder) != 1 {
 		return fmt.Errorf("the placeholder must stand there once:\n%s", r.Manifest)
@@ -185,7 +220,9 @@ func parsePod(r resource.StaticPod) error {
 	container := pod.Spec.Containers[0]
 	for _, word := range container.Command {
 		_, value, _ := strings.Cut(word, "=")
-		if strings.HasPrefix(value, "/etc/kubernetes/") && !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == value || strings.HasPrefix(value, m.MountPath+"/") }) {
+		if strings.HasPrefix(value, "/etc/kubernetes/") && !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.MountPath == value || strings.HasPrefix(value, m.MountPath+"/")
+		}) {
 			return fmt.Errorf("%s is not mounted", value)
 		}
 	}
@@ -207,6 +244,8 @@ func parseObject(r resource.Object) error {
 		return strict[corev1.ConfigMap](r.Manifest)
 	case "Service":
 		return strict[corev1.Service](r.Manifest)
+	case "DaemonSet":
+		return strict[appsv1.DaemonSet](r.Manifest)
 	case "Deployment":
 		return strict[appsv1.Deployment](r.Manifest)
 	case "ClusterRole":
@@ -241,13 +280,6 @@ func TestMerge(t *testing.T) {
 			t.Errorf("%s: merging changed what it was merged over", test.name)
 		}
 	}
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
 }
 
 // containerd's reader takes 200.0 for no integer.

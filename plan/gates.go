@@ -34,7 +34,7 @@ func (c *compiler) gates() {
 
 	for _, h := range inv.Nodes() {
 		after := [][]StepID{step(h.Name, resource.Unit{Name: "kubelet.service"}), step(Cluster, resource.Node{Name: h.Name})}
-		if inv.Network.Kind == networkRoutes {
+		if inv.Network.Bridged() {
 			c.add(Cluster, resource.Gate{Gate: resource.GateNode, Host: h.Name, Text: "the node is Ready"},
 				append(after, step(h.Name, resource.File{Path: cniConfig}))...)
 		}

@@ -66,8 +66,11 @@ func (c *compiler) kubelet(h inventory.Host) {
 	if inv.Preparation.SetHostname {
 		after = append(after, step(h.Name, resource.Hostname{Name: h.Name}))
 	}
-	if inv.Network.Kind == networkRoutes {
+	if inv.Network.Bridged() {
 		after = append(after, step(h.Name, resource.File{Path: cniConfig}), step(h.Name, resource.Artifact{Name: releaseCNI}))
+	}
+	if onFlannelEtcd(inv, h) {
+		after = append(after, step(h.Name, resource.Unit{Name: flannelUnit}))
 	}
 	if master {
 		after = append(after, step(h.Name, resource.Directory{Path: ManifestDirectory}))

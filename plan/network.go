@@ -8,25 +8,28 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-// networkRoutes is the pod network that consists of a bridge on every node and
-// static routes between them. With any other, kinstall keeps out.
-const networkRoutes = "routes"
-
 // cniConfig is what the runtime reads to join a pod to the bridge.
 const cniConfig = "/etc/cni/net.d/10-kinstall.conflist"
 
 // network adds a node's part of the pod network: the CNI configuration with
-// the node's own subnet, a route to every other node's, and firewall rules.
+// the node's own subnet, firewall rules, and what carries packets between the
+// nodes' bridges. With an external network, kinstall keeps out.
+//
 // Routes and rules are set at once, each a resource of its own, and again at
 // boot by a unit that runs a script of the same; running it anew disturbs
 // nothing.
 func (c *compiler) network(h inventory.Host) {
-	if !onRoutedNodes(c.inventory, h) {
+	if !onBridgedNodes(c.inventory, h) {
 		return
 	}
-	c.file(h.Name, cniConfig, map[string]any{"MTU": c.inventory.Network.MTU, "Subnet": c.subnets[h.Name].String()})
+	n := c.inventory.Network
+	c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
 
-	rules, routes := c.firewallRules(), c.routes(h)
+	rules := c.firewallRules()
+	var routes []resource.Route
+	if n.Kind == inventory.NetworkRoutes {
+		routes = c.routes(h)
+	}
 	script := resource.File{
 		Path:      "/usr/local/lib/kinstall/network.sh",
 		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Rules": rules, "Routes": routes}),
@@ -40,20 +43,31 @@ func (c *compiler) network(h inventory.Host) {
 		live = append(live, c.add(h.Name, r, tools))
 	}
 	for _, r := range routes {
-		live = append(live, c.add(h.Name, r, tools))
+		// A network that was here before may have routes to the same places.
+		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
 	c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
+
+	switch n.Kind {
+	case inventory.NetworkFlannel:
+		c.flannel(h)
+	case inventory.NetworkBird:
+		c.bird(h)
+	}
 }
 
-// routes lead to the pods of every other node, sorted by its name.
-func (c *compiler) routes(h inventory.Host) []resource.Route {
-	others := c.inventory.Nodes()
+// otherNodes are all nodes but one, sorted by name.
+func (c *compiler) otherNodes(h inventory.Host) []inventory.Host {
+	others := slices.DeleteFunc(c.inventory.Nodes(), func(n inventory.Host) bool { return n.Name == h.Name })
 	slices.SortFunc(others, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
+	return others
+}
+
+// routes lead to the pods of every other node.
+func (c *compiler) routes(h inventory.Host) []resource.Route {
 	var routes []resource.Route
-	for _, n := range others {
-		if n.Name != h.Name {
-			routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
-		}
+	for _, n := range c.otherNodes(h) {
+		routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
 	}
 	return routes
 }

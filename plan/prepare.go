@@ -154,15 +154,17 @@ func directories() []directory {
 	return []directory{
 		{"/etc/kubernetes", 0o755, hasPKI},
 		{pkiDir, 0o755, hasPKI},
-		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters)},
+		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters, onFlannelEtcd)},
 		{ManifestDirectory, 0o755, onMasters},
 		{"/etc/etcd", 0o755, onEtcd},
 		{"/etc/containerd", 0o755, onNodes},
 		{"/opt/cni", 0o755, onNodes},
 		{"/opt/cni/bin", 0o755, onNodes},
-		{"/etc/cni", 0o755, onRoutedNodes},
-		{"/etc/cni/net.d", 0o755, onRoutedNodes},
-		{"/usr/local/lib/kinstall", 0o755, onRoutedNodes},
+		{"/etc/cni", 0o755, onBridgedNodes},
+		{"/etc/cni/net.d", 0o755, onBridgedNodes},
+		{"/usr/local/lib/kinstall", 0o755, onBridgedNodes},
+		{"/etc/flannel", 0o755, onFlannelEtcd},
+		{"/etc/kinstall", 0o755, onBird},
 		{"/var/lib/kubelet", 0o750, onNodes},
 		{"/var/lib/kubelet/pki", 0o755, onNodes},
 		{"/var/lib/kube-proxy", 0o755, onProxied},
@@ -173,8 +175,8 @@ func onEtcd(_ *inventory.Inventory, h inventory.Host) bool    { return h.Has(inv
 func onMasters(_ *inventory.Inventory, h inventory.Host) bool { return h.Has(inventory.RoleMaster) }
 func onNodes(_ *inventory.Inventory, h inventory.Host) bool   { return h.IsNode() }
 
-func onRoutedNodes(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.IsNode() && inv.Network.Kind == networkRoutes
+func onBridgedNodes(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.Network.Bridged()
 }
 
 func onProxied(inv *inventory.Inventory, h inventory.Host) bool {

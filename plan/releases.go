@@ -64,6 +64,8 @@ const (
 	releaseScheduler         = "image/kube-scheduler"
 	releasePause             = "image/pause"
 	releaseCoreDNS           = "image/coredns"
+	releaseFlannel           = "flannel"
+	releaseFlannelImage      = "image/flannel"
 )
 
 // Releases returns every artifact and image archive an inventory needs, in a
@@ -119,6 +121,20 @@ func Releases(inv *inventory.Inventory) []Release {
 		)
 		if inv.KubeProxy.Mode != proxyNone {
 			releases = append(releases, binary(releaseKubeProxy))
+		}
+	}
+
+	if len(inv.Nodes()) > 0 {
+		switch {
+		case flannelIn(inv, inventory.StoreEtcd):
+			program := github("flannel-io/flannel", inv.Network.Version) + "flanneld-amd64"
+			releases = append(releases, Release{
+				Name: releaseFlannel, Version: inv.Network.Version, Location: program,
+				Checksum: Checksum{program + ".sha256", ChecksumList},
+				Members:  []resource.Member{{To: "/usr/local/bin/flanneld", Mode: 0o755}},
+			})
+		case flannelIn(inv, inventory.StoreKubernetes):
+			releases = append(releases, pulled(releaseFlannelImage, "ghcr.io/flannel-io/flannel:v"+inv.Network.Version))
 		}
 	}
 

@@ -33,7 +33,7 @@ func (c *compiler) runtime(h inventory.Host) {
 	c.artifact(h.Name, releaseCNI)
 	// containerd makes /etc/cni/net.d itself, with another mode, if it is not there.
 	after := [][]StepID{inputSteps(h.Name, inputs), step(h.Name, resource.Module{Name: "overlay"})}
-	if onRoutedNodes(inv, h) {
+	if onBridgedNodes(inv, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
 	unit := c.add(h.Name, resource.Unit{Name: "containerd.service", Inputs: inputs}, after...)
@@ -56,6 +56,9 @@ func (c *compiler) images(h inventory.Host) []string {
 	names = append(names, releasePause)
 	if c.inventory.DNS.Kind == dnsCoreDNS {
 		names = append(names, releaseCoreDNS)
+	}
+	if flannelIn(c.inventory, inventory.StoreKubernetes) {
+		names = append(names, releaseFlannelImage)
 	}
 	for _, r := range ownImages(c.inventory) {
 		names = append(names, r.Name)

@@ -1,0 +1,48 @@
+package plan
+
+import (
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+const (
+	birdConfig = "/etc/kinstall/bird.conf"
+	birdUnit   = "bird.service"
+)
+
+func onBird(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.Network.Kind == inventory.NetworkBird
+}
+
+// bird adds the routing daemon, which announces the node's own subnet and
+// learns the others'. It reloads without losing a route.
+//
+// By OSPF the configuration names nothing but the node itself: hosts come and
+// go without touching it. By BGP it names every other node.
+func (c *compiler) bird(h inventory.Host) {
+	n := c.inventory.Network
+	type neighbor struct{ Name, Address string }
+	var neighbors []neighbor
+	if n.Mode == inventory.BirdBGP {
+		for _, other := range c.otherNodes(h) {
+			neighbors = append(neighbors, neighbor{other.Name, other.Address.String()})
+		}
+	}
+	config := c.file(h.Name, birdConfig, map[string]any{
+		"Address":   h.Address.String(),
+		"ASN":       n.ASN,
+		"Mode":      n.Mode,
+		"Neighbors": neighbors,
+		"Pods":      c.inventory.Cluster.PodCIDR.String(),
+		"Subnet":    c.subnets[h.Name].String(),
+	})
+	software := resource.Package{Name: "bird2"}
+	unit := c.unitFile(h.Name, birdUnit, nil)
+	c.add(h.Name, software, step(h.Name, config), step(h.Name, unit)) // which starts the unit
+	inputs := []resource.Input{software, config, unit}
+	c.addStep(Step{
+		Host:      h.Name,
+		Resource:  resource.Unit{Name: birdUnit, Inputs: inputs, ReloadOn: []resource.ID{config.ID()}},
+		Successor: true,
+	}, inputSteps(h.Name, inputs))
+}

@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+const (
+	// flannelPrefix is flannel's own default place in etcd.
+	flannelPrefix = "/coreos.com/network/"
+
+	flannelConfig     = "/etc/flannel/net-conf.json"
+	flannelSubnetFile = "/run/flannel/subnet.env"
+	flannelEtcdCert   = pkiDir + "/etcd/flannel.crt"
+	flannelUnit       = "flanneld.service"
+	// flannelLink is the interface of the VXLAN; it outlives flannel.
+	flannelLink = "flannel.1"
+
+	flannelDaemonSet resource.ID = "object:apps/v1/DaemonSet/kube-system/flannel"
+)
+
+// onFlannelEtcd are the nodes whose flannel keeps its subnets in etcd.
+func onFlannelEtcd(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && flannelIn(inv, inventory.StoreEtcd)
+}
+
+func flannelIn(inv *inventory.Inventory, store string) bool {
+	return inv.Network.Kind == inventory.NetworkFlannel && inv.Network.Store == store
+}
+
+// flannelNetwork is flannel's network configuration. flannel leaves out the
+// first subnet unless it is told otherwise; the address plan does not.
+func (c *compiler) flannelNetwork() []byte {
+	inv := c.inventory
+	config := struct {
+		Network   string
+		SubnetLen int    `json:",omitempty"`
+		SubnetMin string `json:",omitempty"`
+		Backend   struct{ Type string }
+	}{Network: inv.Cluster.PodCIDR.String()}
+	config.Backend.Type = inv.Network.Backend
+	if inv.Network.Store == inventory.StoreEtcd {
+		config.SubnetLen = inv.Cluster.PodSubnetSize
+		config.SubnetMin = inv.Cluster.PodCIDR.Masked().Addr().String()
+	}
+	return must(json.Marshal(config))
+}
+
+// flannel adds what a node needs of flannel.
+//
+// flannel is told to leave iptables alone: what it would set there are
+// kinstall's own rules.
+func (c *compiler) flannel(h inventory.Host) {
+	if c.inventory.Network.Backend == inventory.FlannelVXLAN {
+		c.add(h.Name, resource.Link{Name: flannelLink})
+	} else {
+		c.add(h.Name, resource.DynamicRoutes{Network: c.inventory.Cluster.PodCIDR.String()})
+	}
+	if !onFlannelEtcd(c.inventory, h) {
+		return
+	}
+	args := map[string]string{
+		"etcd-cafile":            etcdCAFile,
+		"etcd-certfile":          flannelEtcdCert,
+		"etcd-endpoints":         c.etcdServers(),
+		"etcd-keyfile":           keyFile(flannelEtcdCert),
+		"etcd-prefix":            strings.TrimSuffix(flannelPrefix, "/"),
+		"iface":                  h.Address.String(),
+		"ip-masq":                "false",
+		"iptables-forward-rules": "false",
+		"public-ip":              h.Address.String(),
+		"subnet-file":            flannelSubnetFile,
+	}
+	inputs := append([]resource.Input{
+		c.artifact(h.Name, releaseFlannel),
+		// A copy of what stands in etcd, which flannel reads when it starts: it is
+		// restarted when this changes.
+		c.content(h.Name, flannelConfig, append(c.flannelNetwork(), '\n')),
+		c.unitFile(h.Name, flannelUnit, map[string]any{
+			"Args":       settings(args),
+			"Subnet":     fmt.Sprintf("%s/%d", c.subnets[h.Name].Addr().Next(), c.subnets[h.Name].Bits()),
+			"SubnetFile": flannelSubnetFile,
+		}),
+	}, c.credentials(h, etcdCAFile, flannelEtcdCert)...)
+	c.addStep(Step{Host: h.Name, Resource: resource.Unit{Name: flannelUnit, Inputs: inputs}, Successor: true},
+		inputSteps(h.Name, inputs), step(h.Name, c.names), step(Cluster, resource.EtcdKeys{Prefix: flannelPrefix}),
+		step(h.Name, resource.Module{Name: "br_netfilter"})) // flannel refuses to start without
+}
+
+// flannelStore adds what flannel finds in its store.
+func (c *compiler) flannelStore() {
+	switch {
+	case flannelIn(c.inventory, inventory.StoreEtcd):
+		c.flannelKeys()
+	case flannelIn(c.inventory, inventory.StoreKubernetes):
+		c.flannelObjects()
+	}
+}
+
+// flannelKeys adds the network's configuration and a reservation for each
+// node, so that flannel gives it exactly the subnet of the address plan. A
+// flannel that runs completes its reservation and renews it.
+func (c *compiler) flannelKeys() {
+	keys := resource.EtcdKeys{Prefix: flannelPrefix, Keys: []resource.EtcdKey{
+		{Key: flannelPrefix + "config", Value: string(c.flannelNetwork())},
+	}}
+	for _, h := range c.inventory.Nodes() {
+		reservation := struct {
+			PublicIP    string
+			PublicIPv6  *string
+			BackendType string
+		}{PublicIP: h.Address.String(), BackendType: c.inventory.Network.Backend}
+		keys.Keys = append(keys.Keys, resource.EtcdKey{
+			Key:    flannelPrefix + "subnets/" + strings.ReplaceAll(c.subnets[h.Name].String(), "/", "-"),
+			Value:  string(must(json.Marshal(reservation))),
+			Fields: []string{"PublicIP"},
+		})
+	}
+	slices.SortFunc(keys.Keys, func(a, b resource.EtcdKey) int { return strings.Compare(a.Key, b.Key) })
+	c.add(Cluster, keys, step(Cluster, c.etcdGate()))
+}
+
+// flannelObjects adds flannel as a DaemonSet. It talks to the endpoint, as all
+// programs outside of pods do: the service's address needs kube-proxy, which
+// may not be there yet, or not at all.
+func (c *compiler) flannelObjects() {
+	inv := c.inventory
+	after := step(Cluster, c.endpointGate())
+	var nodes []StepID
+	for _, h := range inv.Nodes() {
+		nodes = append(nodes, step(h.Name, c.image(releaseFlannelImage))...)
+		nodes = append(nodes, step(Cluster, resource.Node{Name: h.Name})...) // flannel waits for no pod CIDR: it fails
+	}
+	for _, o := range c.objects("objects/flannel.yaml", map[string]any{
+		"Config": string(c.flannelNetwork()),
+		"Digest": resource.SHA256(c.flannelNetwork()),
+		"Host":   inv.Cluster.Endpoint.Host,
+		"Image":  c.releases[releaseFlannelImage].Image,
+		"Port":   inv.Cluster.Endpoint.Port,
+	}) {
+		if o.Kind == "DaemonSet" {
+			c.addStep(Step{Host: Cluster, Resource: o, Successor: true}, after, nodes)
+		} else {
+			after = append(after, c.add(Cluster, o, after))
+		}
+	}
+}
+
+// must unwraps what can't fail: plain data always encodes.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
