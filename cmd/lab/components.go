@@ -22,17 +22,22 @@ func newBuilder(c *cli.Context) *components.Builder {
 func componentsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "components", Usage: "build the real components into a local mirror",
-		UsageText: "lab components",
+		UsageText: "lab components [-flannel]",
 		Description: `Kubernetes, etcd, containerd, the CNI plugins and CoreDNS are built from their
 Go modules, runc and the toolbox taken from Debian packages, into a folder with
 the layout of the official download locations: what an inventory names as
 artifacts { source = … }. The first run takes 10 to 20 minutes; after that only
 what has changed is built.`,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "flannel", Usage: "build flannel, too (needs gcc)"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 0 {
 				return errors.New("components: takes no arguments")
 			}
-			_, err := newBuilder(c).Build(c.Context)
+			builder := newBuilder(c)
+			_, err := builder.Build(c.Context)
+			if err == nil && c.Bool("flannel") {
+				_, err = builder.BuildFlannel(c.Context)
+			}
 			return err
 		},
 	}

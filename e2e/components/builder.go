@@ -75,8 +75,8 @@ func (b *Builder) Build(ctx context.Context) (Mirror, error) {
 	return b.fill(ctx, clusterPieces(b.Versions))
 }
 
-// BuildFlannel brings flanneld into the same mirror; the mirror that it returns
-// lists flanneld only.
+// BuildFlannel brings flanneld and its image into the same mirror; the mirror
+// that it returns lists these only.
 func (b *Builder) BuildFlannel(ctx context.Context) (Mirror, error) {
 	if err := b.Versions.validate(); err != nil {
 		return Mirror{}, err
