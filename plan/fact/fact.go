@@ -162,6 +162,7 @@ type Host struct {
 	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
 	Listening    map[int]string   // TCP port → process name ("" if unknown)
 	Addresses    []string         // the host's own IP addresses
+	Networks     []string         // prefixes of those: what is reached without a router
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -225,10 +226,16 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 		if words[0] != "inet" && words[0] != "inet6" || len(words) < 2 {
 			continue
 		}
-		bare, _, _ := strings.Cut(words[1], "/")
+		bare, length, isPrefix := strings.Cut(words[1], "/")
 		address, err := netip.ParseAddr(bare)
 		if err != nil {
 			return fmt.Errorf("unreadable line %q", line)
+		}
+		bits := address.BitLen() // of a point-to-point address
+		if isPrefix {
+			if bits, err = strconv.Atoi(length); err != nil {
+				return fmt.Errorf("unreadable line %q", line)
+			}
 		}
 		if address == asked {
 			host.Interface, host.MTU = name, mtu
@@ -236,6 +243,9 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 			continue
 		}
 		host.Addresses = append(host.Addresses, address.String())
+		if network := netip.PrefixFrom(address.WithZone(""), bits).Masked().String(); !slices.Contains(host.Networks, network) {
+			host.Networks = append(host.Networks, network)
+		}
 	}
 	return nil
 }

@@ -631,6 +631,9 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff([]string{"10.88.0.11", "fd00::11"}, got.Addresses); diff != "" {
 				t.Errorf("addresses (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff([]string{"10.88.0.0/24", "fd00::/64"}, got.Networks); diff != "" {
+				t.Errorf("networks (-want +got):\n%s", diff)
+			}
 			if got.Interface != "eth0" || got.MTU != 1450 {
 				t.Errorf("interface %q, MTU %d", got.Interface, got.MTU)
 			}
