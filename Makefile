@@ -47,6 +47,10 @@ test: build ## unit, integration and end-to-end tests
 	@# On their own: they say how long things take.
 	$(GO) test -timeout 40m -count 1 -v ./e2e
 
+.PHONY: test-networks
+test-networks: build ## every pod network on machines of its own (20 minutes)
+	KINSTALL_NETWORKS=all go test -timeout 60m -count 1 -v -run '^TestNetwork' ./e2e
+
 .PHONY: test-short
 test-short: ## the tests that need no lab
 	$(GO) test -short ./...
