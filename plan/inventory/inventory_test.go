@@ -29,7 +29,7 @@ func (v virtual) read(path string) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 
-const testPath = "/work/inventory.hcl"
+const testPath = "/inventories/inventory.hcl"
 
 func loadText(text string, opts Options) (*Inventory, *Lock, hcl.Diagnostics) {
 	opts.ReadFile = virtual{testPath: text}.read
