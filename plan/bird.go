@@ -8,6 +8,7 @@ import (
 const (
 	birdConfig = "/etc/kinstall/bird.conf"
 	birdUnit   = "bird.service"
+	birdMetric = 32 // of the routes it sets, if not told otherwise
 )
 
 func onBird(inv *inventory.Inventory, h inventory.Host) bool {

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -102,7 +101,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		delta.Items = append(delta.Items, Item{step, change})
 	}
 	shared := fact.State{Resources: map[string]fact.Record{}}
-	var early, late []Item
+	var early, late []Item // what carries pods, and the rest
 	collect := func(host string, state fact.State) {
 		for _, item := range orphans(host, state, wanted[host]) {
 			if carriesPods(item.Step.Resource.ID()) {
@@ -126,10 +125,13 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		}
 		collect(host, own)
 	}
-	collect(Cluster, shared)
-	deleteFirst(delta.Items, early)
+	if !p.limited { // else other hosts may live by what is shared
+		collect(Cluster, shared)
+	}
+	gates := delta.handOver(early)
+	delta.Items = slices.Concat(delta.Items, gates, early)
 	deleteLast(delta.Items, late)
-	delta.Items = slices.Concat(early, delta.Items, late)
+	delta.Items = append(delta.Items, late...)
 	dropInsFirst(delta.Items)
 	return delta
 }
@@ -146,50 +148,6 @@ func (o Observed) facts(host string) fact.Set {
 
 // ofCluster tells what belongs to no single host: every master remembers it.
 func ofCluster(id resource.ID) bool { return id.Kind() == "object" || id.Kind() == "etcd" }
-
-// carriesPods tells the parts of a pod network that compete with those of
-// another one for the same routes. What is left behind by a program goes after
-// the program.
-func carriesPods(id resource.ID) bool {
-	switch id.Kind() {
-	case "route", "routes", "link", "etcd":
-		return true
-	}
-	switch id {
-	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), flannelDaemonSet:
-		return true
-	}
-	return false
-}
-
-// deleteFirst makes successors wait for the end of what they take over from:
-// one network's parts at a time, on a host as in the cluster.
-func deleteFirst(items, gone []Item) {
-	leaving, programs := map[string][]StepID{}, map[string][]StepID{}
-	for _, item := range gone {
-		id := item.Step.ID()
-		leaving[item.Step.Host] = append(leaving[item.Step.Host], id)
-		if kind := item.Step.Resource.ID().Kind(); kind == "unit" || kind == "object" {
-			programs[item.Step.Host] = append(programs[item.Step.Host], id)
-		}
-	}
-	for i := range gone {
-		// A program that lost its keys, or its interface, would make them anew.
-		switch s := &gone[i].Step; s.Resource.ID().Kind() {
-		case "link", "routes":
-			s.After = slices.Concat(programs[s.Host], programs[Cluster])
-		case "etcd":
-			for _, host := range slices.Sorted(maps.Keys(programs)) {
-				s.After = append(s.After, programs[host]...)
-			}
-		}
-	}
-	for i := range items {
-		if s := &items[i].Step; s.Successor {
-			s.After = sortedIDs(slices.Concat(s.After, leaving[s.Host], leaving[Cluster]))
-		}
-	}
-}
 
 // deleteLast makes all other deletions wait: what replaces an orphan must serve
 // before the orphan goes, so they wait for every gate, and for what changes on

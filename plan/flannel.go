@@ -56,10 +56,9 @@ func (c *compiler) flannelNetwork() []byte {
 // flannel is told to leave iptables alone: what it would set there are
 // kinstall's own rules.
 func (c *compiler) flannel(h inventory.Host) {
+	c.add(h.Name, resource.DynamicRoutes{Network: c.inventory.Cluster.PodCIDR.String()})
 	if c.inventory.Network.Backend == inventory.FlannelVXLAN {
 		c.add(h.Name, resource.Link{Name: flannelLink})
-	} else {
-		c.add(h.Name, resource.DynamicRoutes{Network: c.inventory.Cluster.PodCIDR.String()})
 	}
 	if !onFlannelEtcd(c.inventory, h) {
 		return

@@ -24,7 +24,8 @@ func (c *compiler) network(h inventory.Host) {
 	}
 	n := c.inventory.Network
 	if onCNI(c.inventory, h) {
-		c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
+		config := c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
+		c.add(h.Name, resource.PodMTU{Bridge: "cni0", MTU: PodMTU(c.inventory)}, step(h.Name, config))
 	}
 
 	rules := c.firewallRules(h)
@@ -34,7 +35,7 @@ func (c *compiler) network(h inventory.Host) {
 	}
 	script := resource.File{
 		Path:      "/usr/local/lib/kinstall/network.sh",
-		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Rules": rules, "Routes": routes}),
+		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Metric": resource.RouteMetric, "Rules": rules, "Routes": routes}),
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
@@ -45,7 +46,6 @@ func (c *compiler) network(h inventory.Host) {
 		live = append(live, c.add(h.Name, r, tools))
 	}
 	for _, r := range routes {
-		// A network that was here before may have routes to the same places.
 		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
 	c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)

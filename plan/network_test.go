@@ -11,9 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
-	"github.com/kinstall/kinstall/plan/resource"
 )
 
 // What each network has that static routes have not, and the other way round,
@@ -107,89 +105,6 @@ func TestNetworksAndNewHosts(t *testing.T) {
 		}
 		if changed == untouched {
 			t.Errorf("%s: a new host touches others: %v", name, changed)
-		}
-	}
-}
-
-// From one network to another: what leaves is removed, before what takes over.
-func TestChangeOfNetwork(t *testing.T) {
-	of := func(network inventory.Network) *Plan {
-		inv := load(t, "lab")
-		inv.Network = network
-		return compile(t, inv)
-	}
-	observe := func(old, next *Plan) Observed {
-		observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
-		for _, h := range next.Inventory.Hosts {
-			o := bare(next, h)
-			state := fact.State{Cluster: "wuxia", Resources: map[string]fact.Record{}}
-			for _, s := range old.Steps {
-				if s.Host == h.Name || s.Host == Cluster && h.Has(inventory.RoleMaster) && ofCluster(s.Resource.ID()) {
-					state.Resources[string(s.Resource.ID())] = fact.Record{Digest: "x"}
-				}
-			}
-			state.Cluster = next.Inventory.Cluster.Name
-			o.Facts.Host.State = state
-			observed.Hosts[h.Name] = o
-		}
-		return observed
-	}
-	all := networks()
-	all["routes"] = inventory.Network{Kind: inventory.NetworkRoutes}
-	for _, tt := range []struct {
-		from, to string
-		gone     []string // of huashan and of the cluster
-		waits    string   // what takes over on huashan
-	}{
-		{"routes", "flannel-etcd", []string{"huashan route:10.244.0.0/24", "huashan route:10.244.2.0/24", "huashan route:10.244.3.0/24"}, "unit:flanneld.service"},
-		{"flannel-etcd", "routes", []string{
-			"huashan unit:flanneld.service", "huashan link:flannel.1", "(cluster) etcd:/coreos.com/network/", "huashan artifact:flannel",
-			"huashan authorityfile:/etc/kubernetes/pki/etcd/ca.crt", "huashan cert:/etc/kubernetes/pki/etcd/flannel.crt",
-			"huashan file:/etc/flannel/net-conf.json", "huashan file:/etc/systemd/system/flanneld.service",
-		}, "route:10.244.0.0/24"},
-		{"flannel-kubernetes", "bird-ospf", []string{
-			"huashan routes:10.244.0.0/16", "(cluster) object:apps/v1/DaemonSet/kube-system/flannel",
-			"huashan image:ghcr.io/flannel-io/flannel:v0.28.4",
-			"(cluster) object:rbac.authorization.k8s.io/v1/ClusterRole//flannel",
-			"(cluster) object:rbac.authorization.k8s.io/v1/ClusterRoleBinding//flannel",
-			"(cluster) object:v1/ConfigMap/kube-system/flannel",
-			"(cluster) object:v1/ServiceAccount/kube-system/flannel",
-		}, "unit:bird.service"},
-		{"bird-bgp", "routes", []string{"huashan unit:bird.service", "huashan file:/etc/kinstall/bird.conf", "huashan file:/etc/systemd/system/bird.service"}, "route:10.244.0.0/24"},
-	} {
-		old, next := of(all[tt.from]), of(all[tt.to])
-		delta := next.Diff(observe(old, next))
-		var gone []string
-		var ids []StepID
-		for _, item := range delta.Items {
-			if item.Change.Action != resource.Delete || item.Step.Host != "huashan" && item.Step.Host != Cluster {
-				continue
-			}
-			gone = append(gone, item.Step.Host+" "+string(item.Step.Resource.ID()))
-			if carriesPods(item.Step.Resource.ID()) {
-				ids = append(ids, item.Step.ID())
-			} else if len(item.Step.After) == 0 {
-				t.Errorf("%s to %s: %s goes before what replaces it serves", tt.from, tt.to, item.Step.ID())
-			}
-		}
-		var steps []Step
-		for _, item := range delta.Items {
-			steps = append(steps, item.Step)
-		}
-		if n := len(inOrder(steps)); n != len(delta.Items) { // panics at a cycle
-			t.Errorf("%s to %s: %d of %d steps can be ordered", tt.from, tt.to, n, len(delta.Items))
-		}
-		if diff := cmp.Diff(tt.gone, gone); diff != "" {
-			t.Errorf("%s to %s, deleted (-want +got):\n%s", tt.from, tt.to, diff)
-		}
-		for _, item := range delta.Items {
-			if item.Step.Host == "huashan" && string(item.Step.Resource.ID()) == tt.waits {
-				for _, id := range ids {
-					if !slices.Contains(item.Step.After, id) {
-						t.Errorf("%s to %s: %s does not wait for the end of %s", tt.from, tt.to, tt.waits, id)
-					}
-				}
-			}
 		}
 	}
 }

@@ -32,8 +32,8 @@ type Step struct {
 	// Lane names steps that run one at a time, each behind its Gate, once the
 	// cluster lives; "" for steps that are always free to run in parallel.
 	Lane string
-	// Successor steps wait until everything is gone that leaves their host or
-	// the cluster: they may take over from it.
+	// Successor steps carry pods between hosts: where another network did so
+	// before, they take over from it host by host (see Delta.handOver).
 	Successor bool
 	// Gate must hold after the step before the lane lets the next one run.
 	Gate *resource.Gate
@@ -50,7 +50,8 @@ func NewStepID(host string, id resource.ID) StepID { return StepID(host + "/" + 
 type Plan struct {
 	Inventory *inventory.Inventory
 	Steps     []Step
-	Addresses []AddressRow // the address plan, for show
+	Addresses []AddressRow // the address plan
+	limited   bool         // hosts were left out
 }
 
 // AddressRow is one host's line of the address plan.
@@ -99,7 +100,7 @@ func (p *Plan) Limit(hosts []string) *Plan {
 	for _, h := range hosts {
 		stay[h] = true
 	}
-	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses}
+	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses, limited: true}
 	kept := map[StepID]bool{}
 	for _, s := range p.Steps {
 		keep := stay[s.Host]

@@ -131,13 +131,13 @@ func (c *compiler) hostPackages(h inventory.Host) []string {
 	if h.IsNode() {
 		return c.nodePackages()
 	}
-	return []string{"iproute2", "iptables", "kmod", "procps"}
+	return []string{"iproute2", "iptables", pingPackage, "kmod", "procps"}
 }
 
 // nodePackages are the programs kubelet, kube-proxy, CNI plugins and kinstall
 // itself call on a node.
 func (c *compiler) nodePackages() []string {
-	packages := []string{"conntrack", "ethtool", "iproute2", "iptables", "kmod", "procps", "socat"}
+	packages := []string{"conntrack", "ethtool", "iproute2", "iptables", pingPackage, "kmod", "procps", "socat"}
 	switch c.inventory.KubeProxy.Mode {
 	case proxyNFTables:
 		packages = append(packages, "nftables")

@@ -42,6 +42,7 @@ var appliers = map[string]applier{
 	"firewall":      applyFirewallRule,
 	"link":          applyNothing,
 	"routes":        applyNothing,
+	"podmtu":        applyPodMTU,
 	// on the operator's machine
 	"authority": applyAuthority,
 	"lock":      applyLockFile,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -179,8 +180,10 @@ func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via, "metric", routeMetric)+"\n")
 }
+
+var routeMetric = strconv.Itoa(resource.RouteMetric)
 
 // ipRoute begins a command about a destination. The family is said outright:
 // "ip route show" takes IPv4 for granted.
@@ -198,7 +201,7 @@ func removeRoute(ctx context.Context, t *task) (fact.Record, error) {
 	}
 	destination := o.Was.Name()
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"if [ -n \"$(%[1]sshow exact %[2]s)\" ]; then %[1]sdel %[2]s; fi\n", ipRoute(destination), shell.Quote(destination)))
+		"if [ -n \"$(%[1]sshow exact %[2]s metric %[3]s)\" ]; then %[1]sdel %[2]s metric %[3]s; fi\n", ipRoute(destination), shell.Quote(destination), routeMetric))
 }
 
 func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
@@ -249,5 +252,39 @@ func removeDynamicRoutes(ctx context.Context, t *task) (fact.Record, error) {
 		return fact.Record{}, err
 	}
 	// Those by way of other hosts have the scope global; a bridge's own has not.
-	return fact.Record{}, t.machine.script(ctx, t.label(), "ip -4 route flush root "+shell.Quote(o.Was.Name())+" scope global\n")
+	// Those with a metric are another network's.
+	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(`ip -4 -o route show root %s scope global | while read -r route; do
+	case " $route " in
+	*" metric "*) ;;
+	*) ip -4 route del $route </dev/null || exit 1 ;;
+	esac
+done
+`, shell.Quote(o.Was.Name())))
+}
+
+// applyPodMTU sets the MTU of a bridge, of its ports, and of the interfaces at
+// their other ends, in the pods. Kernels keep TCP connections to the new size.
+func applyPodMTU(ctx context.Context, t *task) (fact.Record, error) {
+	m, err := want[resource.PodMTU](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(`bridge=%s mtu=%d ports=
+for port in /sys/class/net/"$bridge"/brif/*; do
+	[ -e "$port" ] || continue
+	port=${port##*/}
+	ports="$ports $(cat "/sys/class/net/$port/ifindex") "
+	ip link set dev "$port" mtu "$mtu"
+done
+for space in /run/netns/*; do
+	[ -e "$space" ] || continue
+	space=${space##*/}
+	# eth0@if12: the port at the other end is number 12.
+	peer=$(ip -n "$space" -o link show dev eth0 2>/dev/null | sed -n 's/^[0-9]*: eth0@if\([0-9]*\):.*/\1/p')
+	case $ports in
+	*" $peer "*) [ -z "$peer" ] || ip -n "$space" link set dev eth0 mtu "$mtu" ;;
+	esac
+done
+[ ! -e "/sys/class/net/$bridge" ] || ip link set dev "$bridge" mtu "$mtu"
+`, shell.Quote(m.Bridge), m.MTU))
 }

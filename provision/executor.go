@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +30,9 @@ type Executor struct {
 
 	// gates asks the cluster; nil stands for the real one.
 	gates gatekeeper
+	paths podPaths
+	// patience with pods' hosts that don't reach each other; 0 stands for reachableTimeout.
+	patience time.Duration
 
 	notify   sync.Mutex
 	progress map[string]*hostProgress
@@ -102,7 +106,7 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 	if len(delta.Problems) > 0 {
 		return &Report{}, fmt.Errorf("%d problems stand in the way; nothing was changed", len(delta.Problems))
 	}
-	e.delta, e.client, e.kept = delta, nil, keepFor(delta)
+	e.delta, e.client, e.kept, e.paths = delta, nil, keepFor(delta), podPaths{}
 	if e.gates == nil {
 		e.gates = clusterGates{e}
 	}

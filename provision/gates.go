@@ -117,6 +117,10 @@ func (e clusterGates) wait(ctx context.Context, g resource.Gate, since string, r
 			return err
 		}
 		return client.WaitNodeReady(ctx, g.Host, report)
+	case resource.GateReachable, resource.GateStillReachable:
+		return e.waitReachable(ctx, g, report)
+	case resource.GateLearnt:
+		return e.waitLearnt(ctx, report)
 	}
 	return fmt.Errorf("gate %q: no such gate", g.Gate)
 }

@@ -25,7 +25,7 @@ const (
 	KindPackage  Kind = "package"  // Name: distribution package
 	KindSysctl   Kind = "sysctl"   // Name: dotted key
 	KindModule   Kind = "module"   // Name: kernel module
-	KindRoute    Kind = "route"    // Name: destination prefix
+	KindRoute    Kind = "route"    // Name: destination prefix, or RouteOfMetric's
 	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
@@ -112,6 +112,12 @@ type Route struct {
 	Device string
 }
 
+// RouteOfMetric names the route to a destination that has that metric, whatever
+// others there are. A bare destination names the one packets take.
+func RouteOfMetric(destination string, metric int) string {
+	return fmt.Sprintf("%s metric %d", destination, metric)
+}
+
 // Image is the answer to an image query.
 type Image struct {
 	// Observable is false when containerd or Docker does not answer yet.
@@ -170,11 +176,18 @@ type Host struct {
 	// Interfaces are those of the host with their IPv4 addresses and prefix
 	// lengths: "docker0" → "10.1.10.1/24".
 	Interfaces map[string][]string
-	Networks   []string // prefixes of those: what is reached without a router
+	Networks   []string        // prefixes of those: what is reached without a router
+	Links      map[string]Link // all interfaces, by name
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int
 	State     State
+}
+
+// Link is a network interface.
+type Link struct {
+	MTU    int
+	Master string // the bridge it is a port of, or ""
 }
 
 // ErrNotObserved is returned for a question that was not put or not answered.

@@ -201,7 +201,7 @@ func firstInstall(*testing.T) *plan.Delta {
 			Authority: "kubernetes", CommonName: "kube-apiserver", Server: true, DNSNames: []string{host}, Validity: 8760 * time.Hour, RenewBefore: 720 * time.Hour})
 		absent(fact.KindFile, "/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/apiserver.key")
 		s.want(host, resource.Route{Destination: "10.244.2.0/24", Via: "10.27.52.72"})
-		absent(fact.KindRoute, "10.244.2.0/24")
+		absent(fact.KindRoute, fact.RouteOfMetric("10.244.2.0/24", resource.RouteMetric))
 		rule := resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-d", "10.244.0.0/16", "-j", "ACCEPT"}}
 		s.want(host, rule)
 		absent(fact.KindFirewall, rule.ID().Name())

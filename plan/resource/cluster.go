@@ -242,6 +242,15 @@ const (
 	GateDocker    GateKind = "docker"    // Docker on Host answers
 	GateEndpoint  GateKind = "endpoint"  // /readyz through the cluster's endpoint
 	GateNode      GateKind = "node"      // the node is Ready
+	// GateReachable without a host finds out which hosts' pods reach each other
+	// before the network is changed; with a host, those of that host do so again.
+	GateReachable GateKind = "reachable"
+	// GateLearnt: every host has a route to every other's pods from the
+	// network's own program.
+	GateLearnt GateKind = "learnt"
+	// GateStillReachable is the same without the previous network: with packets
+	// as large as pods send them.
+	GateStillReachable GateKind = "still-reachable"
 )
 
 // Gate is a condition that must hold before what depends on it goes on. It

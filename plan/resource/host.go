@@ -2,6 +2,9 @@ package resource
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -168,8 +171,13 @@ func (p Package) Diff(facts fact.Set) (Change, error) {
 	return change, nil
 }
 
-// Route is a live static route; the unit kinstall-network.service sets it
-// again at boot.
+// RouteMetric is that of kinstall's static routes. Routing programs leave it
+// alone: flannel's routes have none, bird's have 32 unless told otherwise. So
+// one network can follow another without the two taking routes from each other.
+const RouteMetric = 64
+
+// Route is a live static route of metric RouteMetric; the unit
+// kinstall-network.service sets it again at boot.
 type Route struct {
 	Destination string // prefix: "10.244.1.0/24"
 	Via         string // next hop
@@ -180,12 +188,14 @@ func (r Route) ID() ID { return NewID("route", r.Destination) }
 
 // Queries implements Resource.
 func (r Route) Queries() []fact.Query {
-	return []fact.Query{{Kind: fact.KindRoute, Name: r.Destination}}
+	return []fact.Query{{Kind: fact.KindRoute, Name: r.question()}}
 }
+
+func (r Route) question() string { return fact.RouteOfMetric(r.Destination, RouteMetric) }
 
 // Diff implements Resource.
 func (r Route) Diff(facts fact.Set) (Change, error) {
-	found, err := facts.Route(r.Destination)
+	found, err := facts.Route(r.question())
 	if err != nil {
 		return Change{}, err
 	}
@@ -232,6 +242,60 @@ func (r DynamicRoutes) Queries() []fact.Query { return nil }
 // Diff implements Resource.
 func (r DynamicRoutes) Diff(fact.Set) (Change, error) {
 	return Change{Action: NoOp, Record: fact.Record{Digest: "made by their program"}}, nil
+}
+
+// PodMTU is the MTU of a bridge and of all pods' interfaces on it. The CNI
+// configuration says it for pods to come; this is about those that run, which
+// need not be made anew.
+type PodMTU struct {
+	Bridge string // "cni0"
+	MTU    int
+}
+
+// ID implements Resource.
+func (m PodMTU) ID() ID { return NewID("podmtu", m.Bridge) }
+
+// Queries implements Resource: a host's interfaces are always learnt.
+func (m PodMTU) Queries() []fact.Query { return nil }
+
+// found is the MTU of the bridge and of each port; nothing if there is none.
+func (m PodMTU) found(facts fact.Set) []int {
+	var mtu []int
+	for name, link := range facts.Host.Links {
+		if name == m.Bridge || link.Master == m.Bridge {
+			mtu = append(mtu, link.MTU)
+		}
+	}
+	return mtu
+}
+
+// Diff implements Resource.
+func (m PodMTU) Diff(facts fact.Set) (Change, error) {
+	wanted := strconv.Itoa(m.MTU)
+	change := Change{Action: NoOp, Record: fact.Record{Digest: wanted}}
+	ports := m.found(facts)
+	others := map[int]int{} // how many have which MTU
+	for _, mtu := range ports {
+		if mtu != m.MTU {
+			others[mtu]++
+		}
+	}
+	if len(others) == 0 {
+		return change, nil
+	}
+	var found []string
+	for _, mtu := range slices.Sorted(maps.Keys(others)) {
+		found = append(found, fmt.Sprintf("%d (%d of %d)", mtu, others[mtu], len(ports)))
+	}
+	change.Action = Update
+	change.Fields = []Field{{Name: "mtu", Before: strings.Join(found, ", "), After: wanted}}
+	change.compareRecord(facts, m.ID(), wanted)
+	return change, nil
+}
+
+// Grows reports whether a running pod's interface has less than wanted.
+func (m PodMTU) Grows(facts fact.Set) bool {
+	return slices.ContainsFunc(m.found(facts), func(mtu int) bool { return mtu < m.MTU })
 }
 
 // FirewallRule is a rule that must stand at the top of an iptables chain, so

@@ -370,7 +370,7 @@ type route struct {
 // route answers from the table of the destination's family, read once.
 func (p *parser) route(set fact.Set, q fact.Query, tables map[string][]route) {
 	about := "route " + q.Name
-	destination, err := parseDestination(q.Name)
+	destination, metric, err := parseRouteName(q.Name)
 	if err != nil {
 		p.fail(about, "not a network prefix")
 		return
@@ -390,11 +390,22 @@ func (p *parser) route(set fact.Set, q fact.Query, tables map[string][]route) {
 	}
 	best := route{}
 	for _, r := range table {
-		if r.destination == destination && (!best.Exists || r.metric < best.metric) {
+		if r.destination == destination && (metric < 0 || r.metric == metric) && (!best.Exists || r.metric < best.metric) {
 			best = r
 		}
 	}
 	set.Put(q.Key(), best.Route)
+}
+
+// parseRouteName reads a destination, or what fact.RouteOfMetric makes of one;
+// the metric is -1 where any will do.
+func parseRouteName(name string) (destination netip.Prefix, metric int, err error) {
+	prefix, number, hasMetric := strings.Cut(name, " metric ")
+	if destination, err = parseDestination(prefix); err != nil || !hasMetric {
+		return destination, -1, err
+	}
+	metric, err = strconv.Atoi(number)
+	return destination, metric, err
 }
 
 // routeTypes are the words that may stand before a destination (ip-route(8)).

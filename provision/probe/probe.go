@@ -113,7 +113,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			}
 			modules = append(modules, fmt.Sprintf("%d %s", i, strings.ReplaceAll(q.Name, "-", "_")))
 		case fact.KindRoute:
-			prefix, err := parseDestination(q.Name)
+			prefix, _, err := parseRouteName(q.Name)
 			if err != nil {
 				return "", bad("not a network prefix")
 			}

@@ -536,6 +536,8 @@ func testOtherKinds(t *testing.T, m *machine) {
 		{fact.Query{Kind: fact.KindRoute, Name: "0.0.0.0/0"}, fact.Route{Exists: true, Via: "10.88.0.1", Device: "eth0"}},
 		{fact.Query{Kind: fact.KindRoute, Name: "10.3.0.0/16"}, fact.Route{Exists: true}},
 		{fact.Query{Kind: fact.KindRoute, Name: "10.4.0.0/16"}, fact.Route{Exists: true, Via: "10.88.0.8", Device: "eth0"}},
+		{fact.Query{Kind: fact.KindRoute, Name: fact.RouteOfMetric("10.4.0.0/16", 500)}, fact.Route{Exists: true, Via: "10.88.0.9", Device: "eth0"}},
+		{fact.Query{Kind: fact.KindRoute, Name: fact.RouteOfMetric("10.4.0.0/16", 64)}, fact.Route{}},
 		{fact.Query{Kind: fact.KindRoute, Name: "fd01:1::/64"}, fact.Route{Exists: true, Via: "fd00::12", Device: "eth0"}},
 		{fact.Query{Kind: fact.KindRoute, Name: "fd02::/64"}, fact.Route{}},
 		{firewall("filter", "FORWARD", "-s", "10.244.0.0/16", "-j", "ACCEPT"), fact.Value{Exists: true, Value: "present"}},

@@ -15,7 +15,7 @@ rule() {
 
 # route DESTINATION GATEWAY
 route() {
-	ip route replace "$1" via "$2" || failed=1
+	ip route replace "$1" via "$2" metric {{.Metric}} || failed=1
 }
 
 {{range .Rules -}}

@@ -1,0 +1,204 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// pingPackage has what the gates between hosts look with.
+const pingPackage = "iputils-ping"
+
+// carriesPods tells what carries packets between the hosts' pods. What else a
+// network leaves behind (files, certificates, images) goes after it.
+func carriesPods(id resource.ID) bool {
+	switch id.Kind() {
+	case "route", "routes", "link", "etcd":
+		return true
+	}
+	switch id {
+	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), flannelDaemonSet:
+		return true
+	}
+	return false
+}
+
+// handOver orders the change from one pod network to another, so that pods
+// reach each other all the time and a mistake reaches one host only.
+//
+// The new network comes first, beside the old one: host by host, and before
+// the next host a gate sees that the pods of this one and of all others still
+// reach each other. When every host knows the new way to every other, the old
+// one goes, host by host behind gates as well.
+// That works because networks keep their hands off each other's routes: those
+// of flannel have the metric 0, bird's 32, static ones 64 (see
+// resource.RouteMetric); a packet takes the first there is, and what arrives is
+// taken in whatever way it came.
+//
+// Interfaces go when no host sends through them any more, and flannel's keys
+// when no flannel is left to write them anew.
+//
+// leaving are the orphans that carry pods. The gates are returned, to stand
+// among the items; none when nothing is handed over: on bare machines, or when
+// no more than a host comes or goes.
+func (d *Delta) handOver(leaving []Item) []Item {
+	if !d.switches(leaving) {
+		orderDepartures(leaving, nil, nil)
+		return nil
+	}
+	var hosts []string
+	for _, row := range d.Plan.Addresses {
+		if row.Bridge != "" && d.Unreachable[row.Host] == nil && slices.Contains(d.Plan.Hosts(), row.Host) {
+			hosts = append(hosts, row.Host)
+		}
+	}
+	gate := func(kind resource.GateKind, host, text string, after []StepID) Item {
+		step := Step{Host: Cluster, Resource: resource.Gate{Gate: kind, Host: host, Text: text}, After: sortedIDs(after)}
+		return Item{step, resource.Change{Action: resource.Wait}}
+	}
+	arriving := map[string][]int{}
+	for i, item := range d.Items {
+		if item.Step.Successor && item.Change.Changes() {
+			arriving[item.Step.Host] = append(arriving[item.Step.Host], i)
+		}
+	}
+	var tools []StepID
+	for _, host := range hosts {
+		tools = append(tools, step(host, resource.Package{Name: pingPackage})...)
+	}
+	before := gate(resource.GateReachable, "", "which hosts' pods reach each other as it is", tools)
+	gates := []Item{before}
+	last := before.Step.ID()
+	after := func(host string) (ids []StepID) {
+		for _, i := range arriving[host] {
+			s := &d.Items[i].Step
+			s.After = sortedIDs(append(slices.Clone(s.After), last)) // a copy: the plan's own edges stay
+			ids = append(ids, s.ID())
+		}
+		return ids
+	}
+	shared := after(Cluster)
+	for _, host := range hosts {
+		came := slices.Concat(after(host), shared)
+		if len(came) == 0 {
+			continue
+		}
+		g := gate(resource.GateReachable, host, fmt.Sprintf("pods on %s and on the other hosts reach each other", host), append(came, last))
+		gates = append(gates, g)
+		last = g.Step.ID()
+	}
+	if _, learnt := LearntRouteMetric(d.Plan.Inventory); learnt && len(gates) > 1 {
+		g := gate(resource.GateLearnt, "", fmt.Sprintf("every host knows the way to every other by %s", d.Plan.Inventory.Network.Kind), []StepID{last})
+		gates = append(gates, g)
+		last = g.Step.ID()
+	}
+	// One after another, each behind the gate of the one before.
+	turn := map[string]StepID{Cluster: last}
+	passed := map[string]StepID{}
+	for _, host := range d.Plan.Hosts() {
+		turn[host] = last
+		var gone []StepID
+		for _, item := range leaving {
+			if item.Step.Host == host && item.Step.Resource.ID().Kind() != "link" {
+				gone = append(gone, item.Step.ID())
+			}
+		}
+		if len(gone) == 0 || !slices.Contains(hosts, host) {
+			continue
+		}
+		g := gate(resource.GateStillReachable, host, fmt.Sprintf("pods on %s and on the other hosts reach each other without the previous network", host), append(gone, last))
+		gates = append(gates, g)
+		last = g.Step.ID()
+		passed[host] = last
+	}
+	orderDepartures(leaving, turn, []StepID{last})
+	d.orderMTU(arriving, gates)
+	return gates
+}
+
+// switches reports whether pods' packets are to take another way between hosts
+// that have one: a network leaves, or its program is started anew.
+func (d *Delta) switches(leaving []Item) bool {
+	if !d.Plan.Inventory.Network.Bridged() {
+		return false // nothing of kinstall's follows
+	}
+	for _, item := range d.Items {
+		if action := item.Change.Action; item.Step.Successor && item.Step.Resource.ID().Kind() == "unit" &&
+			(action == resource.Restart || action == resource.Update || action == resource.Replace) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(leaving, func(item Item) bool {
+		// A route to a host that is gone makes no change of networks.
+		return item.Step.Resource.ID().Kind() != "route" || d.Plan.Inventory.Network.Kind != inventory.NetworkRoutes
+	})
+}
+
+// orderDepartures says when each part of a network goes: on its host's turn,
+// after the program that would make it anew. Interfaces and keys wait for the
+// end.
+func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
+	programs := map[string][]StepID{}
+	var all []StepID
+	for _, item := range leaving {
+		if kind := item.Step.Resource.ID().Kind(); kind == "unit" || kind == "object" {
+			programs[item.Step.Host] = append(programs[item.Step.Host], item.Step.ID())
+			all = append(all, item.Step.ID())
+		}
+	}
+	for i := range leaving {
+		s := &leaving[i].Step
+		s.After = []StepID{turn[s.Host]}
+		switch s.Resource.ID().Kind() {
+		case "routes":
+			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster])...)
+		case "link":
+			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster], end)...)
+		case "etcd":
+			s.After = append(s.After, slices.Concat(all, end)...)
+		}
+		s.After = sortedIDs(s.After)
+	}
+}
+
+// orderMTU has pods' interfaces shrink before packets take the new way, and
+// grow when none takes the old one.
+func (d *Delta) orderMTU(arriving map[string][]int, gates []Item) {
+	for i := range d.Items {
+		s := &d.Items[i].Step
+		r, ok := s.Resource.(resource.PodMTU)
+		if !ok || !d.Items[i].Change.Changes() {
+			continue
+		}
+		if r.Grows(d.Observed.facts(s.Host)) {
+			s.After = sortedIDs(append(slices.Clone(s.After), gates[len(gates)-1].Step.ID()))
+			continue
+		}
+		for _, j := range slices.Concat(arriving[s.Host], arriving[Cluster]) {
+			next := &d.Items[j].Step
+			next.After = sortedIDs(append(slices.Clone(next.After), s.ID()))
+		}
+	}
+}
+
+// LearntRouteMetric is that of the routes a network's own program sets, one
+// for each other host's subnet; ok is false when it has no such program.
+func LearntRouteMetric(inv *inventory.Inventory) (metric int, ok bool) {
+	switch inv.Network.Kind {
+	case inventory.NetworkFlannel:
+		return 0, true
+	case inventory.NetworkBird:
+		return birdMetric, true
+	}
+	return 0, false
+}
+
+// PodMTU is what pods' interfaces are to have.
+func PodMTU(inv *inventory.Inventory) int {
+	if inv.Network.MTU != 0 {
+		return inv.Network.MTU
+	}
+	return defaultMTU
+}

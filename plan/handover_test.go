@@ -1,0 +1,181 @@
+package plan
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// follows is what is observed of the machines of a plan when another plan was
+// applied to them: only what left is told, all else is to be done.
+func follows(old, next *Plan) Observed {
+	observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
+	for _, h := range next.Inventory.Hosts {
+		o := bare(next, h)
+		state := fact.State{Cluster: next.Inventory.Cluster.Name, Resources: map[string]fact.Record{}}
+		for _, s := range old.Steps {
+			if s.Host == h.Name || s.Host == Cluster && h.Has(inventory.RoleMaster) && ofCluster(s.Resource.ID()) {
+				state.Resources[string(s.Resource.ID())] = fact.Record{Digest: "x"}
+			}
+		}
+		o.Facts.Host.State = state
+		o.Facts.Host.Links = map[string]fact.Link{"cni0": {MTU: PodMTU(old.Inventory)}}
+		observed.Hosts[h.Name] = o
+	}
+	return observed
+}
+
+func withNetwork(t *testing.T, network inventory.Network) *Plan {
+	inv := load(t, "lab")
+	inv.Network = network
+	return compile(t, inv)
+}
+
+// From one network to another: the golden files hold the order, and what each
+// step waits for; then what must hold for any of them.
+func TestHandOver(t *testing.T) {
+	all := networks()
+	all["routes"] = inventory.Network{Kind: inventory.NetworkRoutes}
+	for _, tt := range []struct{ from, to string }{
+		{"routes", "flannel-etcd"},
+		{"flannel-etcd", "routes"},
+		{"flannel-kubernetes", "bird-ospf"},
+		{"bird-bgp", "flannel-kubernetes"},
+		{"flannel-etcd", "flannel-kubernetes"},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			old, next := withNetwork(t, all[tt.from]), withNetwork(t, all[tt.to])
+			delta := next.Diff(follows(old, next))
+			steps := map[StepID]Step{}
+			var order []Step
+			for _, item := range delta.Items {
+				steps[item.Step.ID()] = item.Step
+				order = append(order, item.Step)
+			}
+			order = inOrder(order) // panics at a cycle
+			if len(order) != len(delta.Items) {
+				t.Fatalf("%d of %d steps can be ordered", len(order), len(delta.Items))
+			}
+			part := map[StepID]bool{}
+			var arrivals, departures []StepID
+			var b strings.Builder
+			for _, s := range order {
+				gate, isGate := s.Resource.(resource.Gate)
+				_, leaves := s.Resource.(resource.Orphan)
+				sign := ""
+				switch {
+				case isGate && (gate.Gate == resource.GateReachable || gate.Gate == resource.GateStillReachable):
+					sign = "◷"
+				case leaves && carriesPods(s.Resource.ID()):
+					sign = "-"
+					departures = append(departures, s.ID())
+				case s.Successor:
+					sign = "+"
+					arrivals = append(arrivals, s.ID())
+				case s.Resource.ID().Kind() == "podmtu":
+					sign = "~"
+				default:
+					continue
+				}
+				part[s.ID()] = true
+				fmt.Fprintf(&b, "%s %s\n", sign, s.ID())
+				for _, id := range s.After {
+					if part[id] {
+						fmt.Fprintf(&b, "    after %s\n", id)
+					}
+				}
+			}
+			golden(t, filepath.Join("testdata", "handover", tt.from+" to "+tt.to+".txt"), []byte(b.String()))
+
+			waits := func(id, on StepID) bool { return waitsFor(steps, id, on, map[StepID]bool{}) }
+			for _, gone := range departures {
+				for _, came := range arrivals {
+					if !waits(gone, came) {
+						t.Errorf("%s goes before %s has come", gone, came)
+					}
+				}
+			}
+			// Host by host, a gate between.
+			hosts := next.Hosts()
+			for _, ids := range [][]StepID{arrivals, departures} {
+				for _, a := range ids {
+					for _, b := range ids {
+						i, j := indexOf(hosts, steps[a].Host), indexOf(hosts, steps[b].Host)
+						if i >= 0 && j == i+1 && !waits(b, a) && steps[a].Resource.ID().Kind() != "link" {
+							t.Errorf("%s does not wait for %s", b, a)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func indexOf(names []string, name string) int {
+	for i, n := range names {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// waitsFor reports whether a step is done after another, directly or not.
+func waitsFor(steps map[StepID]Step, id, on StepID, seen map[StepID]bool) bool {
+	if id == on {
+		return true
+	}
+	if seen[id] {
+		return false
+	}
+	seen[id] = true
+	for _, before := range steps[id].After {
+		if waitsFor(steps, before, on, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// Nothing is handed over where only a host comes or goes, on bare machines, or
+// when the network is somebody else's from now on.
+func TestNothingHandedOver(t *testing.T) {
+	routes := withNetwork(t, inventory.Network{Kind: inventory.NetworkRoutes})
+	lessRoutes := func() Observed {
+		observed := follows(routes, routes)
+		for _, o := range observed.Hosts {
+			o.Facts.Host.State.Resources["route:10.244.99.0/24"] = fact.Record{Digest: "10.88.0.99"}
+		}
+		return observed
+	}
+	external := withNetwork(t, inventory.Network{Kind: inventory.NetworkExternal})
+	for name, delta := range map[string]*Delta{
+		"a host leaves": routes.Diff(lessRoutes()),
+		"bare machines": routes.Diff(follows(&Plan{Inventory: routes.Inventory}, routes)),
+		"external":      external.Diff(follows(routes, external)),
+	} {
+		for _, item := range delta.Items {
+			if gate, ok := item.Step.Resource.(resource.Gate); ok && (gate.Gate == resource.GateReachable || gate.Gate == resource.GateStillReachable) {
+				t.Errorf("%s: %s", name, item.Step.ID())
+			}
+		}
+	}
+}
+
+// What all hosts share stays when only some are to be changed: the others may
+// live by it.
+func TestLimitKeepsWhatIsShared(t *testing.T) {
+	all := networks()
+	old, next := withNetwork(t, all["flannel-kubernetes"]), withNetwork(t, all["bird-ospf"])
+	delta := next.Limit([]string{"shaolin", "huashan"}).Diff(follows(old, next))
+	for _, item := range delta.Items {
+		if item.Step.Host == Cluster && item.Change.Action == resource.Delete {
+			t.Errorf("%s is deleted", item.Step.ID())
+		}
+	}
+}
