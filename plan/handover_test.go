@@ -67,7 +67,7 @@ func TestHandOver(t *testing.T) {
 			for _, s := range order {
 				gate, isGate := s.Resource.(resource.Gate)
 				_, leaves := s.Resource.(resource.Orphan)
-				sign := ""
+				var sign string
 				switch {
 				case isGate && (gate.Gate == resource.GateReachable || gate.Gate == resource.GateStillReachable):
 					sign = "◷"

@@ -45,7 +45,8 @@ type scene struct {
 // newScene has four hosts that pass every preflight check.
 func newScene() *scene {
 	inv := &inventory.Inventory{Cluster: inventory.Cluster{Name: "wuxia", Version: "1.36.3",
-		Endpoint: inventory.Endpoint{Host: "kubernetes.default.svc", Port: 8443}}}
+		Endpoint: inventory.Endpoint{Host: "kubernetes.default.svc", Port: 8443}},
+		Network: inventory.Network{Kind: inventory.NetworkRoutes}}
 	s := &scene{plan: &plan.Plan{Inventory: inv}, observed: plan.Observed{Hosts: map[string]plan.Observation{}}}
 	for _, h := range []struct{ name, address, subnet, bridge string }{
 		{"shaolin", "10.27.53.32", "10.244.0.0/24", "10.244.0.1"},
