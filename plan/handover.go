@@ -40,8 +40,8 @@ func carriesPods(id resource.ID) bool {
 // Interfaces go when no host sends through them any more, and flannel's keys
 // when no flannel is left to write them anew.
 //
-// leaving are the orphans that carry pods. The gates are returned, to stand
-// among the items; none when nothing is handed over: on bare machines, or when
+// leaving are the orphans that carry pods. The gates are returned, and what else
+// the change takes, to stand among the items; none when nothing is handed over: on bare machines, or when
 // no more than a host comes or goes.
 func (d *Delta) handOver(leaving []Item) []Item {
 	if !d.switches(leaving) {
@@ -68,6 +68,7 @@ func (d *Delta) handOver(leaving []Item) []Item {
 	for _, host := range hosts {
 		tools = append(tools, step(host, resource.Package{Name: pingPackage})...)
 	}
+	interim := d.interimRoutes(hosts, leaving)
 	before := gate(resource.GateReachable, "", "which hosts' pods reach each other as it is", tools)
 	gates := []Item{before}
 	last := before.Step.ID()
@@ -76,6 +77,12 @@ func (d *Delta) handOver(leaving []Item) []Item {
 			s := &d.Items[i].Step
 			s.After = sortedIDs(append(slices.Clone(s.After), last)) // a copy: the plan's own edges stay
 			ids = append(ids, s.ID())
+		}
+		for i := range interim {
+			if s := &interim[i].Step; s.Host == host {
+				s.After = []StepID{last}
+				ids = append(ids, s.ID())
+			}
 		}
 		return ids
 	}
@@ -115,7 +122,34 @@ func (d *Delta) handOver(leaving []Item) []Item {
 	}
 	orderDepartures(leaving, turn, []StepID{last})
 	d.orderMTU(arriving, gates)
-	return gates
+	return append(interim, gates...)
+}
+
+// interimRoutes are set ahead of a flannel of the backend host-gw that follows
+// another network: it leaves a route alone that leads where its own would, and
+// misses it for ten seconds when that network takes it along.
+func (d *Delta) interimRoutes(hosts []string, leaving []Item) []Item {
+	n := d.Plan.Inventory.Network
+	if n.Kind != inventory.NetworkFlannel || n.Backend != inventory.FlannelHostGW {
+		return nil
+	}
+	if !slices.ContainsFunc(leaving, func(item Item) bool {
+		id := item.Step.Resource.ID()
+		return id.Kind() == "route" || id == resource.NewID("unit", birdUnit)
+	}) {
+		return nil
+	}
+	var items []Item
+	for _, host := range hosts {
+		for _, row := range d.Plan.Addresses {
+			if row.Host != host && slices.Contains(hosts, row.Host) {
+				route := resource.InterimRoute{Destination: row.PodSubnet, Via: row.Address}
+				items = append(items, Item{Step{Host: host, Resource: route},
+					resource.Change{Action: resource.Create, Fields: []resource.Field{{Name: "via", After: row.Address}}}})
+			}
+		}
+	}
+	return items
 }
 
 // switches reports whether pods' packets are to take another way between hosts

@@ -47,6 +47,7 @@ func TestHandOver(t *testing.T) {
 		{"flannel-kubernetes", "bird-ospf"},
 		{"bird-bgp", "flannel-kubernetes"},
 		{"flannel-etcd", "flannel-kubernetes"},
+		{"bird-ospf", "flannel-kubernetes"},
 	} {
 		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
 			old, next := withNetwork(t, all[tt.from]), withNetwork(t, all[tt.to])
@@ -74,7 +75,7 @@ func TestHandOver(t *testing.T) {
 				case leaves && carriesPods(s.Resource.ID()):
 					sign = "-"
 					departures = append(departures, s.ID())
-				case s.Successor:
+				case s.Successor || s.Resource.ID().Kind() == "interimroute":
 					sign = "+"
 					arrivals = append(arrivals, s.ID())
 				case s.Resource.ID().Kind() == "podmtu":

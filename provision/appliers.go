@@ -39,6 +39,7 @@ var appliers = map[string]applier{
 	"module":        applyModule,
 	"package":       applyPackage,
 	"route":         applyRoute,
+	"interimroute":  applyInterimRoute,
 	"firewall":      applyFirewallRule,
 	"link":          applyNothing,
 	"routes":        applyNothing,

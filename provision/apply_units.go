@@ -183,6 +183,14 @@ func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via, "metric", routeMetric)+"\n")
 }
 
+func applyInterimRoute(ctx context.Context, t *task) (fact.Record, error) {
+	r, err := want[resource.InterimRoute](t)
+	if err != nil {
+		return fact.Record{}, err
+	}
+	return fact.Record{}, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+}
+
 var routeMetric = strconv.Itoa(resource.RouteMetric)
 
 // ipRoute begins a command about a destination. The family is said outright:
@@ -269,22 +277,26 @@ func applyPodMTU(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(`bridge=%s mtu=%d ports=
-for port in /sys/class/net/"$bridge"/brif/*; do
-	[ -e "$port" ] || continue
-	port=${port##*/}
-	ports="$ports $(cat "/sys/class/net/$port/ifindex") "
-	ip link set dev "$port" mtu "$mtu"
-done
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(`bridge=%s mtu=%d
+# "12: veth1@if2: <...": the port's number and name.
+ports=$(ip -o link show master "$bridge" | sed -n 's/^\([0-9]*\): \([^@:]*\).*/\1 \2/p')
+while read -r number port; do
+	[ -z "$port" ] || ip link set dev "$port" mtu "$mtu"
+done <<END
+$ports
+END
 for space in /run/netns/*; do
 	[ -e "$space" ] || continue
 	space=${space##*/}
-	# eth0@if12: the port at the other end is number 12.
+	# "2: eth0@if12: <...": the port at the other end is number 12.
 	peer=$(ip -n "$space" -o link show dev eth0 2>/dev/null | sed -n 's/^[0-9]*: eth0@if\([0-9]*\):.*/\1/p')
-	case $ports in
-	*" $peer "*) [ -z "$peer" ] || ip -n "$space" link set dev eth0 mtu "$mtu" ;;
+	[ -n "$peer" ] || continue
+	case "
+$ports" in
+*"
+$peer "*) ip -n "$space" link set dev eth0 mtu "$mtu" ;;
 	esac
 done
-[ ! -e "/sys/class/net/$bridge" ] || ip link set dev "$bridge" mtu "$mtu"
+ip link set dev "$bridge" mtu "$mtu"
 `, shell.Quote(m.Bridge), m.MTU))
 }

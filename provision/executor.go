@@ -126,7 +126,7 @@ func (e *Executor) adopt(item plan.Item) {
 	id := item.Step.Resource.ID()
 	_, orphan := item.Step.Resource.(resource.Orphan)
 	record := item.Change.Record
-	if !orphan && record.Digest == "" && len(record.Files)+len(record.Inputs) == 0 {
+	if !orphan && record.Empty() {
 		return
 	}
 	for _, m := range e.keepers(item.Step.Host) {
@@ -219,9 +219,10 @@ func (t *task) carryOut(ctx context.Context) error {
 		t.executor.adopt(t.item)
 		return nil
 	}
-	if orphan {
+	switch {
+	case orphan:
 		t.machine.state.remove(r.ID())
-	} else {
+	case !record.Empty():
 		t.machine.state.put(r.ID(), record)
 	}
 	if kind == "unit" || kind == "artifact" {

@@ -146,10 +146,12 @@ func TestSystemCommands(t *testing.T) {
 		resource resource.Resource
 		want     []string
 	}{
-		{"route", resource.Route{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2"}},
-		{"IPv6 route", resource.Route{Destination: "fd00:1::/64", Via: "fd00::2"}, []string{"ip -6 route replace fd00:1::/64 via fd00::2"}},
-		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24", "ip -4 route del 10.244.1.0/24"}},
-		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64", "ip -6 route del fd00:1::/64"}},
+		{"route", resource.Route{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2 metric 64"}},
+		{"IPv6 route", resource.Route{Destination: "fd00:1::/64", Via: "fd00::2"}, []string{"ip -6 route replace fd00:1::/64 via fd00::2 metric 64"}},
+		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24 metric 64", "ip -4 route del 10.244.1.0/24 metric 64"}},
+		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64 metric 64", "ip -6 route del fd00:1::/64 metric 64"}},
+		{"interim route", resource.InterimRoute{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2"}},
+		{"routes leave", orphan("routes:10.244.0.0/16"), []string{"ip -4 -o route show root 10.244.0.0/16 scope global", "ip -4 route del there"}},
 		{"firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-j", "ACCEPT"}}, []string{
 			"iptables -w -t filter -n -L FORWARD", "iptables -w -t filter -C FORWARD -s 10.244.0.0/16 -j ACCEPT", "iptables -w -t filter -I FORWARD 1 -s 10.244.0.0/16 -j ACCEPT"}},
 		{"IPv6 firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "fd00::/48", "-j", "ACCEPT"}}, []string{

@@ -34,6 +34,9 @@ type Record struct {
 	Inputs map[string]string `json:"inputs,omitempty"`
 }
 
+// Empty reports whether there is nothing to remember.
+func (r Record) Empty() bool { return r.Digest == "" && len(r.Files)+len(r.Inputs) == 0 }
+
 // ParseState decodes a state file; no bytes are the state of a bare host.
 func ParseState(data []byte) (State, error) {
 	state := State{Version: StateVersion, Resources: map[string]Record{}}

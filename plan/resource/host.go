@@ -212,6 +212,19 @@ func (r Route) Diff(facts fact.Set) (Change, error) {
 	return change, nil
 }
 
+// InterimRoute is a route that is set for a program which will keep it from then
+// on, while networks change. No host's state remembers it.
+type InterimRoute struct{ Destination, Via string } // as Route's
+
+// ID implements Resource.
+func (r InterimRoute) ID() ID { return NewID("interimroute", r.Destination) }
+
+// Queries implements Resource.
+func (r InterimRoute) Queries() []fact.Query { return nil }
+
+// Diff implements Resource: whether it is needed is the plan's to say.
+func (r InterimRoute) Diff(fact.Set) (Change, error) { return Change{Action: NoOp}, nil }
+
 // Link is a network interface that a program of the plan makes. It is part of
 // the plan only to be deleted when it leaves it: those programs leave theirs
 // behind.
