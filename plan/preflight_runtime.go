@@ -23,16 +23,3 @@ func checkRuntime(inv *inventory.Inventory, host inventory.Host, o Observation) 
 	}
 	return nil
 }
-
-// checkIPVS wants the kernel to have what kube-proxy's mode ipvs is made of.
-func checkIPVS(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	if !host.IsNode() || inv.KubeProxy.Mode != proxyIPVS {
-		return nil
-	}
-	found, err := o.Facts.Module("ip_vs")
-	if err != nil || found.Exists || found.Value != "" {
-		return nil // what was not observed is reported with the module's own step
-	}
-	return []Problem{{host.Name, fmt.Sprintf("the kernel %s has no module ip_vs, which kube_proxy.mode = %q needs", o.Facts.Host.Kernel, proxyIPVS),
-		fmt.Sprintf("set kube_proxy.mode = %q, or boot a kernel with IPVS", proxyNFTables)}}
-}

@@ -71,7 +71,7 @@ func TestPreflightOfIPVS(t *testing.T) {
 		inv.KubeProxy.Mode = test.mode
 		facts := fact.NewSet(fact.Host{Kernel: "6.1.0"})
 		facts.Put(fact.Key{Kind: fact.KindModule, Name: "ip_vs"}, test.module)
-		if diff := cmp.Diff(test.want, summaries(checkIPVS(inv, host, Observation{Facts: facts}))); diff != "" {
+		if diff := cmp.Diff(test.want, summaries(checkKernel(inv, host, Observation{Facts: facts}))); diff != "" {
 			t.Errorf("%s, %+v:\n%s", test.mode, test.module, diff)
 		}
 	}
