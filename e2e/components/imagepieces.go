@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,7 +89,10 @@ func toolboxPiece(packages *debian) piece {
 				if err != nil {
 					return err
 				}
-				built[name] = filepath.Join(bin, programName(ownModule))
+				built[name] = filepath.Join(bin, name) // out of the next one's way
+				if err := os.Rename(filepath.Join(bin, programName(ownModule)), built[name]); err != nil {
+					return err
+				}
 			}
 			return toolboxImage(busybox, built, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
 		},
