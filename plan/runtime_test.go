@@ -91,6 +91,35 @@ func TestPreflightOfRuntime(t *testing.T) {
 	}
 }
 
+// There is one Docker on a host.
+func TestPreflightOfDockersSource(t *testing.T) {
+	for _, tt := range []struct {
+		name, version string
+		packages      []string
+		state         string
+		want          []string
+	}{
+		{name: "a package beside the release", version: "28.5.1", packages: []string{"docker.io"}, want: []string{
+			"has the package docker.io, and the inventory says Docker 28.5.1 from its release"}},
+		{name: "the release", version: "28.5.1", state: "artifact:docker"},
+		{name: "the release, no more wanted", state: "artifact:docker", want: []string{
+			`its Docker comes from a release, and the inventory says package "docker.io"`}},
+		{name: "the package", packages: []string{"docker.io"}},
+	} {
+		inv := load(t, "docker")
+		if inv.Runtime.Version = tt.version; tt.version != "" {
+			inv.Runtime.Package = ""
+		}
+		facts := fact.NewSet(fact.Host{State: fact.State{Resources: map[string]fact.Record{tt.state: {}}}})
+		for _, q := range runtimeQueries(inv, inv.Hosts[0]) {
+			facts.Put(q.Key(), fact.Package{Installed: slices.Contains(tt.packages, q.Name)})
+		}
+		if diff := cmp.Diff(tt.want, summaries(checkRuntime(inv, inv.Hosts[0], Observation{Facts: facts}))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
 func summaries(problems []Problem) []string {
 	var all []string
 	for _, p := range problems {
