@@ -506,7 +506,8 @@ path() {
 
 # duplicate asks who else has this host's address (RFC 5227), before anything is
 # installed here. Of the programs called arping, only that of iputils and
-# BusyBox's print a line like this.
+# BusyBox's print a line like this. Routers that answer for all addresses don't
+# count, nor do the host's own interfaces.
 duplicate() {
 	if [ -e "$state_path" ] || ! has arping; then return; fi
 	case $address in *:*) return ;; esac
@@ -518,7 +519,14 @@ duplicate() {
 	case $reply in
 	*"reply from $address ["*)
 		mac=${reply#*"reply from $address ["}
-		echo "duplicate ${mac%%]*}"
+		mac=$(echo "${mac%%]*}" | tr A-F a-f)
+		case $(
+			ip -o -4 neigh show dev "$device" 2>/dev/null
+			ip -o link 2>/dev/null
+		) in
+		*"$mac"*) ;;
+		*) echo "duplicate $mac" ;;
+		esac
 		;;
 	esac
 }

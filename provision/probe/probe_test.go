@@ -54,6 +54,7 @@ var tools = map[string]string{
 E
 ;;
 "-o -4 addr show to 10.88.0.11") echo '2: eth0    inet 10.88.0.11/24 brd 10.88.0.255 scope global eth0\       valid_lft forever preferred_lft forever' ;;
+"-o -4 neigh show dev eth0") printf '%s\n' '10.88.0.1 lladdr 02:42:0a:58:00:01 REACHABLE' '10.88.0.12  FAILED' ;;
 "-o -4 route show table main") printf '%s\n' 'default via 10.88.0.1 dev eth0 proto dhcp metric 100 ' '10.88.0.0/24 dev eth0 proto kernel scope link src 10.88.0.11 ' '10.244.1.0/24 via 10.88.0.12 dev eth0 proto static ' '10.244.2.0/24 proto static \	nexthop via 10.88.0.13 dev eth0 weight 1 \	nexthop via 10.88.0.14 dev eth0 weight 1 ' '10.9.9.9 via 10.88.0.12 dev eth0 ' 'unreachable 10.3.0.0/16 proto static ' '10.4.0.0/16 via 10.88.0.9 dev eth0 metric 500 ' '10.4.0.0/16 via 10.88.0.8 dev eth0 metric 20 ' ;;
 "-o -6 route show table main") printf '%s\n' 'fd00::/64 dev eth0 proto kernel metric 256 pref medium' 'fd01:1::/64 via fd00::12 dev eth0 metric 1024 pref medium' ;;
 *) exit 1 ;;
@@ -163,7 +164,7 @@ func (m *machine) script(t testing.TB, queries []fact.Query) string {
 	text = strings.Replace(text, path, "PATH="+m.path+"\n", 1)
 	if strings.HasSuffix(m.shell[0], "busybox") { // may prefer its own ip to any in PATH
 		bin, _, _ := strings.Cut(m.path, ":")
-		text = strings.NewReplacer(" ip addr show", " "+bin+"/ip addr show", " ip -o", " "+bin+"/ip -o",
+		text = strings.NewReplacer(" ip addr show", " "+bin+"/ip addr show", " ip -o", " "+bin+"/ip -o", "\tip -o", "\t"+bin+"/ip -o",
 			"$(ip -o", "$("+bin+"/ip -o", "\tping ", "\t"+bin+"/ping ", "$(arping ", "$("+bin+"/arping ").Replace(text)
 	}
 	return text
@@ -704,6 +705,11 @@ func TestHost(t *testing.T) {
 			}
 			if set.Host.Duplicate != "02:42:0a:58:00:99" {
 				t.Errorf("who else has the address of a bare host: %q", set.Host.Duplicate)
+			}
+			bin, _, _ := strings.Cut(m.path, ":")
+			write(t, filepath.Join(bin, "arping"), "#!/bin/sh\necho 'Unicast reply from 10.88.0.11 [02:42:0A:58:00:01]  0.743ms'\n", 0o755)
+			if set, err = m.probe(t, nil); err != nil || set.Host.Duplicate != "" {
+				t.Errorf("a router that answers for all: %q, %v", set.Host.Duplicate, err)
 			}
 		})
 	}
