@@ -135,8 +135,8 @@ func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 const defaultMTU = 1500
 
 // packetSize is the largest packet of pods that travels between hosts, with
-// what the network adds to it.
-func packetSize(n inventory.Network) int { return cmp.Or(n.MTU, defaultMTU) + n.Overhead() }
+// what the network adds to it. No IPv4 packet is larger than 65,535 bytes.
+func packetSize(n inventory.Network) int { return min(cmp.Or(n.MTU, defaultMTU)+n.Overhead(), 65535) }
 
 // checkMTU finds interfaces that packets of pods would not fit through.
 func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
