@@ -49,7 +49,7 @@ test: build ## unit, integration and end-to-end tests
 
 .PHONY: test-networks
 test-networks: build ## every pod network on machines of its own (20 minutes)
-	KINSTALL_NETWORKS=all go test -timeout 60m -count 1 -v -run '^TestNetwork' ./e2e
+	KINSTALL_NETWORKS=all go test -timeout 60m -count 1 -v -run '^(TestNetwork|TestDockerRelease)' ./e2e
 
 .PHONY: test-short
 test-short: ## the tests that need no lab
@@ -63,8 +63,8 @@ $(GOLANGCI):
 	. .ci/go-toolchain && GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: bench
-bench: build ## seconds to a cluster beside kubeadm's, and a no-op apply (30 minutes)
-	. .ci/go-toolchain && KINSTALL_BENCH=1 go test -timeout 60m -count 1 -v -run '^TestBenchmark' ./e2e
+bench: build ## seconds to a cluster beside kubeadm's, and what each network carries (45 minutes)
+	. .ci/go-toolchain && KINSTALL_BENCH=1 go test -timeout 90m -count 1 -v -run '^TestBenchmark' ./e2e
 
 .PHONY: clean
 clean: ## remove bin/

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kinstall/kinstall/e2e/components"
 	"github.com/kinstall/kinstall/plan/inventory"
 )
 
@@ -38,6 +39,37 @@ func TestDocker(t *testing.T) {
 			return
 		}
 	}
+}
+
+// TestDockerRelease has Docker from its own release in place of a package.
+func TestDockerRelease(t *testing.T) {
+	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker" {
+		t.Skip("part of make test-networks")
+	}
+	w := newWorld(t, "e2e-docker", "testdata/docker.hcl")
+	cache, err := components.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	builder := components.Builder{CacheDir: cache, Versions: components.Default(), Log: t.Logf}
+	if _, err := builder.BuildDocker(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(t, "runtime \"docker\" {", fmt.Sprintf("runtime \"docker\" {\n  version = %q", components.Default().Docker))
+	s := &dockerStory{world: w, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
+	for _, host := range s.hosts() {
+		w.ssh(t, host, "apt-get -q -y install libdevmapper1.02.1") // the official programs are static
+	}
+	s.fromBare(t)
+	for _, host := range s.hosts() {
+		if found := w.ssh(t, host, `readlink /proc/$(pidof dockerd)/exe /proc/$(pidof containerd)/exe; dpkg-query -W -f '${Package} ' docker.io containerd 2>/dev/null || true`); found != "/usr/local/bin/dockerd\n/usr/local/bin/containerd" {
+			t.Errorf("%s runs %s", host, found)
+		}
+	}
+	s.reachEachOther(t)
+	s.secondApply(t)
+	s.reload(t)
+	s.reboot(t)
 }
 
 type dockerStory struct {

@@ -34,6 +34,7 @@ type world struct {
 	kinstall   string // binary
 	mirror     components.Mirror
 	kubeconfig string
+	outside    string // URL of a server outside of the cluster, if there is one
 }
 
 // prepared is what all worlds share and what takes long: built once a process.
@@ -120,7 +121,13 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 			t.Logf("machines kept; the inventory was copied to %s", w.keep())
 			return
 		}
-		if err := l.Down(context.Background()); err != nil {
+		// Nobody will look at their disks: their power is cut.
+		ctx := context.Background()
+		machines, err := l.Status()
+		for _, m := range machines {
+			err = errors.Join(err, l.Stop(ctx, m.Name))
+		}
+		if err := errors.Join(err, l.Down(ctx)); err != nil {
 			t.Errorf("lab down: %v", err)
 		}
 	})

@@ -46,7 +46,8 @@ func dockerNetworkSettings() []string {
 	}
 }
 
-// docker adds Docker Engine from the distribution's package.
+// docker adds Docker Engine from the distribution's package, or from its own
+// release.
 //
 // On hosts without Kubernetes docker0 is the host's part of the pod network:
 // its first address is docker0's own. Pods get theirs by CNI, so on nodes there
@@ -54,7 +55,7 @@ func dockerNetworkSettings() []string {
 // is masqueraded by the rules beside the routes, which leave traffic between
 // hosts alone.
 //
-// The configuration goes before the package, which starts the daemon as it is
+// The configuration goes before a package, which starts the daemon as it is
 // installed: docker0 never has another address than the planned one.
 func (c *compiler) docker(h inventory.Host) StepID {
 	inv := c.inventory
@@ -99,9 +100,15 @@ func (c *compiler) docker(h inventory.Host) StepID {
 	for _, s := range c.sysctls(h) {
 		before = append(before, step(h.Name, resource.Sysctl{Key: s.Name}))
 	}
-	pkg := resource.Package{Name: rt.Package}
-	c.add(h.Name, pkg, before...)
-	inputs = append(inputs, pkg)
+	var after [][]StepID
+	if rt.Version != "" {
+		after = before
+		inputs = append(inputs, c.artifact(h.Name, releaseDocker), c.unitFile(h.Name, dockerUnit, nil))
+	} else {
+		pkg := resource.Package{Name: rt.Package}
+		c.add(h.Name, pkg, before...)
+		inputs = append(inputs, pkg)
+	}
 
 	network := resource.NewID("part", dockerConfig+"#network")
 	unit := c.addStep(Step{
@@ -120,7 +127,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 		},
 		Lane: laneDocker,
 		Gate: &resource.Gate{Gate: resource.GateDocker, Host: h.Name, Text: "Docker answers"},
-	}, inputSteps(h.Name, inputs))
+	}, append(after, inputSteps(h.Name, inputs))...)
 	if h.IsNode() {
 		c.criDockerd(h, unit)
 	} else {

@@ -252,19 +252,29 @@ func TestLockSurvivesItsFile(t *testing.T) {
 	}
 }
 
-func BenchmarkAllocateSubnets5000(b *testing.B) {
+// The address plan of 5,000 hosts, half of them in the lock file: every subnet,
+// and the rows that are shown.
+func BenchmarkAddressPlan(b *testing.B) {
 	inv := nodes("10.0.0.0/8", 24)
 	lock := inventory.Lock{Subnets: map[string]netip.Prefix{}}
 	for i := range 5000 {
-		h := inventory.Host{Name: fmt.Sprintf("host%04d", i), Roles: []string{inventory.RoleWorker}}
+		h := inventory.Host{
+			Name: fmt.Sprintf("host%04d", i), Roles: []string{inventory.RoleWorker},
+			Address: netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}),
+		}
 		inv.Hosts = append(inv.Hosts, h)
 		if i%2 == 0 {
 			lock.Subnets[h.Name] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
 		}
 	}
 	for b.Loop() {
-		if _, err := AllocateSubnets(inv, lock); err != nil {
+		subnets, err := AllocateSubnets(inv, lock)
+		if err != nil {
 			b.Fatal(err)
+		}
+		c := compiler{builder: builder{inventory: inv}, subnets: subnets}
+		if rows := c.addresses(); len(rows) != 5000 || rows[4999].PodSubnet == "" {
+			b.Fatalf("%d rows", len(rows))
 		}
 	}
 }

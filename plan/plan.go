@@ -86,6 +86,10 @@ func (p *Plan) Queries(host string) []fact.Query {
 			queries = append(queries, s.Resource.Queries()...)
 		}
 	}
+	if h, ok := p.Inventory.Host(host); ok {
+		queries = append(queries, networkQueries(p.Inventory, h)...)
+		queries = append(queries, runtimeQueries(p.Inventory, h)...)
+	}
 	return fact.Merge(queries)
 }
 

@@ -2,8 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -16,7 +14,10 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS, checkLink, checkMTU}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
+
+// planChecks are those that compare with what is planned.
+var planChecks = []func(*Plan, inventory.Host, Observation) []Problem{checkAddresses, checkOverrides}
 
 // preflight returns what must be mended on reachable hosts, in inventory order.
 func preflight(p *Plan, observed Observed, unreachable map[string]error) []Problem {
@@ -28,6 +29,9 @@ func preflight(p *Plan, observed Observed, unreachable map[string]error) []Probl
 		}
 		for _, check := range checks {
 			problems = append(problems, check(p.Inventory, host, observed.Hosts[name])...)
+		}
+		for _, check := range planChecks {
+			problems = append(problems, check(p, host, observed.Hosts[name])...)
 		}
 	}
 	return problems
@@ -140,60 +144,4 @@ func checkOwner(inv *inventory.Inventory, host inventory.Host, o Observation) []
 		return []Problem{{host.Name, fmt.Sprintf("belongs to the cluster %q", owner), "remove it from that cluster first; " + fact.StatePath + " on the host says what is installed"}}
 	}
 	return nil
-}
-
-// checkLink finds nodes that a router stands before, where the network hands
-// packets of pods to the nodes themselves: no router knows the way to a pod.
-func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	if !host.RunsContainers() || !inv.Network.Direct() {
-		return nil
-	}
-	var networks []netip.Prefix
-	for _, text := range o.Facts.Host.Networks {
-		if network, err := netip.ParsePrefix(text); err == nil && network.Addr().Is4() == host.Address.Is4() {
-			networks = append(networks, network)
-		}
-	}
-	if len(networks) == 0 {
-		return nil // not learnt
-	}
-	var beyond []string
-	for _, node := range inv.ContainerHosts() {
-		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(node.Address) }) {
-			beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, node.Address))
-		}
-	}
-	if len(beyond) == 0 {
-		return nil
-	}
-	more := ""
-	if rest := len(beyond) - 3; rest > 0 {
-		beyond, more = beyond[:3], fmt.Sprintf(" and %d more", rest)
-	}
-	return []Problem{{host.Name, fmt.Sprintf("reaches %s%s through a router only; its own networks are %s", strings.Join(beyond, ", "), more, strings.Join(o.Facts.Host.Networks, ", ")),
-		fmt.Sprintf("routers don't know the pods' addresses, so that network %q can't work here; use network \"flannel\" with backend = \"vxlan\"", inv.Network.Kind)}}
-}
-
-// defaultMTU is what pods' interfaces have when nothing else is asked for.
-const defaultMTU = 1500
-
-// checkMTU finds interfaces that packets of pods would not fit through.
-func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	n := inv.Network
-	found := o.Facts.Host.MTU
-	if !host.RunsContainers() || !n.Bridged() || found == 0 {
-		return nil
-	}
-	pods := n.MTU
-	if pods == 0 {
-		pods = defaultMTU
-	}
-	if pods+n.Overhead() <= found {
-		return nil
-	}
-	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", o.Facts.Host.Interface, found, pods)
-	if n.Overhead() > 0 {
-		text += fmt.Sprintf(" and the network adds %d bytes", n.Overhead())
-	}
-	return []Problem{{host.Name, text, fmt.Sprintf("set `mtu = %d` in the network block", found-n.Overhead())}}
 }

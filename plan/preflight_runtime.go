@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -21,18 +22,43 @@ func checkRuntime(inv *inventory.Inventory, host inventory.Host, o Observation) 
 				"set the runtime back; to change it, take the host out of the inventory, install it anew, and add it again"}}
 		}
 	}
+	if inv.Runtime.Kind == inventory.RuntimeDocker {
+		return checkDockerSource(inv.Runtime, host, o)
+	}
 	return nil
 }
 
-// checkIPVS wants the kernel to have what kube-proxy's mode ipvs is made of.
-func checkIPVS(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	if !host.IsNode() || inv.KubeProxy.Mode != proxyIPVS {
+// checkDockerSource refuses a second Docker beside the one that a host has: two
+// daemons would share one socket and one place for their data.
+func checkDockerSource(rt inventory.Runtime, host inventory.Host, o Observation) []Problem {
+	if rt.Version == "" {
+		if _, released := o.Facts.Host.State.Resources[string(resource.NewID("artifact", releaseDocker))]; released {
+			return []Problem{{host.Name, fmt.Sprintf("its Docker comes from a release, and the inventory says package %q", rt.Package),
+				"set `version` again; to change it, take the host out of the inventory, install it anew, and add it again"}}
+		}
 		return nil
 	}
-	found, err := o.Facts.Module("ip_vs")
-	if err != nil || found.Exists || found.Value != "" {
-		return nil // what was not observed is reported with the module's own step
+	var problems []Problem
+	for _, name := range dockerPackages() {
+		if found, err := o.Facts.Package(name); err == nil && found.Installed {
+			problems = append(problems, Problem{host.Name, fmt.Sprintf("has the package %s, and the inventory says Docker %s from its release", name, rt.Version),
+				"remove that package first, or leave `version` out and set `package`"})
+		}
 	}
-	return []Problem{{host.Name, fmt.Sprintf("the kernel %s has no module ip_vs, which kube_proxy.mode = %q needs", o.Facts.Host.Kernel, proxyIPVS),
-		fmt.Sprintf("set kube_proxy.mode = %q, or boot a kernel with IPVS", proxyNFTables)}}
+	return problems
+}
+
+// dockerPackages are those known to have a Docker Engine.
+func dockerPackages() []string { return []string{"docker-ce", "docker.io"} }
+
+// runtimeQueries ask what only the preflight of runtimes wants to know.
+func runtimeQueries(inv *inventory.Inventory, host inventory.Host) []fact.Query {
+	if !onDocker(inv, host) || inv.Runtime.Version == "" {
+		return nil
+	}
+	var queries []fact.Query
+	for _, name := range dockerPackages() {
+		queries = append(queries, fact.Query{Kind: fact.KindPackage, Name: name})
+	}
+	return queries
 }

@@ -30,6 +30,9 @@ func settings(tables ...map[string]string) []setting {
 	return list
 }
 
+// sysctlFile sets kernel parameters at boot.
+const sysctlFile = "/etc/sysctl.d/99-kinstall.conf"
+
 // prepare adds what a host's system must have before anything is installed on
 // it: its name, names for the others, kernel settings, packages, directories.
 // A host gets what its roles need and nothing more.
@@ -61,7 +64,7 @@ func (c *compiler) prepare(h inventory.Host) {
 		c.add(h.Name, resource.Sysctl{Key: s.Name, Value: s.Value}, tools, loaded)
 	}
 	if len(sysctls) > 0 {
-		c.file(h.Name, "/etc/sysctl.d/99-kinstall.conf", map[string]any{"Sysctls": sysctls})
+		c.file(h.Name, sysctlFile, map[string]any{"Sysctls": sysctls})
 	}
 
 	for _, d := range directories() {

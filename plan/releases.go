@@ -58,6 +58,7 @@ const (
 	releaseEtcd              = "etcd"
 	releaseContainerd        = "containerd"
 	releaseRunc              = "runc"
+	releaseDocker            = "docker"
 	releaseCRIDockerd        = "cri-dockerd"
 	releaseCNI               = "cni-plugins"
 	releaseAPIServer         = "image/kube-apiserver"
@@ -134,7 +135,7 @@ func Releases(inv *inventory.Inventory) []Release {
 	return append(releases, ownImages(inv)...)
 }
 
-// runtimeReleases are those of the runtime; Docker itself is a package.
+// runtimeReleases are those of the runtime; Docker itself may be a package.
 func runtimeReleases(inv *inventory.Inventory) []Release {
 	rt := inv.Runtime
 	var releases []Release
@@ -155,6 +156,15 @@ func runtimeReleases(inv *inventory.Inventory) []Release {
 				Checksum: Checksum{runc + "runc.sha256sum", ChecksumList},
 				Members:  []resource.Member{{To: "/usr/local/sbin/runc", Mode: 0o755}},
 			})
+	}
+	if on(onDocker) && rt.Version != "" {
+		// https://docs.docker.com/engine/install/binaries/; no checksums are published.
+		releases = append(releases, Release{
+			Name: releaseDocker, Version: rt.Version,
+			Location: "download.docker.com/linux/static/stable/x86_64/docker-" + rt.Version + ".tgz",
+			Members: members("docker/", "/usr/local/bin/",
+				"containerd", "containerd-shim-runc-v2", "ctr", "docker", "docker-init", "docker-proxy", "dockerd", "runc"),
+		})
 	}
 	if rt.Kind == inventory.RuntimeDocker && on(onNodes) {
 		// No checksums are published.

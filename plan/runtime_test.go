@@ -71,7 +71,7 @@ func TestPreflightOfIPVS(t *testing.T) {
 		inv.KubeProxy.Mode = test.mode
 		facts := fact.NewSet(fact.Host{Kernel: "6.1.0"})
 		facts.Put(fact.Key{Kind: fact.KindModule, Name: "ip_vs"}, test.module)
-		if diff := cmp.Diff(test.want, summaries(checkIPVS(inv, host, Observation{Facts: facts}))); diff != "" {
+		if diff := cmp.Diff(test.want, summaries(checkKernel(inv, host, Observation{Facts: facts}))); diff != "" {
 			t.Errorf("%s, %+v:\n%s", test.mode, test.module, diff)
 		}
 	}
@@ -87,6 +87,35 @@ func TestPreflightOfRuntime(t *testing.T) {
 		facts := fact.NewSet(fact.Host{State: fact.State{Resources: map[string]fact.Record{unit: {}}}})
 		if diff := cmp.Diff(want, summaries(checkRuntime(inv, inv.Hosts[0], Observation{Facts: facts}))); diff != "" {
 			t.Errorf("%s:\n%s", unit, diff)
+		}
+	}
+}
+
+// There is one Docker on a host.
+func TestPreflightOfDockersSource(t *testing.T) {
+	for _, tt := range []struct {
+		name, version string
+		packages      []string
+		state         string
+		want          []string
+	}{
+		{name: "a package beside the release", version: "28.5.1", packages: []string{"docker.io"}, want: []string{
+			"has the package docker.io, and the inventory says Docker 28.5.1 from its release"}},
+		{name: "the release", version: "28.5.1", state: "artifact:docker"},
+		{name: "the release, no more wanted", state: "artifact:docker", want: []string{
+			`its Docker comes from a release, and the inventory says package "docker.io"`}},
+		{name: "the package", packages: []string{"docker.io"}},
+	} {
+		inv := load(t, "docker")
+		if inv.Runtime.Version = tt.version; tt.version != "" {
+			inv.Runtime.Package = ""
+		}
+		facts := fact.NewSet(fact.Host{State: fact.State{Resources: map[string]fact.Record{tt.state: {}}}})
+		for _, q := range runtimeQueries(inv, inv.Hosts[0]) {
+			facts.Put(q.Key(), fact.Package{Installed: slices.Contains(tt.packages, q.Name)})
+		}
+		if diff := cmp.Diff(tt.want, summaries(checkRuntime(inv, inv.Hosts[0], Observation{Facts: facts}))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
 }

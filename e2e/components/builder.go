@@ -84,6 +84,15 @@ func (b *Builder) BuildFlannel(ctx context.Context) (Mirror, error) {
 	return b.fill(ctx, []piece{flannelPiece(b.Versions)})
 }
 
+// BuildDocker brings Docker's static release into the same mirror; the mirror
+// that it returns lists this only.
+func (b *Builder) BuildDocker(ctx context.Context) (Mirror, error) {
+	if err := b.Versions.validate(); err != nil {
+		return Mirror{}, err
+	}
+	return b.fill(ctx, []piece{dockerPiece(b.Versions, &debian{})})
+}
+
 // fill makes sure that the pieces are in the cache and in the mirror.
 func (b *Builder) fill(ctx context.Context, pieces []piece) (_ Mirror, err error) {
 	if runtime.GOOS != goos || runtime.GOARCH != goarch {

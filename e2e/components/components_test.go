@@ -331,7 +331,7 @@ func TestCheckNamesEveryBadFile(t *testing.T) {
 // inventory without a source of its own downloads from.
 func TestLayout(t *testing.T) {
 	var got []string
-	for _, p := range append(clusterPieces(Default()), flannelPiece(Default())) {
+	for _, p := range append(clusterPieces(Default()), flannelPiece(Default()), dockerPiece(Default(), &debian{})) {
 		for _, f := range p.files {
 			got = append(got, f.Path, f.Checksum)
 		}
@@ -343,7 +343,7 @@ func TestLayout(t *testing.T) {
 func TestKeysAreDistinctAndStable(t *testing.T) {
 	keys := func(v Versions) map[string]string {
 		m := map[string]string{}
-		for _, p := range append(clusterPieces(v), flannelPiece(v)) {
+		for _, p := range append(clusterPieces(v), flannelPiece(v), dockerPiece(v, &debian{})) {
 			key, err := p.key()
 			if err != nil {
 				t.Fatal(err)

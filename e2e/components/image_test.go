@@ -79,10 +79,10 @@ func TestImageRoundTrip(t *testing.T) {
 			layer: []string{"5 1777 tmp/", "0 0755 pause PROGRAM"},
 		},
 		Toolbox: {
-			image:  toolboxImage(program, program, []string{"busybox", "nc", "sh"}),
+			image:  toolboxImage(program, map[string]string{"fetch": program, "stream": program}, []string{"busybox", "nc", "sh"}),
 			config: v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}, WorkingDir: "/"},
 			layer: []string{
-				"5 0755 bin/", "0 0755 bin/busybox PROGRAM", "0 0755 bin/fetch PROGRAM", "2 0777 bin/nc busybox", "2 0777 bin/sh busybox",
+				"5 0755 bin/", "0 0755 bin/busybox PROGRAM", "0 0755 bin/fetch PROGRAM", "0 0755 bin/stream PROGRAM", "2 0777 bin/nc busybox", "2 0777 bin/sh busybox",
 				"5 0755 etc/", "0 0644 etc/group root:x:0:", "0 0644 etc/passwd root:x:0:0:root:/root:/bin/sh",
 				"5 0700 root/", "5 1777 tmp/",
 			},

@@ -3,7 +3,10 @@ package components
 import (
 	"context"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -60,14 +63,15 @@ func coreDNSPiece(v Versions) piece {
 }
 
 // Toolbox is the image of test workloads: Debian's static BusyBox with its
-// applets (sh, ping, nc, httpd, sha256sum, dd, sleep …) and fetch, an HTTP client.
+// applets (sh, ping, nc, httpd, sha256sum, dd, sleep …), fetch, an HTTP client,
+// and stream, which measures the way between two of them.
 const Toolbox = "kinstall.example/toolbox:1"
 
 // toolboxPiece makes the Toolbox image.
 func toolboxPiece(packages *debian) piece {
-	module := goModule{Main: images.Fetch()}
+	programs := map[string]goModule{"fetch": {Main: images.Fetch()}, "stream": {Main: images.Stream()}}
 	return piece{
-		name: "toolbox", version: "1", recipe: module,
+		name: "toolbox", version: "1", recipe: programs,
 		files: []File{imageFile(Toolbox)},
 		build: func(ctx context.Context, w *workshop) error {
 			dir, _, err := packages.unpack(ctx, w, "busybox-static")
@@ -79,22 +83,30 @@ func toolboxPiece(packages *debian) piece {
 			if err != nil {
 				return fmt.Errorf("list busybox's applets: %w", err)
 			}
-			bin, err := module.build(ctx, w)
-			if err != nil {
-				return err
+			built := map[string]string{}
+			for name, module := range programs {
+				bin, err := module.build(ctx, w)
+				if err != nil {
+					return err
+				}
+				built[name] = filepath.Join(bin, name) // out of the next one's way
+				if err := os.Rename(filepath.Join(bin, programName(ownModule)), built[name]); err != nil {
+					return err
+				}
 			}
-			fetch := filepath.Join(bin, programName(ownModule))
-			return toolboxImage(busybox, fetch, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
+			return toolboxImage(busybox, built, strings.Fields(string(applets))).write(w.file(imageFile(Toolbox).Path))
 		},
 	}
 }
 
-// toolboxImage holds fetch, busybox and a link to that for each of its applets.
-func toolboxImage(busybox, fetch string, applets []string) image {
+// toolboxImage holds programs, busybox and a link to that for each of its applets.
+func toolboxImage(busybox string, programs map[string]string, applets []string) image {
 	layer := []entry{
 		{name: "bin/", mode: 0o755},
 		{name: "bin/busybox", mode: 0o755, from: busybox},
-		{name: "bin/fetch", mode: 0o755, from: fetch},
+	}
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		layer = append(layer, entry{name: "bin/" + name, mode: 0o755, from: programs[name]})
 	}
 	for _, a := range applets {
 		if a != "busybox" {

@@ -15,6 +15,7 @@ type Versions struct {
 	Pause      string // the tag of the pod sandbox image
 	Runc       string // must be the upstream version of Debian's package, see Builder
 	Flannel    string
+	Docker     string // must be the upstream version of Debian's package, too
 }
 
 // Default returns the versions the lab runs unless told otherwise.
@@ -28,6 +29,7 @@ func Default() Versions {
 		Pause:      "3.10.1",
 		Runc:       "1.1.5",
 		Flannel:    "0.28.4",
+		Docker:     "20.10.24",
 	}
 }
 
@@ -43,6 +45,7 @@ func (v Versions) validate() error {
 		{"pause", v.Pause},
 		{"runc", v.Runc},
 		{"flannel", v.Flannel},
+		{"docker", v.Docker},
 	} {
 		if !releaseVersion.MatchString(c.version) {
 			return fmt.Errorf("components: %s version %q: want MAJOR.MINOR.PATCH without a leading v", c.name, c.version)

@@ -14,6 +14,9 @@ var pause string
 //go:embed fetch/main.go
 var fetch string
 
+//go:embed stream/main.go
+var stream string
+
 //go:embed coredns/main.go
 var coreDNS string
 
@@ -24,6 +27,10 @@ func Pause() string { return pause }
 // Fetch returns the source of the HTTP client of test workloads; it needs
 // nothing but the standard library.
 func Fetch() string { return fetch }
+
+// Stream returns the source of the program that measures throughput and latency;
+// it needs nothing but the standard library.
+func Stream() string { return stream }
 
 // CoreDNS returns the source of a CoreDNS with a cluster's plugins, without the
 // build constraint that keeps it out of this module.

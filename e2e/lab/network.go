@@ -129,6 +129,20 @@ func (l *Lab) DialContext(ctx context.Context, network, address string) (net.Con
 	return conn, err
 }
 
+// Listen listens on address ("IP:PORT") on the operator's side of the lab, which
+// to the machines is the world outside.
+func (l *Lab) Listen(network, address string) (net.Listener, error) {
+	if _, err := netip.ParseAddrPort(address); err != nil {
+		return nil, fmt.Errorf("listen at %s in lab %s: %w", address, l.name, err)
+	}
+	var listener net.Listener
+	err := inNamespace(l.namespace(), func() (err error) {
+		listener, err = net.Listen(network, address)
+		return err
+	})
+	return listener, err
+}
+
 // inNamespace runs f in a thread that is in the named network namespace. What f
 // leaves to other goroutines runs outside of it.
 func inNamespace(name string, f func() error) error {

@@ -40,7 +40,7 @@ func defaultRecipe() recipe {
 		Arch:  runtime.GOARCH,
 		Installed: []string{
 			"apt", "ca-certificates", "conntrack", "curl", "dbus", "ebtables", "ethtool",
-			"iproute2", "iptables", "iputils-ping", "kmod", "libseccomp2", "nftables",
+			"iproute2", "iptables", "iputils-arping", "iputils-ping", "kmod", "libseccomp2", "nftables",
 			"openssh-server", "procps", "socat", "sudo", "systemd-sysv", "util-linux",
 		},
 		Offline:    []string{"bird2", "docker.io", "libnginx-mod-stream", "nginx"},

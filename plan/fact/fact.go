@@ -30,6 +30,7 @@ const (
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
+	KindPath        Kind = "path"   // Name: another host's IP address
 	KindNode        Kind = "node"   // Name: Kubernetes node
 	KindObject      Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
 	KindEtcd        Kind = "etcd"   // Name: prefix of keys, with a slash at its end
@@ -50,6 +51,8 @@ type Query struct {
 	Trusted bool
 	// Args (firewall) are the words of the rule, after -C CHAIN.
 	Args []string
+	// Size (path) is that of a packet, its IP header included, in bytes.
+	Size int
 	// Manifest (object) is the wanted object as JSON, for the server-side dry run.
 	Manifest []byte
 }
@@ -96,6 +99,15 @@ type Package struct {
 	Version   string
 }
 
+// Path is the answer to a path query: what pings that may not be divided on
+// their way say of it. A host that answers none of them, or can't ask, has
+// Answers false.
+type Path struct {
+	Answers bool // small packets come back
+	Fits    bool // packets of the size asked about do
+	Largest int  // that came back, if those don't; 0 if not known
+}
+
 // Value is the answer to a sysctl, module or firewall query.
 type Value struct {
 	Exists bool
@@ -104,6 +116,10 @@ type Value struct {
 
 // Loadable is the value of a module that is not there and could be loaded.
 const Loadable = "loadable"
+
+// Unlisted is the value of a module that is not seen on a host that keeps no
+// list of what is built into its kernel.
+const Unlisted = "unlisted"
 
 // Route is the answer to a route query: what `ip route show exact PREFIX` says.
 type Route struct {
@@ -172,6 +188,7 @@ type Host struct {
 	CgroupV2     bool             // /sys/fs/cgroup is the unified hierarchy
 	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
 	Listening    map[int]string   // TCP port → process name ("" if unknown)
+	ListeningUDP map[int]string   // UDP port → process name ("": unknown, or the kernel)
 	Addresses    []string         // the host's own IP addresses
 	// Interfaces are those of the host with their IPv4 addresses and prefix
 	// lengths: "docker0" → "10.1.10.1/24".
@@ -181,6 +198,14 @@ type Host struct {
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int
+	Routes    []HostRoute // the main table's, IPv4
+	// Sysctls are the assignments in the files that set kernel parameters at
+	// boot, in the order in which they take effect (sysctl.d(5)).
+	Sysctls []SysctlLine
+	// Duplicate is the MAC address of another machine that answers for the
+	// host's own address, "" if none does or it was not asked (arping is not
+	// there, or the host is installed).
+	Duplicate string
 	State     State
 }
 
@@ -188,6 +213,17 @@ type Host struct {
 type Link struct {
 	MTU    int
 	Master string // the bridge it is a port of, or ""
+}
+
+// HostRoute is an entry of a routing table.
+type HostRoute struct {
+	Destination string // prefix
+	Route
+}
+
+// SysctlLine is an assignment in a file. Key has dots for separators.
+type SysctlLine struct {
+	File, Key, Value string
 }
 
 // ErrNotObserved is returned for a question that was not put or not answered.
@@ -233,6 +269,9 @@ func (s Set) Package(name string) (Package, error) { return get[Package](s, Kind
 
 // Sysctl returns the value of a kernel parameter.
 func (s Set) Sysctl(key string) (Value, error) { return get[Value](s, KindSysctl, key) }
+
+// Path tells what packets reach another host.
+func (s Set) Path(address string) (Path, error) { return get[Path](s, KindPath, address) }
 
 // Module tells whether a kernel module is loaded or built in.
 func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModule, name) }

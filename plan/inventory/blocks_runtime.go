@@ -6,7 +6,7 @@ func runtimeBlock() *block {
 		name:   "runtime",
 		doc:    "The container runtime of nodes and of hosts with the role container. Without this block: containerd.",
 		target: part(func(inv *Inventory) any { return &inv.Runtime }),
-		label: &label{name: "KIND", doc: "`containerd`: containerd from its own releases. `docker`: Docker Engine from the distribution's packages; kubelets reach it through cri-dockerd. docs/runtimes.md tells more.",
+		label: &label{name: "KIND", doc: "`containerd`: containerd from its own releases. `docker`: Docker Engine from the distribution's packages or its own releases; kubelets reach it through cri-dockerd. docs/runtimes.md tells more.",
 			kind: choice(RuntimeContainerd, RuntimeDocker), field: of(func(r *Runtime) any { return &r.Kind })},
 		example: `runtime "containerd" {
   version = "2.4.2"
@@ -34,7 +34,11 @@ func runtimeBlock() *block {
 				field:   of(func(r *Runtime) any { return &r.RuncVersion }),
 				doc:     "runc's version, without a leading v.",
 				example: quoted(defaultRunc)},
-			{name: "package", kind: text("package", packageName), labels: docker, fallback: `"docker.io"`,
+			{name: "version", kind: text("version", dockerVersion), labels: docker, computed: "the distribution's package",
+				field:   of(func(r *Runtime) any { return &r.Version }),
+				doc:     "Docker Engine's version, without a leading v, for the static binaries of its own releases in place of a package. No checksums of them are published: pin `docker` in artifacts.sha256, or use a mirror.",
+				example: `"28.5.1"`},
+			{name: "package", kind: text("package", packageName), labels: docker, computed: "`\"docker.io\"`, without version",
 				field:   of(func(r *Runtime) any { return &r.Package }),
 				doc:     "The distribution's package with Docker Engine and its service docker.service. A package from elsewhere (`docker-ce`) needs its apt source on the hosts.",
 				example: `"docker.io"`},

@@ -26,6 +26,9 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 		n.MTU = ethernetMTU - n.Overhead()
 	}
 	d.completeCgroupDriver(inv)
+	if rt := &inv.Runtime; rt.Kind == RuntimeDocker && !d.isSet(&rt.Version) && !d.isSet(&rt.Package) {
+		rt.Package = "docker.io"
+	}
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
 		c.PodSubnetSize = 24

@@ -120,7 +120,7 @@ func (d *decoder) isSet(ptr any) bool {
 func (d *decoder) body(b *block, body *hclsyntax.Body, header hcl.Range, target any, sc scope) {
 	misspelt := make(map[string]bool)
 	for _, name := range sourceOrder(body.Attributes) {
-		a, ok := b.attr(name)
+		a, ok := b.attrOf(name, target)
 		if !ok {
 			d.report(unknownAttributeIn(b, body.Attributes[name]))
 			misspelt[nearest(name, b.attrNames())] = true

@@ -288,10 +288,16 @@ func TestSchema(t *testing.T) {
 			if a.doc == "" || a.example == "" || a.kind.name == "" {
 				t.Errorf("%s.%s: doc, example and type are needed", where, a.name)
 			}
-			if seen[a.name] {
-				t.Errorf("%s.%s stands twice", where, a.name)
+			labels := a.labels
+			if len(labels) == 0 {
+				labels = []string{""}
 			}
-			seen[a.name] = true
+			for _, label := range labels {
+				if seen[a.name+" "+label] || seen[a.name+" "] {
+					t.Errorf("%s.%s stands twice", where, a.name)
+				}
+				seen[a.name+" "+label] = true
+			}
 		}
 		for _, n := range b.blocks {
 			walk(where, n)

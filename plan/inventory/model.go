@@ -200,7 +200,7 @@ const (
 // Runtime is the `runtime "KIND"` block.
 type Runtime struct {
 	Kind         string // RuntimeContainerd | RuntimeDocker
-	Version      string // containerd's, without v
+	Version      string // containerd's or Docker's, without v; "": Docker's Package
 	RuncVersion  string
 	CNIVersion   string // of the CNI plugins
 	SandboxImage string // default registry.k8s.io/pause:3.10.1
@@ -213,7 +213,7 @@ type Runtime struct {
 
 	// The rest is RuntimeDocker's.
 
-	Package           string // of the distribution: default docker.io
+	Package           string // of the distribution: default docker.io; "": Version
 	CRIDockerdVersion string // without v
 	// LogMaxSize and LogMaxFile bound the logs of one container: the size of a
 	// file with its unit ("10m") and the number of files.

@@ -103,6 +103,17 @@ func (b *block) attr(name string) (attr, bool) {
 	return attr{}, false
 }
 
+// attrOf is the attribute of that name that a block with this target has: two
+// may share a name where they are for blocks with different labels.
+func (b *block) attrOf(name string, target any) (attr, bool) {
+	for _, a := range b.attrs {
+		if a.name == name && b.has(a, target) {
+			return a, true
+		}
+	}
+	return b.attr(name)
+}
+
 func (b *block) nested(name string) *block {
 	for _, n := range b.blocks {
 		if n.name == name {
@@ -115,7 +126,9 @@ func (b *block) nested(name string) *block {
 func (b *block) attrNames() []string {
 	names := make([]string, 0, len(b.attrs))
 	for _, a := range b.attrs {
-		names = append(names, a.name)
+		if !slices.Contains(names, a.name) {
+			names = append(names, a.name)
+		}
 	}
 	return names
 }

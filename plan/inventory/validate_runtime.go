@@ -42,6 +42,10 @@ func (r *rules) runtime() {
 			r.report(advise(f.mistake.at(r.subject(&rt.Settings, rt, f.path...), "%s", f.detail), "%s", f.hint))
 		}
 	}
+	if rt.Kind == RuntimeDocker && r.isSet(&rt.Version) && r.isSet(&rt.Package) && r.good(&rt.Version, &rt.Package) {
+		r.report(advise(conflictingAttributes.at(r.subject(&rt.Package, rt), "Docker comes from the package %q or from its own release, of the version at %s.", rt.Package, r.place(&rt.Version)),
+			"Keep one of the two."))
+	}
 	settings := r.inv.Kubelet.Settings
 	if said, ok := settings["cgroupDriver"].(string); ok && r.isSet(&rt.CgroupDriver) && r.good(&rt.CgroupDriver) && said != rt.CgroupDriver {
 		r.report(cgroupDrivers.at(r.subject(&r.inv.Kubelet.Settings, &r.inv.Kubelet, "cgroupDriver"), "The kubelet would have %q, the runtime %q%s.",

@@ -130,6 +130,18 @@ func atLeast(what, first, why string) grammar {
 	}
 }
 
+// dockerVersion takes Docker Engine's versions since the first that knows
+// cgroups v2.
+func dockerVersion(s string) *fault {
+	if f := versionText(s); f != nil {
+		return f
+	}
+	if compareVersions(s, "20.10.0") < 0 {
+		return faultf(unsupportedVersion, "Docker Engine %s is not supported: expected 20.10.0 or newer.", s)
+	}
+	return nil
+}
+
 func nextMajor(major string) string {
 	n, err := strconv.Atoi(major)
 	if err != nil {

@@ -52,16 +52,16 @@ func TestCorruption(t *testing.T) {
 		corrupt func(string) string
 		want    string
 	}{
-		{"wrong count", replace("\nEND 13\n", "\nEND 12\n"), `13 answers, the sentinel says "12"`},
-		{"padded count", replace("\nEND 13\n", "\nEND 013\n"), `the sentinel says "013"`},
+		{"wrong count", replace("\nEND 16\n", "\nEND 15\n"), `16 answers, the sentinel says "15"`},
+		{"padded count", replace("\nEND 16\n", "\nEND 016\n"), `the sentinel says "016"`},
 		{"trailing garbage", func(s string) string { return s + "x" }, "something follows the sentinel"},
 		{"trailing newline", func(s string) string { return s + "\n" }, "something follows the sentinel"},
 		{"twice", func(s string) string { return s + s }, "something follows the sentinel"},
 		{"answer missing", func(s string) string {
-			return replace("\nEND 13\n", "\nEND 12\n")(replace("1 ok 6\nabsent\n", "")(s))
+			return replace("\nEND 16\n", "\nEND 15\n")(replace("1 ok 6\nabsent\n", "")(s))
 		}, "file " + queries[1].Name + " was not answered"},
 		{"answer twice", replace("1 ok 6\nabsent\n", "1 ok 6\nabsent\n1 ok 6\nabsent\n"), "answer 1 came twice"},
-		{"answer too many", replace("END 13\n", "7 ok 6\nabsent\nEND 14\n"), "answer 7: nobody asked"},
+		{"answer too many", replace("END 16\n", "7 ok 6\nabsent\nEND 17\n"), "answer 7: nobody asked"},
 		{"bytes lost", replace("absent", "absnt"), "answer 1 does not have the length"},
 		{"bytes inserted", replace("absent", "abbsent"), "answer 1 does not have the length"},
 		{"noise between", replace("1 ok 6", "noise\n1 ok 6"), "has no label"},

@@ -15,7 +15,10 @@ import (
 
 // host reads what is learnt of every host.
 func (p *parser) host() fact.Host {
-	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}, Links: map[string]fact.Link{}}
+	host := fact.Host{
+		DiskFree: map[string]int64{}, Listening: map[int]string{}, ListeningUDP: map[int]string{},
+		Interfaces: map[string][]string{}, Links: map[string]fact.Link{},
+	}
 	var address netip.Addr
 	for _, part := range []struct {
 		label string
@@ -28,7 +31,9 @@ func (p *parser) host() fact.Host {
 		{"cgroup", func(text string) error { host.CgroupV2 = text == "v2"; return nil }},
 		{"disk", func(text string) error { return parseDisk(host.DiskFree, text) }},
 		{"listen", func(text string) error { return parseListening(host.Listening, text) }},
+		{"listen_udp", func(text string) error { return parseListening(host.ListeningUDP, text) }},
 		{"addresses", func(text string) error { return parseAddresses(&host, address, text) }},
+		{"sysctls", func(text string) error { host.Sysctls = parseSysctlFiles(text); return nil }},
 		{"state", func(text string) error {
 			data, err := decode([]byte(text))
 			if err == nil {
@@ -42,6 +47,15 @@ func (p *parser) host() fact.Host {
 			if err := part.read(string(text)); err != nil {
 				p.fail(about, err.Error())
 			}
+		}
+	}
+	if text, ok := p.take("host routes", "routes4"); ok {
+		table, err := parseRoutes(text, false)
+		if err != nil {
+			table = nil // an error only for those who ask for a route
+		}
+		for _, r := range table {
+			host.Routes = append(host.Routes, fact.HostRoute{Destination: r.destination.String(), Route: r.Route})
 		}
 	}
 	return host
@@ -175,7 +189,7 @@ func parseDisk(free map[string]int64, text string) error {
 	return nil
 }
 
-// parseListening reads `ss -Hltnp`: state, queues, local address and port,
+// parseListening reads `ss -Hltnp` or `ss -Hlunp`: state, queues, local address and port,
 // peer, and the processes if they can be seen.
 func parseListening(ports map[int]string, text string) error {
 	for _, line := range lines([]byte(text)) {

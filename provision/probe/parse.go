@@ -32,6 +32,7 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 	}
 	p := parser{answers: answers, used: map[string]bool{}}
 	set := fact.NewSet(p.host())
+	p.wire(&set, queries)
 	var units, packages []fact.Query
 	var routes, images bool
 	var tables map[string][]route
@@ -52,6 +53,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			routes = true
 		case fact.KindImage:
 			images = true
+		case fact.KindPath:
+			// answered by wire
 		case fact.KindDockerImage:
 			p.put(set, q, about, strconv.Itoa(i), parseDockerImage)
 		default:
@@ -238,7 +241,7 @@ func parsePresence(text []byte) (any, error) {
 	switch word := string(text); word {
 	case "absent":
 		return fact.Value{}, nil
-	case fact.Loadable:
+	case fact.Loadable, fact.Unlisted:
 		return fact.Value{Value: word}, nil
 	case "present", "loaded", "built in", "in effect":
 		return fact.Value{Exists: true, Value: word}, nil

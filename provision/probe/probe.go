@@ -3,7 +3,8 @@
 //
 // Contract. Script is pure; what it returns runs as root (`sh`, the script on
 // standard input or as a file) and only reads: it writes no file, loads no
-// module and starts nothing that outlives it. The answers are framed by length
+// module and starts nothing that outlives it. All it sends are pings to other
+// hosts and, before a host is installed, the question who else has its address. The answers are framed by length
 // and end with a counted sentinel, so that Parse gives a complete fact.Set or
 // an error: output that was cut off, a question that went unanswered and a
 // file that could not be read are errors, never "absent".
@@ -62,8 +63,8 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, packages, rules, dockerImages []string
-	routes4, routes6, images := 0, 0, 0
+	var files, sysctls, modules, units, packages, rules, dockerImages, paths []string
+	routes6, images := 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
 	}
@@ -117,9 +118,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			if err != nil {
 				return "", bad("not a network prefix")
 			}
-			if prefix.Addr().Is4() {
-				routes4 = 1
-			} else {
+			if prefix.Addr().Is6() {
 				routes6 = 1
 			}
 		case fact.KindFirewall:
@@ -140,6 +139,14 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				return "", bad("not the name of an image")
 			}
 			dockerImages = append(dockerImages, fmt.Sprintf("%d %s", i, q.Name))
+		case fact.KindPath:
+			if a, err := netip.ParseAddr(q.Name); err != nil || a.Zone() != "" {
+				return "", bad("not an IP address")
+			}
+			if q.Size < 576 || q.Size > 65535 {
+				return "", bad("not the size of a packet")
+			}
+			paths = append(paths, fmt.Sprintf("%d %d %s", i, q.Size, q.Name))
 		default:
 			return "", bad("a host can't answer this kind of question")
 		}
@@ -160,10 +167,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"units", strings.Join(units, "\n")},
 		{"packages", strings.Join(packages, "\n")},
 		{"docker_images", strings.Join(dockerImages, "\n")},
+		{"paths", strings.Join(paths, "\n")},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}
-	fmt.Fprintf(&b, "routes4=%d\nroutes6=%d\nimages=%d\n", routes4, routes6, images)
+	fmt.Fprintf(&b, "routes6=%d\nimages=%d\n", routes6, images)
 	fmt.Fprintf(&b, "firewall_rules() {\n%s\n}\nmain </dev/null\n", strings.Join(rules, "\n"))
 	return b.String(), nil
 }

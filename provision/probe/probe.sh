@@ -15,7 +15,8 @@
 #   modules         INDEX NAME, with underscores
 #   units, packages names
 #   docker_images   INDEX REFERENCE
-#   routes4, routes6, images   1 to ask, 0 not to
+#   paths           INDEX SIZE ADDRESS
+#   routes6, images   1 to ask, 0 not to
 #   firewall_rules  a function that calls firewall for each rule
 #
 # Every answer is framed as "LABEL ok|failed LENGTH", LENGTH bytes, newline.
@@ -69,7 +70,9 @@ host() {
 	done
 	answer host.disk ok "$*$nl--$nl$(df -P -k "$@" 2>/dev/null)"
 	capture host.listen ss -H -l -t -n -p
+	capture host.listen_udp ss -H -l -u -n -p
 	capture host.addresses ip addr show
+	answer host.sysctls ok "$(sysctl_files)"
 	if [ ! -e "$state_path" ] && [ ! -L "$state_path" ]; then
 		if absent=$(why_absent "$state_path"); then
 			answer host.state ok ''
@@ -81,6 +84,17 @@ host() {
 	else
 		answer host.state failed "$content"
 	fi
+}
+
+# sysctl_files prints what is assigned at boot, as PATH:LINE, and each file for
+# itself, with an empty line: one without an assignment may hide another.
+sysctl_files() {
+	set +f
+	set -- /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf
+	for path; do
+		if [ -e "$path" ]; then echo "$path:"; fi
+	done
+	grep -H -s '^[[:blank:]]*[-a-z]' "$@"
 }
 
 # why_absent PATH succeeds if there is nothing at PATH, and prints why that
@@ -339,7 +353,7 @@ ask_modules() {
 			filesystems=$(cat /proc/filesystems 2>/dev/null)$nl
 		fi
 		effect=
-		case $name in
+		case $name in # with a known effect, its lack says as much as a list
 		br_netfilter) effect=/proc/sys/net/bridge/bridge-nf-call-iptables ;;
 		nf_conntrack) effect=/proc/sys/net/netfilter/nf_conntrack_max ;;
 		ip_vs) effect=/proc/net/ip_vs ;;
@@ -352,6 +366,8 @@ ask_modules() {
 			answer "$index" ok 'in effect'
 		elif grep -q -s -E "/$(printf %s "$name" | sed 's/_/[_-]/g')[.]ko([.][a-z0-9]+)?:" "/lib/modules/$(uname -r)/modules.dep"; then
 			answer "$index" ok loadable
+		elif [ -z "$effect$builtin" ]; then
+			answer "$index" ok unlisted
 		else
 			answer "$index" ok absent
 		fi
@@ -441,6 +457,80 @@ ask_docker_images() {
 	done
 }
 
+# ask_wire asks other machines, all at a time: it takes as long as the slowest.
+# Each answer is a line of "path INDEX RESULT" or "duplicate MAC".
+ask_wire() {
+	answer wire ok "$(
+		for line in $paths; do
+			rest=${line#* }
+			path "${line%% *}" "${rest%% *}" "${rest#* }" &
+		done
+		duplicate &
+		wait
+	)"
+}
+
+# whole_ping ADDRESS SIZE COUNT sends packets that nobody may divide. The size
+# is that of the IP packet. Programs that don't know -M fail for every size.
+whole_ping() {
+	case $1 in
+	*:*) headers=48 ;;
+	*) headers=28 ;;
+	esac
+	ping -n -q -M do -c "$3" -i 0.2 -W 1 -s $(($2 - headers)) "$1" >/dev/null 2>&1
+}
+
+# path INDEX SIZE ADDRESS: a large packet may be lost by chance, and is sent anew.
+path() {
+	if ! has ping; then
+		echo "path $1 unknown"
+	elif whole_ping "$3" "$2" 1; then
+		echo "path $1 fits"
+	elif ! whole_ping "$3" 576 1; then
+		echo "path $1 silent"
+	elif whole_ping "$3" "$2" 3; then
+		echo "path $1 fits"
+	else
+		largest=0
+		for size in $(
+			for size in 8950 1500 1492 1480 1460 1450 1440 1420 1400 1380 1350 1300 1280; do
+				if [ "$size" -lt "$2" ]; then whole_ping "$3" "$size" 1 && echo "$size" & fi
+			done
+			wait
+		); do
+			if [ "$size" -gt "$largest" ]; then largest=$size; fi
+		done
+		echo "path $1 small $largest"
+	fi
+}
+
+# duplicate asks who else has this host's address (RFC 5227), before anything is
+# installed here. Of the programs called arping, only that of iputils and
+# BusyBox's print a line like this. Routers that answer for all addresses don't
+# count, nor do the host's own interfaces.
+duplicate() {
+	if [ -e "$state_path" ] || ! has arping; then return; fi
+	case $address in *:*) return ;; esac
+	device=$(ip -o -4 addr show to "$address" 2>/dev/null)
+	device=${device#*: }
+	device=${device%% *}
+	if [ -z "$device" ]; then return; fi
+	reply=$(arping -D -I "$device" -c 1 -w 1 "$address" 2>/dev/null)
+	case $reply in
+	*"reply from $address ["*)
+		mac=${reply#*"reply from $address ["}
+		mac=$(echo "${mac%%]*}" | tr A-F a-f)
+		case $(
+			ip -o -4 neigh show dev "$device" 2>/dev/null
+			ip -o link 2>/dev/null
+		) in
+		*"$mac"*) ;;
+		*) echo "duplicate $mac" ;;
+		esac
+		;;
+	esac
+}
+
 main() {
 	host_time=$(date '+%s %N')
 	printf 'BEGIN kinstall probe 1\n'
@@ -450,10 +540,11 @@ main() {
 	ask_modules
 	ask_units
 	ask_packages
-	if [ "$routes4" = 1 ]; then capture routes4 ip -o -4 route show table main; fi
+	capture routes4 ip -o -4 route show table main
 	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi
 	firewall_rules
 	ask_images
 	ask_docker_images
+	ask_wire
 	printf 'END %d\n' "$count"
 }

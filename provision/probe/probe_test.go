@@ -53,11 +53,19 @@ var tools = map[string]string{
        valid_lft forever preferred_lft forever
 E
 ;;
+"-o -4 addr show to 10.88.0.11") echo '2: eth0    inet 10.88.0.11/24 brd 10.88.0.255 scope global eth0\       valid_lft forever preferred_lft forever' ;;
+"-o -4 neigh show dev eth0") printf '%s\n' '10.88.0.1 lladdr 02:42:0a:58:00:01 REACHABLE' '10.88.0.12  FAILED' ;;
 "-o -4 route show table main") printf '%s\n' 'default via 10.88.0.1 dev eth0 proto dhcp metric 100 ' '10.88.0.0/24 dev eth0 proto kernel scope link src 10.88.0.11 ' '10.244.1.0/24 via 10.88.0.12 dev eth0 proto static ' '10.244.2.0/24 proto static \	nexthop via 10.88.0.13 dev eth0 weight 1 \	nexthop via 10.88.0.14 dev eth0 weight 1 ' '10.9.9.9 via 10.88.0.12 dev eth0 ' 'unreachable 10.3.0.0/16 proto static ' '10.4.0.0/16 via 10.88.0.9 dev eth0 metric 500 ' '10.4.0.0/16 via 10.88.0.8 dev eth0 metric 20 ' ;;
 "-o -6 route show table main") printf '%s\n' 'fd00::/64 dev eth0 proto kernel metric 256 pref medium' 'fd01:1::/64 via fd00::12 dev eth0 metric 1024 pref medium' ;;
 *) exit 1 ;;
 esac`,
-	"ss": `cat <<'E'
+	"ss": `case "$*" in *-u*) cat <<'E'
+UNCONN 0      0      127.0.0.1:323        0.0.0.0:*    users:(("chronyd",pid=540,fd=5))
+UNCONN 0      0        0.0.0.0:8472       0.0.0.0:*
+UNCONN 0      0           [::]:8472          [::]:*
+E
+exit ;; esac
+cat <<'E'
 LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=711,fd=3))
 LISTEN 0      4096         127.0.0.1:2379      0.0.0.0:*    users:(("etcd",pid=12,fd=7),("etcd",pid=12,fd=8))
 LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",pid=711,fd=4))
@@ -80,6 +88,21 @@ done`,
 	"dpkg-query": `printf '%s\n' 'nginx installed 1.22.1-9+deb12u2' 'bird2 config-files 2.0.12-7'
 echo 'dpkg-query: no packages found matching socat' >&2
 exit 1`,
+	// Packets of up to 1400 bytes come back from 10.88.0.13, all from 10.88.0.12
+	// and fd00::12, none from others.
+	"ping": `for peer; do :; done
+case "$*" in "-n -q -M do -c "*) ;; *) exit 2 ;; esac
+while [ "$1" != -s ]; do shift; done
+case $peer in
+10.88.0.12) exit 0 ;;
+10.88.0.13) [ "$2" -le 1372 ] ;;
+fd00::12) [ "$2" -le 1452 ] ;;
+*) exit 1 ;;
+esac`,
+	"arping": `case "$*" in
+"-D -I eth0 -c 1 -w 1 10.88.0.11") echo 'Unicast reply from 10.88.0.11 [02:42:0A:58:00:99]  0.743ms'; exit 1 ;;
+*) exit 2 ;;
+esac`,
 	"iptables": `case "$*" in
 *10.244.0.0/16*) exit 0 ;;
 *DOCKER*) echo "iptables v1.8.9 (nf_tables): Chain 'DOCKER-USER' does not exist" >&2; exit 2 ;;
@@ -141,7 +164,8 @@ func (m *machine) script(t testing.TB, queries []fact.Query) string {
 	text = strings.Replace(text, path, "PATH="+m.path+"\n", 1)
 	if strings.HasSuffix(m.shell[0], "busybox") { // may prefer its own ip to any in PATH
 		bin, _, _ := strings.Cut(m.path, ":")
-		text = strings.NewReplacer(" ip addr show", " "+bin+"/ip addr show", " ip -o", " "+bin+"/ip -o").Replace(text)
+		text = strings.NewReplacer(" ip addr show", " "+bin+"/ip addr show", " ip -o", " "+bin+"/ip -o", "\tip -o", "\t"+bin+"/ip -o",
+			"$(ip -o", "$("+bin+"/ip -o", "\tping ", "\t"+bin+"/ping ", "$(arping ", "$("+bin+"/arping ").Replace(text)
 	}
 	return text
 }
@@ -548,6 +572,10 @@ func testOtherKinds(t *testing.T, m *machine) {
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1"}, fact.Image{Observable: true, Exists: true, Digest: "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"}},
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/absent:1"}, fact.Image{Observable: true}},
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/silent:1"}, fact.Image{}},
+		{fact.Query{Kind: fact.KindPath, Name: "10.88.0.12", Size: 1500}, fact.Path{Answers: true, Fits: true}},
+		{fact.Query{Kind: fact.KindPath, Name: "10.88.0.13", Size: 1500}, fact.Path{Answers: true, Largest: 1400}},
+		{fact.Query{Kind: fact.KindPath, Name: "fd00::12", Size: 1500}, fact.Path{Answers: true, Fits: true}},
+		{fact.Query{Kind: fact.KindPath, Name: "10.88.0.14", Size: 1500}, fact.Path{}},
 		// Whoever was silent once is not asked again.
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1@sha256:0"}, fact.Image{}},
 	}
@@ -641,6 +669,15 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff(map[int]string{22: "sshd", 2379: "etcd", 53: "", 9100: ""}, got.Listening); diff != "" {
 				t.Errorf("listening (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff(map[int]string{323: "chronyd", 8472: ""}, got.ListeningUDP); diff != "" {
+				t.Errorf("listening on UDP (-want +got):\n%s", diff)
+			}
+			if want := (fact.HostRoute{Destination: "10.244.1.0/24", Route: fact.Route{Exists: true, Via: "10.88.0.12", Device: "eth0"}}); len(got.Routes) != 8 || got.Routes[2] != want {
+				t.Errorf("routes %v", got.Routes)
+			}
+			if got.Duplicate != "" {
+				t.Errorf("an installed host was asked who else has its address: %s", got.Duplicate)
+			}
 			if diff := cmp.Diff([]string{"10.88.0.11", "fd00::11"}, got.Addresses); diff != "" {
 				t.Errorf("addresses (-want +got):\n%s", diff)
 			}
@@ -667,6 +704,14 @@ func TestHost(t *testing.T) {
 			set, err = m.probe(t, nil)
 			if err != nil || len(set.Host.State.Resources) != 0 {
 				t.Errorf("state of a bare host: %+v, %v", set.Host.State, err)
+			}
+			if set.Host.Duplicate != "02:42:0a:58:00:99" {
+				t.Errorf("who else has the address of a bare host: %q", set.Host.Duplicate)
+			}
+			bin, _, _ := strings.Cut(m.path, ":")
+			write(t, filepath.Join(bin, "arping"), "#!/bin/sh\necho 'Unicast reply from 10.88.0.11 [02:42:0A:58:00:01]  0.743ms'\n", 0o755)
+			if set, err = m.probe(t, nil); err != nil || set.Host.Duplicate != "" {
+				t.Errorf("a router that answers for all: %q, %v", set.Host.Duplicate, err)
 			}
 		})
 	}
@@ -700,6 +745,32 @@ func TestRealTools(t *testing.T) {
 	}
 }
 
+// The order in which systemd-sysctl reads (sysctl.d(5)), and what hides what.
+func TestSysctlFiles(t *testing.T) {
+	got := parseSysctlFiles(strings.Join([]string{
+		"/etc/sysctl.d/50-empty.conf:",
+		"/etc/sysctl.d/99-sysctl.conf:net.ipv4.ip_forward=0",
+		"/etc/sysctl.d/99-kinstall.conf:net.ipv4.ip_forward = 1",
+		"/etc/sysctl.d/20-odd.conf:  -net/ipv4/conf/eth0.100/rp_filter =  2  ",
+		"/etc/sysctl.d/20-odd.conf:net.ipv4.conf.*.rp_filter = 2",
+		"/etc/sysctl.d/20-odd.conf:nonsense",
+		"/run/sysctl.d/10-early.conf:kernel.pid_max = 1",
+		"/usr/lib/sysctl.d/50-empty.conf:net.ipv4.ip_forward = 0",
+		"/usr/lib/sysctl.d/10-early.conf:kernel.pid_max = 2",
+		"/usr/lib/sysctl.d/50-ports.conf:net.ipv4.ip_local_port_range = 1024\t65535",
+	}, "\n"))
+	want := []fact.SysctlLine{
+		{File: "/run/sysctl.d/10-early.conf", Key: "kernel.pid_max", Value: "1"},
+		{File: "/etc/sysctl.d/20-odd.conf", Key: "net.ipv4.conf.eth0/100.rp_filter", Value: "2"},
+		{File: "/usr/lib/sysctl.d/50-ports.conf", Key: "net.ipv4.ip_local_port_range", Value: "1024 65535"},
+		{File: "/etc/sysctl.d/99-kinstall.conf", Key: "net.ipv4.ip_forward", Value: "1"},
+		{File: "/etc/sysctl.d/99-sysctl.conf", Key: "net.ipv4.ip_forward", Value: "0"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("assignments (-want +got):\n%s", diff)
+	}
+}
+
 func TestScriptRefuses(t *testing.T) {
 	for _, q := range []fact.Query{
 		{Kind: fact.KindFile, Name: "/a\nb"},
@@ -715,6 +786,9 @@ func TestScriptRefuses(t *testing.T) {
 		{Kind: fact.KindModule, Name: "../x"},
 		{Kind: fact.KindDockerImage, Name: "$(id)"},
 		{Kind: fact.KindRoute, Name: "somewhere"},
+		{Kind: fact.KindPath, Name: "$(id)", Size: 1500},
+		{Kind: fact.KindPath, Name: "fe80::1%eth0", Size: 1500},
+		{Kind: fact.KindPath, Name: "10.0.0.2", Size: 0},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "FORWARD"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "-F", "-j", "ACCEPT"}},
 		{Kind: fact.KindNode, Name: "emei"},
@@ -750,6 +824,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindImage, Name: "registry.k8s.io/pause:3.10.1"},
 		{Kind: fact.KindDockerImage, Name: "registry.k8s.io/pause:3.10.1"},
 		{Kind: fact.KindModule, Name: "br-netfilter"},
+		{Kind: fact.KindPath, Name: "10.27.53.32", Size: 1500},
 		{Kind: fact.KindPackage, Name: "nginx"},
 		{Kind: fact.KindRoute, Name: "10.244.1.0/24"},
 		{Kind: fact.KindSysctl, Name: "net.ipv4.ip_forward"},

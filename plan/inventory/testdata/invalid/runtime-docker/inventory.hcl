@@ -1,7 +1,8 @@
 cluster "c" {}
 
 runtime "docker" {
-  version      = "2.4.2"
+  version      = "19.3.15"
+  runc_version = "1.1.5"
   package      = "docker.io=20.10"
   log_max_size = "10 MB"
   settings = {
