@@ -54,6 +54,14 @@ var prepared = sync.OnceValues(func() (world, error) {
 	if err != nil {
 		return world{}, err
 	}
+	// A copy: another checkout may be filling the same mirror with its own.
+	toolbox, err := os.ReadFile(filepath.Join(mirror.Dir, strings.Replace(components.Toolbox, ":", "/", 1)+".tar"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, toolboxFile), toolbox, 0o644)
+	}
+	if err != nil {
+		return world{}, err
+	}
 	binary := filepath.Join(dir, "kinstall")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/kinstall/kinstall/cmd/kinstall")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -62,6 +70,9 @@ var prepared = sync.OnceValues(func() (world, error) {
 	}
 	return world{kinstall: binary, mirror: mirror}, nil
 })
+
+// toolboxFile is the toolbox's archive beside each inventory.
+const toolboxFile = "toolbox.tar"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -103,12 +114,7 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 	}
 	w.write(t, string(content))
 
-	// A copy: another checkout may be filling the same mirror with its own.
-	toolbox, err := os.ReadFile(filepath.Join(w.mirror.Dir, strings.Replace(components.Toolbox, ":", "/", 1)+".tar"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(w.dir, "toolbox.tar"), toolbox, 0o644)
-	}
-	if err != nil {
+	if err := os.Link(filepath.Join(filepath.Dir(w.kinstall), toolboxFile), filepath.Join(w.dir, toolboxFile)); err != nil {
 		t.Fatal(err)
 	}
 
