@@ -55,6 +55,8 @@ func (c *compiler) network(h inventory.Host) {
 		c.flannel(h)
 	case inventory.NetworkBird:
 		c.bird(h)
+	case inventory.NetworkOpenVSwitch:
+		c.openVSwitch(h)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS, checkLink, checkMTU}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS, checkOpenVSwitch, checkLink, checkMTU}
 
 // preflight returns what must be mended on reachable hosts, in inventory order.
 func preflight(p *Plan, observed Observed, unreachable map[string]error) []Problem {
@@ -180,7 +180,7 @@ const defaultMTU = 1500
 // checkMTU finds interfaces that packets of pods would not fit through.
 func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
 	n := inv.Network
-	found := o.Facts.Host.MTU
+	link, found := tunnelLink(inv, host, o.Facts.Host)
 	if !host.RunsContainers() || !n.Bridged() || found == 0 {
 		return nil
 	}
@@ -191,7 +191,7 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 	if pods+n.Overhead() <= found {
 		return nil
 	}
-	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", o.Facts.Host.Interface, found, pods)
+	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, pods)
 	if n.Overhead() > 0 {
 		text += fmt.Sprintf(" and the network adds %d bytes", n.Overhead())
 	}

@@ -40,6 +40,7 @@ var appliers = map[string]applier{
 	"package":       applyPackage,
 	"route":         applyRoute,
 	"firewall":      applyFirewallRule,
+	"switch":        applySwitch,
 	"link":          applyNothing,
 	"routes":        applyNothing,
 	// on the operator's machine
@@ -64,6 +65,7 @@ var removers = map[string]applier{
 	"image":         removeImage,
 	"route":         removeRoute,
 	"firewall":      removeFirewallRule,
+	"switch":        removeSwitch,
 	"link":          removeLink,
 	"routes":        removeDynamicRoutes,
 	// on the cluster's API and its etcd

@@ -179,7 +179,7 @@ func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(append([]string{r.Destination}, r.Way()...)...)+"\n")
 }
 
 // ipRoute begins a command about a destination. The family is said outright:

@@ -27,6 +27,7 @@ const (
 	KindModule   Kind = "module"   // Name: kernel module
 	KindRoute    Kind = "route"    // Name: destination prefix
 	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
+	KindSwitch   Kind = "switch"   // Name: bridge of Open vSwitch
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
@@ -48,7 +49,8 @@ type Query struct {
 	// reading the file when its size, mtime, ctime and inode are those at the
 	// time of recording: for binaries of a hundred megabytes.
 	Trusted bool
-	// Args (firewall) are the words of the rule, after -C CHAIN.
+	// Args (firewall) are the words of the rule, after -C CHAIN; (switch) the path
+	// of the file with the wanted flows, if they are to be compared.
 	Args []string
 	// Manifest (object) is the wanted object as JSON, for the server-side dry run.
 	Manifest []byte
@@ -112,6 +114,33 @@ type Route struct {
 	Device string
 }
 
+// Switch is the answer to a switch query.
+type Switch struct {
+	Exists   bool // false as well while Open vSwitch is not there or does not answer
+	Datapath string
+	FailMode string
+	Ports    map[string]SwitchPort // by name
+	// Flows are the differences between the flows in force and those of the file,
+	// as ovs-ofctl diff-flows writes them: "-" and a flow that is not in the file,
+	// "+" and one that is not in the switch. Or the one line that says why they
+	// can't be compared.
+	Flows []string
+}
+
+// SwitchPort is a port of a switch. Error is Open vSwitch's word on why it does
+// not work.
+type SwitchPort struct {
+	Type    string
+	Options map[string]string
+	Error   string
+}
+
+// Link is a network interface.
+type Link struct {
+	MTU    int
+	Master string // the bridge it is a port of
+}
+
 // Image is the answer to an image query.
 type Image struct {
 	// Observable is false when containerd or Docker does not answer yet.
@@ -170,7 +199,8 @@ type Host struct {
 	// Interfaces are those of the host with their IPv4 addresses and prefix
 	// lengths: "docker0" → "10.1.10.1/24".
 	Interfaces map[string][]string
-	Networks   []string // prefixes of those: what is reached without a router
+	Links      map[string]Link // all interfaces, by name
+	Networks   []string        // prefixes of those: what is reached without a router
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int
@@ -226,6 +256,9 @@ func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModul
 
 // Route returns the answer about a destination.
 func (s Set) Route(destination string) (Route, error) { return get[Route](s, KindRoute, destination) }
+
+// Switch returns the answer about a bridge of Open vSwitch.
+func (s Set) Switch(name string) (Switch, error) { return get[Switch](s, KindSwitch, name) }
 
 // Firewall tells whether a rule is there.
 func (s Set) Firewall(name string) (Value, error) { return get[Value](s, KindFirewall, name) }

@@ -15,7 +15,7 @@ import (
 
 // host reads what is learnt of every host.
 func (p *parser) host() fact.Host {
-	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}}
+	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}, Links: map[string]fact.Link{}}
 	var address netip.Addr
 	for _, part := range []struct {
 		label string
@@ -221,6 +221,7 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 					return fmt.Errorf("unreadable line %q", line)
 				}
 			}
+			host.Links[name] = fact.Link{MTU: mtu, Master: after(words, "master")}
 			continue
 		}
 		if words[0] != "inet" && words[0] != "inet6" || len(words) < 2 {
