@@ -324,6 +324,12 @@ func openVSwitch(t *testing.T, w *world) {
 			t.Errorf("after %s and an apply: %s", damage, r)
 		}
 	}
+	// Flows that are loaded again lose no packet.
+	lost := w.ssh(t, "yandang", "(for i in 1 2 3; do sleep 0.5; systemctl reload kinstall-openvswitch.service; done) & ping -q -i 0.01 -c 250 "+
+		podsByNode(t, w, "noise")["hengshan"].ip+"; wait")
+	if !strings.Contains(lost, " 0% packet loss") {
+		t.Errorf("while flows were loaded: %s", lost)
+	}
 	for _, end := range []string{"systemctl restart openvswitch-switch.service", "kill -9 $(cat /run/openvswitch/ovs-vswitchd.pid)"} {
 		w.ssh(t, "yandang", end)
 		eventually(t, 30*time.Second, "the flows after "+end, func() string {

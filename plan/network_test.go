@@ -79,7 +79,7 @@ func only(p *Plan, host string, keep func(Step) bool) map[StepID]Step {
 // A new host touches nothing of another's where the network says so.
 func TestNetworksAndNewHosts(t *testing.T) {
 	for name, untouched := range map[string]bool{
-		"bird-ospf": true, "flannel-etcd": true, "flannel-kubernetes": true, "bird-bgp": false,
+		"bird-ospf": true, "flannel-etcd": true, "flannel-kubernetes": true, "bird-bgp": false, "openvswitch": false,
 	} {
 		inv := load(t, "lab")
 		inv.Network = networks()[name]
@@ -154,6 +154,11 @@ func TestChangeOfNetwork(t *testing.T) {
 			"(cluster) object:rbac.authorization.k8s.io/v1/ClusterRoleBinding//flannel",
 			"(cluster) object:v1/ConfigMap/kube-system/flannel",
 			"(cluster) object:v1/ServiceAccount/kube-system/flannel",
+		}, "unit:bird.service"},
+		{"openvswitch", "bird-ospf", []string{
+			"huashan link:pods0", "huashan route:10.244.0.0/16", "huashan unit:kinstall-openvswitch.service",
+			"huashan file:/etc/kinstall/openvswitch.flows", "huashan file:/etc/systemd/system/kinstall-openvswitch.service",
+			"huashan file:/usr/local/lib/kinstall/openvswitch.sh", "huashan switch:br0",
 		}, "unit:bird.service"},
 		{"bird-bgp", "routes", []string{"huashan unit:bird.service", "huashan file:/etc/kinstall/bird.conf", "huashan file:/etc/systemd/system/bird.service"}, "route:10.244.0.0/24"},
 	} {

@@ -174,6 +174,13 @@ func checkOpenVSwitch(inv *inventory.Inventory, host inventory.Host, o Observati
 		return problems
 	}
 	links := o.Facts.Host.Links
+	if _, ours := o.Facts.Host.State.Resources[string(resource.NewID("file", switchScript))]; !ours {
+		for _, name := range []string{podSwitch, underlaySwitch} {
+			if _, there := links[name]; there {
+				problems = append(problems, Problem{host.Name, fmt.Sprintf("has a bridge %s already, which network %q makes for itself", name, n.Kind), "rename it; kinstall takes over nobody else's"})
+			}
+		}
+	}
 	if !inUserspace(inv) {
 		if end := host.TunnelEnd().String(); len(o.Facts.Host.Addresses) > 0 && !slices.Contains(o.Facts.Host.Addresses, end) {
 			problems = append(problems, Problem{host.Name, fmt.Sprintf("does not have the tunnel_address %s", end), "set it on the host, or correct the inventory"})
