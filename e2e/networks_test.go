@@ -300,7 +300,7 @@ func podCIDRs(t *testing.T, w *world) map[string]string {
 // openVSwitch takes something away on one host: a plan sees it and an apply puts
 // it back. The switch's own process ends, and its flows come back by themselves.
 func openVSwitch(t *testing.T, w *world) {
-	const flows = "ovs-ofctl -O OpenFlow14 --no-stats dump-flows br0 | sort"
+	const flows = "ovs-ofctl -O OpenFlow14 --names --no-stats dump-flows br0 | sort"
 	want := w.ssh(t, "yandang", flows)
 	if n := strings.Count(want, "priority=100"); n != 2*(len(networkHosts())-1) {
 		t.Errorf("%d flows to other hosts:\n%s", n, want)

@@ -4,11 +4,17 @@
 # run again at any time; what is right is left alone.
 set -eu
 pods={{sh .Bridge}}
+
+mac() { # INTERFACE
+	ip -o link show dev "$1" | sed 's|.* link/ether \([^ ]*\) .*|\1|'
+}
 {{- if .Userspace}}
 
 # Tunnels of the userspace datapath leave through an interface that is itself a
-# port of a switch, and that switch has the address.
+# port of a switch, and that switch has the addresses: a MAC address that changed
+# would not be known to the other hosts for a quarter of an hour.
 ovs-vsctl -t 30 --may-exist add-br {{sh .Underlay}} -- set bridge {{sh .Underlay}} datapath_type=netdev \
+	"other-config:hwaddr=\"$(mac {{sh .Interface}})\"" \
 	-- --may-exist add-port {{sh .Underlay}} {{sh .Interface}}
 for port in $(ovs-vsctl -t 30 list-ports {{sh .Underlay}}); do
 	[ "$port" = {{sh .Interface}} ] || ovs-vsctl -t 30 del-port {{sh .Underlay}} "$port"
@@ -30,12 +36,16 @@ ip addr replace {{sh .Gateway}} dev "$pods"
 ip link set dev "$pods" up
 {{- end}}
 # One that it did not get from its first port would change with its ports.
-ip link set dev "$pods" address "$(ip -o link show dev "$pods" | sed 's|.* link/ether \([^ ]*\) .*|\1|')"
+ip link set dev "$pods" address "$(mac "$pods")"
 # Nor is a pod told a shorter way past the firewall.
 echo 0 >"/proc/sys/net/ipv4/conf/$pods/send_redirects"
 
-ip link show dev {{sh .Port}} >/dev/null 2>&1 ||
+# Open vSwitch holds on to an interface that is gone, also when there is another
+# one of that name.
+if ! ip link show dev {{sh .Port}} >/dev/null 2>&1; then
+	ovs-vsctl -t 30 --if-exists del-port {{sh .Port}}
 	ip link add {{sh .Port}} mtu {{.MTU}} type veth peer name {{sh .Cable}} mtu {{.MTU}}
+fi
 ip link set dev {{sh .Port}} mtu {{.MTU}} up
 ip link set dev {{sh .Cable}} mtu {{.MTU}} master "$pods" up
 {{- if .Userspace}}
