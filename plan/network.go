@@ -27,7 +27,7 @@ func (c *compiler) network(h inventory.Host) {
 		c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
 	}
 
-	rules := c.firewallRules(h)
+	rules := append(c.firewallRules(h), c.tunnelRules()...)
 	var routes []resource.Route
 	if n.Kind == inventory.NetworkRoutes {
 		routes = c.routes(h)

@@ -134,6 +134,17 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	c.add(h.Name, resource.Route{Destination: inv.Cluster.PodCIDR.String(), Device: pods}, []StepID{inForce})
 }
 
+// tunnelRules keep the host's own kernel from answering what arrives for a
+// switch: it sees the packets of an interface that a userspace datapath has as a
+// port, too
+// (https://docs.openvswitch.org/en/latest/intro/install/userspace/#firewall-rules).
+func (c *compiler) tunnelRules() []resource.FirewallRule {
+	if !inUserspace(c.inventory) {
+		return nil
+	}
+	return []resource.FirewallRule{{Table: "raw", Chain: "PREROUTING", Rule: []string{"-i", c.inventory.Network.Interface, "-j", "DROP"}}}
+}
+
 // switchDatapath is Open vSwitch's word.
 func switchDatapath(n inventory.Network) string {
 	if n.Datapath == inventory.DatapathUserspace {

@@ -35,9 +35,11 @@ ip link add "$pods" address {{sh .MAC}} type bridge 2>/dev/null || ip link show 
 ip addr replace {{sh .Gateway}} dev "$pods"
 ip link set dev "$pods" up
 {{- end}}
-# One that it did not get from its first port would change with its ports.
+# A bridge that was given no MAC address has one of its ports', and another one
+# when those change.
 ip link set dev "$pods" address "$(mac "$pods")"
-# Nor is a pod told a shorter way past the firewall.
+# Packets leave by the bridge they came from: no pod is told of a shorter way,
+# which would lead past the firewall.
 echo 0 >"/proc/sys/net/ipv4/conf/$pods/send_redirects"
 
 # Open vSwitch holds on to an interface that is gone, also when there is another
@@ -52,7 +54,8 @@ ip link set dev {{sh .Cable}} mtu {{.MTU}} master "$pods" up
 ethtool -K {{sh .Cable}} tx off >/dev/null
 {{- end}}
 
-# Nothing passes that has no flow; a port is what it was even while ports change.
+# With fail_mode=secure, what no flow is about does not pass: not before they are
+# loaded, and never from one tunnel to another.
 ovs-vsctl -t 30 --may-exist add-br {{sh .Switch}} -- set bridge {{sh .Switch}} datapath_type={{if .Userspace}}netdev{{else}}system{{end}} fail_mode=secure \
 	-- --may-exist add-port {{sh .Switch}} {{sh .Port}} \
 	-- --may-exist add-port {{sh .Switch}} {{sh .Tunnel}} -- set interface {{sh .Tunnel}} type={{sh .Type}} 'options={remote_ip=flow}'
