@@ -23,7 +23,7 @@ func machines(l *lab.Lab, path string) ([]lab.Machine, error) {
 	}
 	var found []lab.Machine
 	for _, host := range inv.Hosts {
-		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, Tunnels: host.TunnelAddress.IsValid()})
+		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, SecondCable: host.TunnelAddress.IsValid()})
 	}
 	return found, nil
 }

@@ -31,9 +31,9 @@ const (
 type Machine struct {
 	Name    string     // RFC 1123 host name, unique in the lab
 	Address netip.Addr // IPv4 address of its eth0, in a /24 network; unique in the lab
-	// Tunnels machines have /dev/net/tun and an eth1 as well, which has no address
-	// and hangs on a switch that the other eth1 hang on and nothing else.
-	Tunnels bool
+	// SecondCable gives it an eth1 as well, without an address, on a switch that
+	// all eth1 hang on and nothing else.
+	SecondCable bool
 }
 
 // Lab is a named set of machines on one network. Its methods may be called from

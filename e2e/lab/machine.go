@@ -28,13 +28,13 @@ var supervisor string
 type machineState struct {
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"`
-	Tunnels bool       `json:"tunnels,omitempty"`
+	Second  bool       `json:"second_cable,omitempty"`
 	ID      string     `json:"machine_id"`
 	Root    string     `json:"root"`    // shared root file system its disk lies over
 	Cgroups []string   `json:"cgroups"` // of its latest boot
 }
 
-func (s machineState) machine() Machine { return Machine{s.Name, s.Address, s.Tunnels} }
+func (s machineState) machine() Machine { return Machine{s.Name, s.Address, s.Second} }
 
 func (l *Lab) machineState(machine string) (machineState, error) {
 	var s machineState
@@ -70,7 +70,7 @@ func (l *Lab) create(ctx context.Context, m Machine, root string, login loginKey
 	id := make([]byte, 16)
 	rand.Read(id)
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a version 4 UUID, as machine-id(5) has it
-	state := machineState{Name: m.Name, Address: m.Address, Tunnels: m.Tunnels, ID: hex.EncodeToString(id), Root: root}
+	state := machineState{Name: m.Name, Address: m.Address, Second: m.SecondCable, ID: hex.EncodeToString(id), Root: root}
 	files, err := identityFiles(state, login)
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func copyOwner(from, to string) error {
 
 // nspawnArguments are those of systemd-nspawn(1) for a machine.
 func nspawnArguments(s machineState, container, namespace, dir, modules, release string) []string {
-	args := []string{
+	return []string{
 		"--quiet", "--boot", "--settings=no",
 		"--directory=" + filepath.Join(dir, "root"),
 		"--machine=" + container, "--hostname=" + s.Name, "--uuid=" + s.ID,
@@ -183,10 +183,6 @@ func nspawnArguments(s machineState, container, namespace, dir, modules, release
 		"--bind=/dev/kmsg",
 		"--bind-ro=" + modules + ":/usr/lib/modules/" + release,
 	}
-	if s.Tunnels {
-		args = append(args, "--bind=/dev/net/tun")
-	}
-	return args
 }
 
 // boot starts a machine that exists and doesn't run, and returns when its sshd
@@ -262,7 +258,7 @@ func (l *Lab) boot(ctx context.Context, machine string, subnets []subnet, module
 		"ADDRESS=" + netip.PrefixFrom(state.Address, prefixBits).String(),
 		"GATEWAY=" + gateway.String(),
 	}
-	if state.Tunnels {
+	if state.Second {
 		second := secondCable(machine)
 		cmd.Env = append(cmd.Env, "BRIDGE1="+tunnelBridge, "VETH1="+kernelName(l.name, second), "MAC1="+macAddress(l.name, second).String())
 	}
