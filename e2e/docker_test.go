@@ -72,9 +72,35 @@ func TestDockerRelease(t *testing.T) {
 	s.reboot(t)
 }
 
+// TestDockerOpenVSwitch tells it with tunnels in place of routes.
+func TestDockerOpenVSwitch(t *testing.T) {
+	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-openvswitch" {
+		t.Skip("part of make test-networks")
+	}
+	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
+	w.edit(t, routesBlock, "network \"openvswitch\" {\n  tunnel   = \"gre\"\n  datapath = \"userspace\"\n}")
+	s := &dockerStory{world: w, tunnels: true, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
+	for _, part := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"bare machines get Docker on the planned subnets", s.fromBare},
+		{"containers reach each other by address", s.reachEachOther},
+		{"a second apply changes nothing", s.secondApply},
+		{"docker0 is made anew", s.bridgeAnew},
+		{"a host comes back from a reboot", s.reboot},
+		{"a host less takes its flows away", s.hostRemoved},
+	} {
+		if !t.Run(part.name, part.test) {
+			return
+		}
+	}
+}
+
 type dockerStory struct {
 	*world
 	subnets map[string]string // by host, as planned
+	tunnels bool              // Open vSwitch's, in place of routes
 }
 
 func (s *dockerStory) hosts() []string { return slices.Sorted(maps.Keys(s.subnets)) }
@@ -170,6 +196,9 @@ func (s *dockerStory) reach(t *testing.T, transfer bool) {
 			}
 		}
 	}
+	if s.tunnels {
+		return // a host's own packets to containers come from its docker0
+	}
 	// What is outside sees the host, and nothing but published ports.
 	if who := s.ssh(t, "heng", "docker exec server ping -c 1 -W 5 10.90.0.12"); !strings.Contains(who, "1 packets received") {
 		t.Errorf("a container does not reach a host: %s", who)
@@ -244,13 +273,30 @@ func (s *dockerStory) reload(t *testing.T) {
 	s.nothingToDo(t)
 }
 
+// bridgeAnew restarts Docker, once as it is and once without its bridge, which
+// it makes again: the cable to the switch is plugged in again as well.
+func (s *dockerStory) bridgeAnew(t *testing.T) {
+	for _, restart := range []string{
+		"systemctl restart docker.service",
+		"docker stop server && systemctl stop docker.service docker.socket && ip link del docker0 && systemctl start docker.service && docker start server",
+	} {
+		s.ssh(t, "heng", restart)
+		s.reach(t, false)
+		s.nothingToDo(t)
+	}
+}
+
 func (s *dockerStory) reboot(t *testing.T) {
 	s.ssh(t, "songshan", "docker update --restart=always server")
 	if err := s.lab.Reboot(t.Context(), "songshan"); err != nil {
 		t.Fatal(err)
 	}
+	units := "docker.service kinstall-network.service"
+	if s.tunnels {
+		units += " kinstall-openvswitch.service"
+	}
 	eventually(t, time.Minute, "the units of songshan", func() string {
-		out, err := s.lab.SSH(t.Context(), "songshan", "systemctl is-active docker.service kinstall-network.service").CombinedOutput()
+		out, err := s.lab.SSH(t.Context(), "songshan", "systemctl is-active "+units).CombinedOutput()
 		if err != nil {
 			return string(out)
 		}

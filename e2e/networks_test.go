@@ -38,6 +38,8 @@ func networkCases() []networkCase {
 		{"flannel-host-gw-kubernetes", "network \"flannel\" {\n  backend = \"host-gw\"\n}", "1500", false, nil},
 		{"bird-ospf", `network "bird" {}`, "1500", true, nil},
 		{"bird-bgp", "network \"bird\" {\n  mode = \"bgp\"\n  mtu  = 1400\n}", "1400", false, nil},
+		{"openvswitch-vxlan", "network \"openvswitch\" {\n  datapath = \"userspace\"\n}", "1450", false, openVSwitch},
+		{"openvswitch-gre", "network \"openvswitch\" {\n  datapath = \"userspace\"\n  tunnel   = \"gre\"\n}", "1462", false, openVSwitch},
 	}
 }
 
@@ -188,7 +190,7 @@ func proveNetwork(t *testing.T, network networkCase) {
 	}
 	w.apply(t)
 	eventually(t, time.Minute, "the route to lushan's pods is gone", func() string {
-		return w.ssh(t, "yandang", "ip -o route show root "+subnets["lushan"])
+		return w.ssh(t, "yandang", fmt.Sprintf("ip -o route show root %[1]s; ovs-ofctl dump-flows br0 2>/dev/null | grep %[1]s || true", subnets["lushan"]))
 	})
 	delete(subnets, "lushan")
 	if diff := cmp.Diff(subnets, podCIDRs(t, w)); diff != "" {
@@ -387,6 +389,57 @@ func podCIDRs(t *testing.T, w *world) map[string]string {
 		subnets[name] = subnet
 	}
 	return subnets
+}
+
+// openVSwitch takes something away on one host: a plan sees it and an apply puts
+// it back. The switch's own process ends, and its flows come back by themselves.
+func openVSwitch(t *testing.T, w *world) {
+	const flows = "ovs-ofctl -O OpenFlow14 --names --no-stats dump-flows br0 | sort"
+	want := w.ssh(t, "yandang", flows)
+	if n := strings.Count(want, "priority=100"); n != 2*(len(networkHosts())-1) {
+		t.Errorf("%d flows to other hosts:\n%s", n, want)
+	}
+	for damage, shown := range map[string]string{
+		"ovs-ofctl del-flows br0 ip,nw_dst=10.244.0.0/24": "nw_dst=10.244.0.0/24",
+		"ovs-vsctl del-port br0 tunnel0":                  "port tunnel0",
+		"ip link del pods0":                               "ovs0 in",
+		"ovs-vsctl del-br br-underlay":                    "br-underlay",
+		"ip route del 10.244.0.0/16 dev cni0":             "route 10.244.0.0/16",
+	} {
+		w.ssh(t, "yandang", damage)
+		r := w.apply(t)
+		if !strings.Contains(r.stdout, shown) || !strings.Contains(r.stdout, "changed on the host") {
+			t.Errorf("after %s, the plan lacks %q: %s", damage, shown, r)
+		}
+		if got := w.ssh(t, "yandang", flows); got != want {
+			t.Errorf("after %s and an apply, flows are\n%s\nwant\n%s", damage, got, want)
+		}
+		if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
+			t.Errorf("after %s and an apply: %s", damage, r)
+		}
+	}
+	// Flows that are loaded again lose no packet.
+	lost := w.ssh(t, "yandang", "(for i in 1 2 3; do sleep 0.5; systemctl reload kinstall-openvswitch.service; done) & ping -q -i 0.01 -c 250 "+
+		podsByNode(t, w, "noise")["hengshan"].ip+"; wait")
+	if !strings.Contains(lost, " 0% packet loss") {
+		t.Errorf("while flows were loaded: %s", lost)
+	}
+	for _, end := range []string{"systemctl restart openvswitch-switch.service", "kill -9 $(cat /run/openvswitch/ovs-vswitchd.pid)"} {
+		w.ssh(t, "yandang", end)
+		eventually(t, 30*time.Second, "the flows after "+end, func() string {
+			if out, err := w.lab.SSH(t.Context(), "yandang", flows).CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != want {
+				return string(out)
+			}
+			return ""
+		})
+	}
+	eventually(t, time.Minute, "a plan without changes", func() string {
+		if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
+			return r.String()
+		}
+		return ""
+	})
+	reach(t, w, w.ssh(t, "yandang", "ip -o link show dev pods0 | sed 's/.* mtu \\([0-9]*\\) .*/\\1/'"))
 }
 
 // flannelLeases compares what etcd holds with the address plan.

@@ -184,7 +184,7 @@ func (w *world) machines(t *testing.T) []lab.Machine {
 	}
 	var machines []lab.Machine
 	for _, host := range inv.Hosts {
-		machines = append(machines, lab.Machine{Name: host.Name, Address: netip.MustParseAddr(host.Address.String())})
+		machines = append(machines, lab.Machine{Name: host.Name, Address: netip.MustParseAddr(host.Address.String()), SecondCable: host.TunnelAddress.IsValid()})
 	}
 	return machines
 }

@@ -61,6 +61,7 @@ func networks() map[string]inventory.Network {
 		"flannel-etcd":       {Kind: inventory.NetworkFlannel, Backend: inventory.FlannelVXLAN, Store: inventory.StoreEtcd, Version: version, MTU: 1450},
 		"flannel-kubernetes": {Kind: inventory.NetworkFlannel, Backend: inventory.FlannelHostGW, Store: inventory.StoreKubernetes, Version: version},
 		"bird-ospf":          {Kind: inventory.NetworkBird, Mode: inventory.BirdOSPF, ASN: 64512, MTU: 1400},
+		"openvswitch":        {Kind: inventory.NetworkOpenVSwitch, Tunnel: inventory.TunnelGRE, Datapath: inventory.DatapathKernel, Interface: "eth1", MTU: 1462},
 		"bird-bgp":           {Kind: inventory.NetworkBird, Mode: inventory.BirdBGP, ASN: 64512},
 	}
 }

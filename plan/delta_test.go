@@ -30,6 +30,8 @@ func bare(p *Plan, h inventory.Host) Observation {
 			answer = fact.Package{}
 		case fact.KindRoute:
 			answer = fact.Route{}
+		case fact.KindSwitch:
+			answer = fact.Switch{}
 		case fact.KindModule:
 			answer = fact.Value{Value: fact.Loadable}
 		case fact.KindImage, fact.KindDockerImage:

@@ -58,6 +58,12 @@ func parse(path string, content []byte) error {
 		return strict[kubeletv1.KubeletConfiguration](content)
 	case path == birdConfig:
 		return parseBird(content)
+	case path == switchFlows:
+		const network = `[0-9.]+/[0-9]+`
+		return lines(content, `^priority=(200,in_port=tunnel0,(ip,nw_dst|arp,arp_tpa)=`+network+` actions=output:pods0`+
+			`|100,in_port=pods0,(ip,nw_dst|arp,arp_tpa)=`+network+` actions=set_field:[0-9.]+->tun_dst,output:tunnel0)$`)
+	case strings.HasPrefix(path, "/etc/modprobe.d/"):
+		return lines(content, `^install [a-z]+ /bin/true$`)
 	case path == flannelConfig:
 		var config struct {
 			Network, SubnetMin string
@@ -140,7 +146,7 @@ func lines(content []byte, form string) error {
 // parseUnit reads a systemd unit as systemd.syntax(7) has it.
 func parseUnit(content []byte) error {
 	sections := map[string]map[string]bool{
-		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true},
+		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true, "PartOf": true},
 		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true},
 		"Install": {"WantedBy": true},
 	}

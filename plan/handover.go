@@ -15,11 +15,11 @@ const pingPackage = "iputils-ping"
 // network leaves behind (files, certificates, images) goes after it.
 func carriesPods(id resource.ID) bool {
 	switch id.Kind() {
-	case "route", "routes", "link", "etcd":
+	case "route", "routes", "link", "switch", "etcd":
 		return true
 	}
 	switch id {
-	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), flannelDaemonSet:
+	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), resource.NewID("unit", switchUnit), flannelDaemonSet:
 		return true
 	}
 	return false
@@ -37,7 +37,7 @@ func carriesPods(id resource.ID) bool {
 // resource.RouteMetric); a packet takes the first there is, and what arrives is
 // taken in whatever way it came.
 //
-// Interfaces go when no host sends through them any more, and flannel's keys
+// Interfaces and switches go when no host sends through them any more, and flannel's keys
 // when no flannel is left to write them anew.
 //
 // leaving are the orphans that carry pods. The gates are returned, and what else
@@ -108,7 +108,7 @@ func (d *Delta) handOver(leaving []Item) []Item {
 		turn[host] = last
 		var gone []StepID
 		for _, item := range leaving {
-			if item.Step.Host == host && item.Step.Resource.ID().Kind() != "link" {
+			if item.Step.Host == host && !outlasts(item.Step.Resource.ID()) {
 				gone = append(gone, item.Step.ID())
 			}
 		}
@@ -170,9 +170,13 @@ func (d *Delta) switches(leaving []Item) bool {
 	})
 }
 
+// outlasts tells the parts that other hosts may still send packets to when
+// their own host sends none through them any more.
+func outlasts(id resource.ID) bool { return id.Kind() == "link" || id.Kind() == "switch" }
+
 // orderDepartures says when each part of a network goes: on its host's turn,
-// after the program that would make it anew. Interfaces and keys wait for the
-// end.
+// after the program that would make it anew. What others may still use, and
+// keys, wait for the end.
 func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
 	programs := map[string][]StepID{}
 	var all []StepID
@@ -185,13 +189,13 @@ func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
 	for i := range leaving {
 		s := &leaving[i].Step
 		s.After = []StepID{turn[s.Host]}
-		switch s.Resource.ID().Kind() {
-		case "routes":
-			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster])...)
-		case "link":
-			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster], end)...)
-		case "etcd":
+		switch id := s.Resource.ID(); {
+		case id.Kind() == "etcd":
 			s.After = append(s.After, slices.Concat(all, end)...)
+		case outlasts(id):
+			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster], end)...)
+		case id.Kind() == "routes":
+			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster])...)
 		}
 		s.After = sortedIDs(s.After)
 	}

@@ -48,6 +48,8 @@ func TestHandOver(t *testing.T) {
 		{"bird-bgp", "flannel-kubernetes"},
 		{"flannel-etcd", "flannel-kubernetes"},
 		{"bird-ospf", "flannel-kubernetes"},
+		{"routes", "openvswitch"},
+		{"openvswitch", "bird-ospf"},
 	} {
 		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
 			old, next := withNetwork(t, all[tt.from]), withNetwork(t, all[tt.to])
@@ -70,7 +72,7 @@ func TestHandOver(t *testing.T) {
 				_, leaves := s.Resource.(resource.Orphan)
 				var sign string
 				switch {
-				case isGate && (gate.Gate == resource.GateReachable || gate.Gate == resource.GateStillReachable):
+				case isGate && ofHandOver(gate):
 					sign = "◷"
 				case leaves && carriesPods(s.Resource.ID()):
 					sign = "-"
@@ -107,7 +109,7 @@ func TestHandOver(t *testing.T) {
 				for _, a := range ids {
 					for _, b := range ids {
 						i, j := indexOf(hosts, steps[a].Host), indexOf(hosts, steps[b].Host)
-						if i >= 0 && j == i+1 && !waits(b, a) && steps[a].Resource.ID().Kind() != "link" {
+						if i >= 0 && j == i+1 && !waits(b, a) && !outlasts(steps[a].Resource.ID()) {
 							t.Errorf("%s does not wait for %s", b, a)
 						}
 					}
@@ -115,6 +117,10 @@ func TestHandOver(t *testing.T) {
 			}
 		})
 	}
+}
+
+func ofHandOver(gate resource.Gate) bool {
+	return gate.Gate == resource.GateReachable || gate.Gate == resource.GateLearnt || gate.Gate == resource.GateStillReachable
 }
 
 func indexOf(names []string, name string) int {
@@ -161,7 +167,7 @@ func TestNothingHandedOver(t *testing.T) {
 		"external":      external.Diff(follows(routes, external)),
 	} {
 		for _, item := range delta.Items {
-			if gate, ok := item.Step.Resource.(resource.Gate); ok && (gate.Gate == resource.GateReachable || gate.Gate == resource.GateStillReachable) {
+			if gate, ok := item.Step.Resource.(resource.Gate); ok && ofHandOver(gate) {
 				t.Errorf("%s: %s", name, item.Step.ID())
 			}
 		}

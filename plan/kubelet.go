@@ -74,6 +74,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 	if onFlannelEtcd(inv, h) {
 		after = append(after, step(h.Name, resource.Unit{Name: flannelUnit}))
 	}
+	if onOpenVSwitch(inv, h) {
+		after = append(after, step(h.Name, resource.Unit{Name: switchUnit}))
+	}
 	if master {
 		after = append(after, step(h.Name, resource.Directory{Path: ManifestDirectory}))
 	} else {

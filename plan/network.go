@@ -25,10 +25,10 @@ func (c *compiler) network(h inventory.Host) {
 	n := c.inventory.Network
 	if onCNI(c.inventory, h) {
 		config := c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
-		c.add(h.Name, resource.PodMTU{Bridge: "cni0", MTU: PodMTU(c.inventory)}, step(h.Name, config))
+		c.add(h.Name, resource.PodMTU{Bridge: podBridge, MTU: PodMTU(c.inventory)}, step(h.Name, config))
 	}
 
-	rules := c.firewallRules(h)
+	rules := append(c.firewallRules(h), c.tunnelRules()...)
 	var routes []resource.Route
 	if n.Kind == inventory.NetworkRoutes {
 		routes = c.routes(h)
@@ -55,6 +55,8 @@ func (c *compiler) network(h inventory.Host) {
 		c.flannel(h)
 	case inventory.NetworkBird:
 		c.bird(h)
+	case inventory.NetworkOpenVSwitch:
+		c.openVSwitch(h)
 	}
 }
 

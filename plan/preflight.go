@@ -14,7 +14,7 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkOpenVSwitch, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
 
 // planChecks are those that compare with what is planned.
 var planChecks = []func(*Plan, inventory.Host, Observation) []Problem{checkAddresses, checkOverrides}

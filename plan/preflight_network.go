@@ -141,11 +141,11 @@ func packetSize(n inventory.Network) int { return min(cmp.Or(n.MTU, defaultMTU)+
 // checkMTU finds interfaces that packets of pods would not fit through.
 func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
 	n := inv.Network
-	found := o.Facts.Host.MTU
+	link, found := tunnelLink(inv, host, o.Facts.Host)
 	if !host.RunsContainers() || !n.Bridged() || found == 0 || packetSize(n) <= found {
 		return nil
 	}
-	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", o.Facts.Host.Interface, found, cmp.Or(n.MTU, defaultMTU))
+	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, cmp.Or(n.MTU, defaultMTU))
 	if n.Overhead() > 0 {
 		text += fmt.Sprintf(" and the network adds %d bytes", n.Overhead())
 	}
@@ -154,9 +154,10 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 
 // pathPeers are the hosts that a host sends large packets to: the next one by
 // name, so that all of them are a ring, and the first other master. All pairs would
-// be too many, and hosts behind one router fail together.
+// be too many, and hosts behind one router fail together. Tunnels that leave by
+// an address of their own go another way, which is not looked at.
 func pathPeers(inv *inventory.Inventory, host inventory.Host) []inventory.Host {
-	if !onBridged(inv, host) {
+	if !onBridged(inv, host) || onOpenVSwitch(inv, host) && host.TunnelAddress.IsValid() {
 		return nil
 	}
 	var first, next, master *inventory.Host

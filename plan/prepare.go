@@ -110,6 +110,7 @@ func (c *compiler) modules(h inventory.Host) []string {
 	if h.IsNode() && c.inventory.KubeProxy.Mode == proxyIPVS {
 		modules = append(modules, "ip_vs", "ip_vs_rr", "ip_vs_sh", "ip_vs_wrr", "nf_conntrack")
 	}
+	modules = append(modules, openVSwitchModules(c.inventory.Network)...)
 	return modules
 }
 
@@ -123,6 +124,12 @@ func (c *compiler) sysctls(h inventory.Host) []setting {
 			"net.bridge.bridge-nf-call-ip6tables": "1",
 			"net.bridge.bridge-nf-call-iptables":  "1",
 			"net.ipv4.ip_forward":                 "1",
+		}
+		if onOpenVSwitch(c.inventory, h) {
+			// Packets leave by the bridge they came from: no pod is to be told that
+			// there is a shorter way, which would lead past the firewall. The kernel
+			// does so unless both this and the bridge's own setting say no.
+			node["net.ipv4.conf.all.send_redirects"] = "0"
 		}
 	}
 	return settings(node, c.inventory.Preparation.Sysctls)
@@ -178,7 +185,7 @@ func directories() []directory {
 		{"/etc/cni/net.d", 0o755, onBridgedCNI},
 		{"/usr/local/lib/kinstall", 0o755, onBridged},
 		{"/etc/flannel", 0o755, onFlannelEtcd},
-		{"/etc/kinstall", 0o755, onBird},
+		{"/etc/kinstall", 0o755, anyOf(onBird, onOpenVSwitch)},
 		{"/var/lib/kubelet", 0o750, onNodes},
 		{"/var/lib/kubelet/pki", 0o755, onNodes},
 		{"/var/lib/kube-proxy", 0o755, onProxied},

@@ -41,6 +41,7 @@ var appliers = map[string]applier{
 	"route":         applyRoute,
 	"interimroute":  applyInterimRoute,
 	"firewall":      applyFirewallRule,
+	"switch":        applySwitch,
 	"link":          applyNothing,
 	"routes":        applyNothing,
 	"podmtu":        applyPodMTU,
@@ -66,6 +67,7 @@ var removers = map[string]applier{
 	"image":         removeImage,
 	"route":         removeRoute,
 	"firewall":      removeFirewallRule,
+	"switch":        removeSwitch,
 	"link":          removeLink,
 	"routes":        removeDynamicRoutes,
 	// on the cluster's API and its etcd

@@ -180,7 +180,8 @@ func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via, "metric", routeMetric)+"\n")
+	words := append(append([]string{r.Destination}, r.Way()...), "metric", routeMetric)
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(words...)+"\n")
 }
 
 func applyInterimRoute(ctx context.Context, t *task) (fact.Record, error) {

@@ -148,6 +148,9 @@ func TestSystemCommands(t *testing.T) {
 	}{
 		{"route", resource.Route{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2 metric 64"}},
 		{"IPv6 route", resource.Route{Destination: "fd00:1::/64", Via: "fd00::2"}, []string{"ip -6 route replace fd00:1::/64 via fd00::2 metric 64"}},
+		{"route by an interface", resource.Route{Destination: "10.244.0.0/16", Device: "cni0"}, []string{"ip -4 route replace 10.244.0.0/16 dev cni0 metric 64"}},
+		{"switch", resource.Switch{Name: "br0", Script: "make-switches"}, []string{"make-switches"}},
+		{"switch leaves", orphan("switch:br0"), []string{"ovs-vsctl -t 30 --if-exists del-br br0"}},
 		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24 metric 64", "ip -4 route del 10.244.1.0/24 metric 64"}},
 		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64 metric 64", "ip -6 route del fd00:1::/64 metric 64"}},
 		{"interim route", resource.InterimRoute{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2"}},
@@ -170,7 +173,7 @@ func TestSystemCommands(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFleet(t, Options{}, "shaolin")
 			h := f.hosts["shaolin"]
-			for _, name := range []string{"ip", "iptables", "ip6tables", "modprobe", "hostname", "swapoff", "apt-get", "ctr"} {
+			for _, name := range []string{"ip", "iptables", "ip6tables", "modprobe", "hostname", "swapoff", "apt-get", "ctr", "ovs-vsctl", "make-switches"} {
 				h.program(t, name, `echo "${0##*/} $*" >>"$HOST/commands"
 case "$*" in *' -C '*) exit 1 ;; *show*) echo there ;; esac
 exit 0

@@ -11,7 +11,8 @@ import (
 )
 
 // machines reads from an inventory what the lab needs of it: the name and the
-// address of each host. Variables are those a command under "lab exec" sees.
+// address of each host, and whether it has a second one for tunnels. Variables
+// are those a command under "lab exec" sees.
 func machines(l *lab.Lab, path string) ([]lab.Machine, error) {
 	files := map[string]*hcl.File{}
 	inv, _, diags := inventory.Load(path, inventory.Options{
@@ -23,7 +24,7 @@ func machines(l *lab.Lab, path string) ([]lab.Machine, error) {
 	}
 	var found []lab.Machine
 	for _, host := range inv.Hosts {
-		found = append(found, lab.Machine{Name: host.Name, Address: host.Address})
+		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, SecondCable: host.TunnelAddress.IsValid()})
 	}
 	return found, nil
 }

@@ -96,14 +96,14 @@ func TestCheckMachines(t *testing.T) {
 		want     string // empty: fine
 	}{
 		{"fine", machinesAt("10.27.53.32", "10.24.138.208"), ""},
-		{"bad name", []Machine{{"a/b", at("10.0.0.1")}}, `machine name "a/b"`},
-		{"name twice", []Machine{{"a", at("10.0.0.1")}, {"a", at("10.0.0.2")}}, "machine a: listed twice"},
-		{"address twice", []Machine{{"a", at("10.0.0.1")}, {"b", at("10.0.0.1")}}, "machine b: address 10.0.0.1 is already that of a"},
-		{"IPv6", []Machine{{"a", at("fd00::1")}}, "is not an IPv4 address"},
+		{"bad name", []Machine{{Name: "a/b", Address: at("10.0.0.1")}}, `machine name "a/b"`},
+		{"name twice", []Machine{{Name: "a", Address: at("10.0.0.1")}, {Name: "a", Address: at("10.0.0.2")}}, "machine a: listed twice"},
+		{"address twice", []Machine{{Name: "a", Address: at("10.0.0.1")}, {Name: "b", Address: at("10.0.0.1")}}, "machine b: address 10.0.0.1 is already that of a"},
+		{"IPv6", []Machine{{Name: "a", Address: at("fd00::1")}}, "is not an IPv4 address"},
 		{"no address", []Machine{{Name: "a"}}, "is not an IPv4 address"},
-		{"network address", []Machine{{"a", at("10.0.0.0")}}, "can't be held by a host"},
-		{"broadcast address", []Machine{{"a", at("10.0.0.255")}}, "can't be held by a host"},
-		{"loopback", []Machine{{"a", at("127.0.0.2")}}, "can't be held by a host"},
+		{"network address", []Machine{{Name: "a", Address: at("10.0.0.0")}}, "can't be held by a host"},
+		{"broadcast address", []Machine{{Name: "a", Address: at("10.0.0.255")}}, "can't be held by a host"},
+		{"loopback", []Machine{{Name: "a", Address: at("127.0.0.2")}}, "can't be held by a host"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := checkMachines(tc.machines)

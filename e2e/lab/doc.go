@@ -1,6 +1,7 @@
 // Package lab boots a set of real Debian machines on one Linux host: each has
 // its own systemd, sshd, host name, machine-id, disk, cgroups and network
-// namespace, and hangs by one cable on a bridge that reaches nothing outside.
+// namespace, and hangs by one cable on a bridge that reaches nothing outside, by
+// a second one on another bridge if it is asked for.
 //
 // A machine is a systemd-nspawn container over a shared, read-only root file
 // system, run so that software inside (kubelet, containerd, dockerd, etcd) meets

@@ -31,6 +31,9 @@ const (
 type Machine struct {
 	Name    string     // RFC 1123 host name, unique in the lab
 	Address netip.Addr // IPv4 address of its eth0, in a /24 network; unique in the lab
+	// SecondCable gives it an eth1 as well, without an address, on a switch that
+	// all eth1 hang on and nothing else.
+	SecondCable bool
 }
 
 // Lab is a named set of machines on one network. Its methods may be called from
@@ -265,9 +268,9 @@ func (l *Lab) Down(ctx context.Context) error {
 		if left, err := run(ctx, "", "ip", "netns", "pids", l.namespace()); err == nil && strings.TrimSpace(left) != "" {
 			l.progress("still running on the operator's side, now without a network: process %s", strings.Join(strings.Fields(left), ", "))
 		}
-		// The bridge would go with the namespace, but only after the last of those.
-		if _, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "show", bridge); err == nil {
-			if _, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "delete", bridge); err != nil {
+		// The bridges would go with the namespace, but only after the last of those.
+		for _, name := range []string{bridge, tunnelBridge} {
+			if err := l.removeLink(ctx, name); err != nil {
 				return err
 			}
 		}

@@ -44,8 +44,8 @@ func TestLab(t *testing.T) {
 	if cmd := l.Exec(ctx, "true"); cmd.Run() == nil {
 		t.Error("a lab that isn't up runs commands")
 	}
-	emei := Machine{"emei", netip.MustParseAddr("10.27.52.72")}
-	huashan := Machine{"huashan", netip.MustParseAddr("10.24.138.208")}
+	emei := Machine{Name: "emei", Address: netip.MustParseAddr("10.27.52.72")}
+	huashan := Machine{Name: "huashan", Address: netip.MustParseAddr("10.24.138.208"), SecondCable: true}
 	machines := []Machine{emei, huashan}
 	must(t, l.Up(ctx, machines))
 
@@ -62,6 +62,9 @@ func TestLab(t *testing.T) {
 	checkSSH(t, l, "emei", "for c in /sys/fs/cgroup/*/; do mountpoint -q $c || continue; mkdir $c/probe && rmdir $c/probe || echo $c; done", "")
 	checkSSH(t, l, "emei", "test -c /dev/net/tun && test -c /dev/kmsg && modprobe -a br_netfilter overlay && echo fine", "fine")
 	checkSSH(t, l, "emei", "modprobe -q no_such_module || echo refused", "refused")
+
+	checkSSH(t, l, "huashan", "ip -4 -o addr show eth1; ip -o link show eth1 | grep -c @", "1")
+	checkSSH(t, l, "emei", "ip link show eth1 >/dev/null 2>&1 || echo none", "none")
 
 	// Across the networks, and nowhere else.
 	const ping = "ping -c1 -W2 10.24.138.208 >/dev/null && echo reached || echo lost"

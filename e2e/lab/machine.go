@@ -28,12 +28,13 @@ var supervisor string
 type machineState struct {
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"`
+	Second  bool       `json:"second_cable,omitempty"`
 	ID      string     `json:"machine_id"`
 	Root    string     `json:"root"`    // shared root file system its disk lies over
 	Cgroups []string   `json:"cgroups"` // of its latest boot
 }
 
-func (s machineState) machine() Machine { return Machine{Name: s.Name, Address: s.Address} }
+func (s machineState) machine() Machine { return Machine{s.Name, s.Address, s.Second} }
 
 func (l *Lab) machineState(machine string) (machineState, error) {
 	var s machineState
@@ -69,7 +70,7 @@ func (l *Lab) create(ctx context.Context, m Machine, root string, login loginKey
 	id := make([]byte, 16)
 	rand.Read(id)
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a version 4 UUID, as machine-id(5) has it
-	state := machineState{Name: m.Name, Address: m.Address, ID: hex.EncodeToString(id), Root: root}
+	state := machineState{Name: m.Name, Address: m.Address, Second: m.SecondCable, ID: hex.EncodeToString(id), Root: root}
 	files, err := identityFiles(state, login)
 	if err != nil {
 		return err
@@ -256,6 +257,10 @@ func (l *Lab) boot(ctx context.Context, machine string, subnets []subnet, module
 		"MAC=" + macAddress(l.name, machine).String(),
 		"ADDRESS=" + netip.PrefixFrom(state.Address, prefixBits).String(),
 		"GATEWAY=" + gateway.String(),
+	}
+	if state.Second {
+		second := secondCable(machine)
+		cmd.Env = append(cmd.Env, "BRIDGE1="+tunnelBridge, "VETH1="+kernelName(l.name, second), "MAC1="+macAddress(l.name, second).String())
 	}
 	l.progress("%s: booting at %s", machine, state.Address)
 	if err := cmd.Start(); err != nil {

@@ -5,6 +5,7 @@
 #   LOWER     shared root file system
 #   CGROUPS   its cgroups, one a line
 #   LAB_NS, BRIDGE, NS, VETH, MAC, ADDRESS (with prefix length), GATEWAY
+#   BRIDGE1, VETH1, MAC1 if it has a second cable, which has no address
 set -u
 
 start_time() { # of a /proc/PID/stat line; the name in it may hold blanks
@@ -28,13 +29,19 @@ plug() {
 		address add $ADDRESS dev eth0
 		route add default via $GATEWAY
 	END
+	if [ -n "${VETH1-}" ]; then
+		ip -n "$LAB_NS" link add "$VETH1" type veth peer name eth1 address "$MAC1" netns "$NS" &&
+		ip -n "$LAB_NS" link set "$VETH1" master "$BRIDGE1" up || return 1
+	fi
 	[ -e "$DIR/cut" ] || ip -n "$LAB_NS" link set "$VETH" up
 }
 
 unplug() {
-	if ip -n "$LAB_NS" link show "$VETH" >/dev/null 2>&1; then
-		ip -n "$LAB_NS" link delete "$VETH"
-	fi
+	for cable in "$VETH" "${VETH1-}"; do
+		if [ -n "$cable" ] && ip -n "$LAB_NS" link show "$cable" >/dev/null 2>&1; then
+			ip -n "$LAB_NS" link delete "$cable"
+		fi
+	done
 	if [ -e "/run/netns/$NS" ]; then
 		ip netns delete "$NS"
 	fi

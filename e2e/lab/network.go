@@ -16,6 +16,9 @@ import (
 // bridge is the switch all cables of a lab end in; it is in the lab's namespace.
 const bridge = "br0"
 
+// tunnelBridge is the switch between the machines' second interfaces.
+const tunnelBridge = "br1"
+
 func namespacePath(name string) string { return "/run/netns/" + name }
 
 func namespaceExists(name string) bool {
@@ -44,14 +47,16 @@ func (l *Lab) ensureNetwork(ctx context.Context, subnets, before []subnet) error
 			return err
 		}
 	}
-	if _, err := run(ctx, "", "ip", "-n", ns, "link", "show", bridge); err != nil {
-		mac := macAddress(l.name, "")
-		if _, err := run(ctx, "", "ip", "-n", ns, "link", "add", bridge, "address", mac.String(), "type", "bridge", "forward_delay", "0"); err != nil {
-			return err
-		}
-	}
 	var batch strings.Builder
-	fmt.Fprintf(&batch, "link set lo up\nlink set %s up\n", bridge)
+	batch.WriteString("link set lo up\n")
+	for name, mac := range map[string]net.HardwareAddr{bridge: macAddress(l.name, ""), tunnelBridge: macAddress(l.name, secondCable(""))} {
+		if _, err := run(ctx, "", "ip", "-n", ns, "link", "show", name); err != nil {
+			if _, err := run(ctx, "", "ip", "-n", ns, "link", "add", name, "address", mac.String(), "type", "bridge", "forward_delay", "0"); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(&batch, "link set %s up\n", name)
+	}
 	wanted := map[netip.Prefix]bool{}
 	for _, s := range subnets {
 		held := netip.PrefixFrom(s.Gateway, prefixBits)
@@ -103,15 +108,27 @@ func (l *Lab) setCable(ctx context.Context, machine string, up bool) error {
 
 // unplug removes a machine's cable and network namespace.
 func (l *Lab) unplug(ctx context.Context, machine string) error {
-	cable := kernelName(l.name, machine)
 	if namespaceExists(l.namespace()) {
-		if _, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "show", cable); err == nil {
-			if _, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "delete", cable); err != nil {
+		for _, cable := range []string{kernelName(l.name, machine), kernelName(l.name, secondCable(machine))} {
+			if err := l.removeLink(ctx, cable); err != nil {
 				return err
 			}
 		}
 	}
 	return removeNamespace(ctx, kernelName(l.name, machine))
+}
+
+// secondCable is what the second cable of a machine is named for; no machine is
+// called so.
+func secondCable(machine string) string { return machine + "+1" }
+
+// removeLink removes an interface of the lab's namespace, if it is there.
+func (l *Lab) removeLink(ctx context.Context, name string) error {
+	if _, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "show", name); err != nil {
+		return nil //nolint:nilerr // it is gone already
+	}
+	_, err := run(ctx, "", "ip", "-n", l.namespace(), "link", "delete", name)
+	return err
 }
 
 // DialContext connects to address ("IP:PORT", no names) from the operator's side

@@ -62,18 +62,21 @@ dns {
 }
 
 host "hengshan" {
-  address = "10.91.0.11"
-  roles   = ["etcd", "master"]
-  taints  = []
+  address        = "10.91.0.11"
+  tunnel_address = "10.92.0.11/24"
+  roles          = ["etcd", "master"]
+  taints         = []
 }
 
 host "lushan" {
-  address = "10.91.0.12"
-  roles   = ["worker"]
+  address        = "10.91.0.12"
+  tunnel_address = "10.92.0.12/24"
+  roles          = ["worker"]
 }
 
 host "yandang" {
-  address    = "10.91.0.13"
-  roles      = ["worker"]
-  pod_subnet = "10.244.77.0/24"
+  address        = "10.91.0.13"
+  tunnel_address = "10.92.0.13/24"
+  roles          = ["worker"]
+  pod_subnet     = "10.244.77.0/24"
 }

@@ -27,6 +27,7 @@ const (
 	KindModule   Kind = "module"   // Name: kernel module
 	KindRoute    Kind = "route"    // Name: destination prefix, or RouteOfMetric's
 	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
+	KindSwitch   Kind = "switch"   // Name: bridge of Open vSwitch
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
@@ -49,7 +50,8 @@ type Query struct {
 	// reading the file when its size, mtime, ctime and inode are those at the
 	// time of recording: for binaries of a hundred megabytes.
 	Trusted bool
-	// Args (firewall) are the words of the rule, after -C CHAIN.
+	// Args (firewall) are the words of the rule, after -C CHAIN; (switch) the path
+	// of the file with the wanted flows, if they are to be compared.
 	Args []string
 	// Size (path) is that of a packet, its IP header included, in bytes.
 	Size int
@@ -132,6 +134,27 @@ type Route struct {
 // others there are. A bare destination names the one packets take.
 func RouteOfMetric(destination string, metric int) string {
 	return fmt.Sprintf("%s metric %d", destination, metric)
+}
+
+// Switch is the answer to a switch query.
+type Switch struct {
+	Exists   bool // false as well while Open vSwitch is not there or does not answer
+	Datapath string
+	FailMode string
+	Ports    map[string]SwitchPort // by name
+	// Flows are the differences between the flows in force and those of the file,
+	// as ovs-ofctl diff-flows writes them: "-" and a flow that is not in the file,
+	// "+" and one that is not in the switch. Or the one line that says why they
+	// can't be compared.
+	Flows []string
+}
+
+// SwitchPort is a port of a switch. Error is Open vSwitch's word on why it does
+// not work.
+type SwitchPort struct {
+	Type    string
+	Options map[string]string
+	Error   string
 }
 
 // Image is the answer to an image query.
@@ -278,6 +301,9 @@ func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModul
 
 // Route returns the answer about a destination.
 func (s Set) Route(destination string) (Route, error) { return get[Route](s, KindRoute, destination) }
+
+// Switch returns the answer about a bridge of Open vSwitch.
+func (s Set) Switch(name string) (Switch, error) { return get[Switch](s, KindSwitch, name) }
 
 // Firewall tells whether a rule is there.
 func (s Set) Firewall(name string) (Value, error) { return get[Value](s, KindFirewall, name) }

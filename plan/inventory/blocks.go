@@ -252,15 +252,15 @@ func networkBlock() *block {
 		name:   "network",
 		doc:    "How pods on different hosts reach each other. Without this block: routes.",
 		target: part(func(inv *Inventory) any { return &inv.Network }),
-		label: &label{name: "KIND", doc: "`routes`: a bridge on every node and static routes between them. `flannel`: flannel carries packets between the nodes' bridges. `bird`: nodes tell each other their routes by OSPF or BGP. `external`: kinstall keeps out, your manifests bring a network. docs/networks.md helps to choose.",
-			kind: choice(NetworkRoutes, NetworkFlannel, NetworkBird, NetworkExternal), field: of(func(n *Network) any { return &n.Kind })},
+		label: &label{name: "KIND", doc: "`routes`: a bridge on every node and static routes between them. `flannel`: flannel carries packets between the nodes' bridges. `bird`: nodes tell each other their routes by OSPF or BGP. `openvswitch`: Open vSwitch carries packets in tunnels. `external`: kinstall keeps out, your manifests bring a network. docs/networks.md helps to choose.",
+			kind: choice(NetworkRoutes, NetworkFlannel, NetworkBird, NetworkOpenVSwitch, NetworkExternal), field: of(func(n *Network) any { return &n.Kind })},
 		example: `network "flannel" {
   backend = "vxlan"
   store   = "kubernetes"
 }`,
 		attrs: []attr{
-			{name: "mtu", kind: number(576, 65535), labels: []string{NetworkRoutes, NetworkFlannel, NetworkBird},
-				computed: "1450 in a VXLAN, else 1500",
+			{name: "mtu", kind: number(576, 65535), labels: []string{NetworkRoutes, NetworkFlannel, NetworkBird, NetworkOpenVSwitch},
+				computed: "1450 in a VXLAN, 1462 in GRE, else 1500",
 				field:    of(func(n *Network) any { return &n.MTU }),
 				doc:      "MTU of the pods' interfaces. A plan says when the hosts' own interfaces have no room for it.",
 				example:  `1450`},
@@ -284,6 +284,18 @@ func networkBlock() *block {
 				field:   of(func(n *Network) any { return &n.ASN }),
 				doc:     "Number of the autonomous system, with mode = \"bgp\".",
 				example: `64512`},
+			{name: "tunnel", kind: choice(TunnelVXLAN, TunnelGRE), labels: []string{NetworkOpenVSwitch}, fallback: quoted(TunnelVXLAN),
+				field:   of(func(n *Network) any { return &n.Tunnel }),
+				doc:     "`vxlan`: packets travel in UDP port 4789. `gre`: in IP protocol 47, with 12 bytes less each.",
+				example: quoted(TunnelGRE)},
+			{name: "datapath", kind: choice(DatapathKernel, DatapathUserspace), labels: []string{NetworkOpenVSwitch}, fallback: quoted(DatapathKernel),
+				field:   of(func(n *Network) any { return &n.Datapath }),
+				doc:     "Where Open vSwitch handles packets. `kernel`: in the kernel's module openvswitch. `userspace`: in its own process, where the kernel has no such module; every host needs an interface for the tunnels alone, and its tunnel_address.",
+				example: quoted(DatapathKernel)},
+			{name: "interface", kind: text("interface", interfaceName), labels: []string{NetworkOpenVSwitch}, fallback: `"eth1"`,
+				field:   of(func(n *Network) any { return &n.Interface }),
+				doc:     "With datapath = \"userspace\": the hosts' interface that tunnels go through. It becomes a port of a switch that holds tunnel_address, and has no address itself.",
+				example: `"eth1"`},
 		},
 	}
 }
@@ -547,6 +559,10 @@ host "db" {
 				field:   of(func(h *hostDecl) any { return &h.PodSubnet }),
 				doc:     "Fixes the node's part of pod_cidr.",
 				example: `"10.244.7.0/24"`},
+			{name: "tunnel_address", kind: interfaceAddress(), computed: "the host's address",
+				field:   of(func(h *hostDecl) any { return &h.TunnelAddress }),
+				doc:     "With network \"openvswitch\": the address that other hosts send tunnelled packets to, with the length of its network. With datapath = \"userspace\" it is required, and kinstall sets it.",
+				example: `"10.92.0.11/24"`},
 		},
 		blocks: []*block{sshBlock(true)},
 	}

@@ -22,7 +22,7 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	if inv.Network.Kind == "" && d.good(&inv.Network.Kind) {
 		inv.Network.Kind = NetworkRoutes
 	}
-	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend) && n.Overhead() > 0 {
+	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend, &n.Tunnel) && n.Overhead() > 0 {
 		n.MTU = ethernetMTU - n.Overhead()
 	}
 	d.completeCgroupDriver(inv)

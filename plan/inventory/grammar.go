@@ -177,6 +177,25 @@ func machineAddress(s string) (netip.Addr, *fault) {
 	return addr, nil
 }
 
+// addressInNetwork is a machine's address with the length of its network.
+func addressInNetwork(s string) (netip.Prefix, *fault) {
+	bare, _, _ := strings.Cut(s, "/")
+	addr, f := machineAddress(bare)
+	if f != nil {
+		return netip.Prefix{}, f
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, faultf(invalidAddress, "%s is not ADDRESS/LENGTH.", quote(s)).
+			advise("Add the length of its network's prefix, like \"%s/24\".", addr)
+	}
+	if p.Masked().Addr() == addr && p.Bits() < addr.BitLen()-1 {
+		return p, faultf(invalidAddress, "%s is a network, not an address in one.", quote(s)).
+			advise("Write the machine's own address, like \"%s/%d\".", addr.Next(), p.Bits())
+	}
+	return p, nil
+}
+
 func network(s string) (netip.Prefix, *fault) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -206,6 +225,8 @@ var (
 	// hostPathForm keeps paths on hosts to what needs no quoting in units,
 	// manifests and scripts.
 	hostPathForm = regexp.MustCompile(`^(/[A-Za-z0-9._@+-]+)+$`)
+	// interfaceForm has no colon and no blank, which mean something to ip(8).
+	interfaceForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 )
 
 func versionText(s string) *fault {
@@ -282,6 +303,16 @@ func hostPath(s string) *fault {
 	case strings.Count(s, "/") < 2:
 		return faultf(invalidPath, "%s is a directory of the system itself.", quote(s)).
 			advise("Use a directory of its own, like \"/var/lib/etcd\".")
+	}
+	return nil
+}
+
+// interfaceName is that of a network interface: at most 15 characters
+// (IFNAMSIZ), and of those the kernel allows only what nobody has to quote.
+func interfaceName(s string) *fault {
+	if len(s) > 15 || !interfaceForm.MatchString(s) {
+		return faultf(invalidText, "%s is not the name of a network interface.", quote(s)).
+			advise("Write it like \"eth1\"; `ip link` on the host lists them.")
 	}
 	return nil
 }

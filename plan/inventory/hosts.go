@@ -31,6 +31,8 @@ type hostDecl struct {
 	PodSubnet netip.Prefix
 	SSH       SSH
 
+	TunnelAddress netip.Prefix
+
 	header hcl.Range
 }
 
@@ -236,6 +238,8 @@ func (h *hostDecl) resolve(d *decoder) Host {
 		Taints:    h.Taints,
 		PodSubnet: h.PodSubnet,
 		SSH:       h.SSH,
+
+		TunnelAddress: h.TunnelAddress,
 	}
 	labels := make(map[string]string)
 	if h.has(RoleMaster) {
@@ -267,6 +271,8 @@ func declare(host Host) *hostDecl {
 		Taints:    host.Taints,
 		PodSubnet: host.PodSubnet,
 		SSH:       host.SSH,
+
+		TunnelAddress: host.TunnelAddress,
 	}
 	for key, value := range host.Labels {
 		h.Labels[key] = &value

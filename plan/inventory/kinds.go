@@ -220,6 +220,20 @@ func address() kind {
 	}
 }
 
+// interfaceAddress is an address with the length of its network.
+func interfaceAddress() kind {
+	k := prefix()
+	k.name = "IP address with prefix length"
+	k.set = func(_ env, v cty.Value, dst any) []*fault {
+		p, f := addressInNetwork(v.AsString())
+		if f == nil {
+			*dst.(*netip.Prefix) = p
+		}
+		return one(f)
+	}
+	return k
+}
+
 func endpoint() kind {
 	return kind{
 		name: "HOST:PORT",

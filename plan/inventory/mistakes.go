@@ -75,6 +75,7 @@ const (
 	networkFamily
 	podCIDRTooSmall
 	invalidPodSubnet
+	tunnelNetwork
 	unknownHost
 	portConflict
 	missingEndpoint
@@ -338,6 +339,9 @@ var mistakeTable = [mistakeCount]explanation{
 	invalidPodSubnet: {hcl.DiagError, "Invalid pod subnet",
 		"A host's fixed pod_subnet does not fit the pod network.",
 		"Choose a subnet of pod_cidr with pod_subnet_size bits, or leave it out and let kinstall allocate."},
+	tunnelNetwork: {hcl.DiagError, "Unsuitable tunnel address",
+		"The userspace datapath of Open vSwitch sends tunnels through an interface of its own: their addresses lie in one network, and no host's address lies in it.",
+		"Give every host a tunnel_address in a network of its own, like \"10.92.0.11/24\"."},
 	unknownHost: {hcl.DiagError, "Unknown host",
 		"A host is named that has no host block.",
 		"Name hosts by their block's label; members of groups are called GROUP-0, GROUP-1 and so on."},

@@ -134,10 +134,11 @@ type KubeProxy struct {
 
 // The kinds of networks.
 const (
-	NetworkRoutes   = "routes"   // static routes between the nodes' bridges
-	NetworkFlannel  = "flannel"  // flannel between them
-	NetworkBird     = "bird"     // routes learnt by OSPF or BGP
-	NetworkExternal = "external" // none of kinstall's
+	NetworkRoutes      = "routes"      // static routes between the nodes' bridges
+	NetworkFlannel     = "flannel"     // flannel between them
+	NetworkBird        = "bird"        // routes learnt by OSPF or BGP
+	NetworkOpenVSwitch = "openvswitch" // tunnels between Open vSwitch bridges
+	NetworkExternal    = "external"    // none of kinstall's
 )
 
 // What the attributes of networks may say.
@@ -148,6 +149,11 @@ const (
 	StoreEtcd       = "etcd"
 	BirdOSPF        = "ospf"
 	BirdBGP         = "bgp"
+
+	TunnelVXLAN       = "vxlan"
+	TunnelGRE         = "gre"
+	DatapathKernel    = "kernel"
+	DatapathUserspace = "userspace"
 )
 
 // Network is the `network "KIND"` block.
@@ -161,20 +167,30 @@ type Network struct {
 	// Mode (BirdOSPF | BirdBGP) and ASN, of BirdBGP, are bird's.
 	Mode string
 	ASN  int
+	// Tunnel (TunnelVXLAN | TunnelGRE) and Datapath (DatapathKernel |
+	// DatapathUserspace) are Open vSwitch's. Interface is the hosts' that a
+	// userspace datapath sends tunnels through.
+	Tunnel, Datapath, Interface string
 }
 
 // Bridged reports whether the network is kinstall's: a bridge on every node
 // that has the node's subnet, and something between the bridges.
 func (n Network) Bridged() bool { return n.Kind != NetworkExternal }
 
-// vxlanOverhead is what a VXLAN adds to a packet: outer IPv4, UDP and VXLAN
-// headers and the inner Ethernet header (RFC 7348).
-const vxlanOverhead = 50
+// What a tunnel adds to a packet: the outer IPv4 header, the tunnel's own (UDP
+// and VXLAN, RFC 7348; GRE without a key, RFC 2784) and the inner Ethernet header.
+const (
+	vxlanOverhead = 50
+	greOverhead   = 38
+)
 
 // Overhead is what the network adds to each packet between nodes, in bytes.
 func (n Network) Overhead() int {
-	if n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN {
+	switch {
+	case n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN, n.Kind == NetworkOpenVSwitch && n.Tunnel == TunnelVXLAN:
 		return vxlanOverhead
+	case n.Kind == NetworkOpenVSwitch && n.Tunnel == TunnelGRE:
+		return greOverhead
 	}
 	return 0
 }
@@ -311,7 +327,18 @@ type Host struct {
 	Taints  []Taint
 	// PodSubnet fixes the host's part of the pod network; invalid (zero): allocated.
 	PodSubnet netip.Prefix
-	SSH       SSH
+	// TunnelAddress is where the tunnels of NetworkOpenVSwitch end, with the length of
+	// its network; invalid (zero): at Address.
+	TunnelAddress netip.Prefix
+	SSH           SSH
+}
+
+// TunnelEnd is the address that other hosts send tunnelled packets to.
+func (h Host) TunnelEnd() netip.Addr {
+	if h.TunnelAddress.IsValid() {
+		return h.TunnelAddress.Addr()
+	}
+	return h.Address
 }
 
 // Taint is a node taint.

@@ -32,6 +32,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.network()
 	r.overlaps()
 	r.podSubnets()
+	r.tunnels()
 	r.loadBalancer()
 	r.endpoint()
 	r.certificates()

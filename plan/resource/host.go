@@ -180,7 +180,16 @@ const RouteMetric = 64
 // kinstall-network.service sets it again at boot.
 type Route struct {
 	Destination string // prefix: "10.244.1.0/24"
-	Via         string // next hop
+	Via         string // next hop; "" for a network that Device itself leads to
+	Device      string // "" for the one the next hop is found by
+}
+
+// Way is where the route leads, in the words of ip-route(8).
+func (r Route) Way() []string {
+	if r.Via == "" {
+		return []string{"dev", r.Device}
+	}
+	return []string{"via", r.Via}
 }
 
 // ID implements Resource.
@@ -199,16 +208,20 @@ func (r Route) Diff(facts fact.Set) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	change := Change{Action: NoOp, Record: fact.Record{Digest: r.Via}}
-	if found.Exists && found.Via == r.Via {
+	name, before, after := "via", found.Via, r.Via
+	if r.Via == "" {
+		name, before, after = "dev", found.Device, r.Device
+	}
+	change := Change{Action: NoOp, Record: fact.Record{Digest: after}}
+	if found.Exists && found.Via == r.Via && before == after {
 		return change, nil
 	}
 	change.Action = Create
 	if found.Exists {
 		change.Action = Update
 	}
-	change.Fields = []Field{{Name: "via", Before: found.Via, After: r.Via}}
-	change.compareRecord(facts, r.ID(), r.Via)
+	change.Fields = []Field{{Name: name, Before: before, After: after}}
+	change.compareRecord(facts, r.ID(), after)
 	return change, nil
 }
 

@@ -45,7 +45,7 @@ func (o Orphan) Queries() []fact.Query { return nil }
 // host's name) or what may hold data (directories) is only forgotten.
 func (o Orphan) Removable() bool {
 	switch o.Was.Kind() {
-	case "file", "authorityfile", "cert", "unit", "staticpod", "artifact", "image", "route", "firewall", "link", "routes", "block":
+	case "file", "authorityfile", "cert", "unit", "staticpod", "artifact", "image", "route", "firewall", "switch", "link", "routes", "block":
 		return true
 	case "object", "etcd":
 		return true

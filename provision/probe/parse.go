@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -45,6 +46,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			p.put(set, q, about, strconv.Itoa(i), parseSysctl)
 		case fact.KindModule, fact.KindFirewall:
 			p.put(set, q, about, strconv.Itoa(i), parsePresence)
+		case fact.KindSwitch:
+			p.put(set, q, about, strconv.Itoa(i), parseSwitch)
 		case fact.KindUnit:
 			units = append(units, q)
 		case fact.KindPackage:
@@ -247,6 +250,49 @@ func parsePresence(text []byte) (any, error) {
 		return fact.Value{Exists: true, Value: word}, nil
 	}
 	return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+}
+
+// parseSwitch reads the datapath and the fail mode ("[]" for none), a line each,
+// a table of interfaces in ovs-vsctl's JSON (RFC 7047, 5.1) and what diff-flows
+// says.
+func parseSwitch(text []byte) (any, error) {
+	if string(text) == "absent" {
+		return fact.Switch{}, nil
+	}
+	all := strings.Split(string(text), "\n")
+	if len(all) < 4 || all[0] != "switch" {
+		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+	}
+	word := func(line string) string { return strings.Trim(strings.Trim(line, `"`), "[]") }
+	found := fact.Switch{Exists: true, Datapath: word(all[1]), FailMode: word(all[2]), Ports: map[string]fact.SwitchPort{}}
+	var table struct{ Data [][4]any }
+	if err := json.Unmarshal([]byte(all[3]), &table); err != nil {
+		return nil, fmt.Errorf("unreadable table of interfaces: %w", err)
+	}
+	for _, row := range table.Data {
+		name, _ := row[0].(string)
+		port := fact.SwitchPort{}
+		port.Type, _ = row[1].(string)
+		port.Error, _ = row[3].(string) // an empty set where there is none
+		if options, ok := row[2].([]any); ok && len(options) == 2 {
+			pairs, _ := options[1].([]any)
+			for _, pair := range pairs {
+				if kv, ok := pair.([]any); ok && len(kv) == 2 {
+					if port.Options == nil {
+						port.Options = map[string]string{}
+					}
+					port.Options[fmt.Sprint(kv[0])] = fmt.Sprint(kv[1])
+				}
+			}
+		}
+		found.Ports[name] = port
+	}
+	for _, line := range all[4:] {
+		if line != "" {
+			found.Flows = append(found.Flows, line)
+		}
+	}
+	return found, nil
 }
 
 // units reads systemctl show: a block of properties for each unit, in the order asked.

@@ -53,6 +53,8 @@ var (
 	tableName   = regexp.MustCompile(`^[a-z]+$`)
 	chainName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_:.-]*$`)
 	imageName   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9._:/@-]*$`)
+	switchName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	plainPath   = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -63,7 +65,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, packages, rules, dockerImages, paths []string
+	var files, sysctls, modules, units, packages, rules, dockerImages, paths, switches []string
 	routes6, images := 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -132,6 +134,15 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				}
 			}
 			rules = append(rules, "\t"+shell.Join(words...))
+		case fact.KindSwitch:
+			path := "-"
+			if len(q.Args) > 0 {
+				path = q.Args[0]
+			}
+			if !switchName.MatchString(q.Name) || path != "-" && !plainPath.MatchString(path) {
+				return "", bad("not a bridge and a plain path")
+			}
+			switches = append(switches, fmt.Sprintf("%d %s %s", i, q.Name, path))
 		case fact.KindImage:
 			images = 1
 		case fact.KindDockerImage:
@@ -168,6 +179,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"packages", strings.Join(packages, "\n")},
 		{"docker_images", strings.Join(dockerImages, "\n")},
 		{"paths", strings.Join(paths, "\n")},
+		{"switches", strings.Join(switches, "\n")},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}

@@ -16,6 +16,7 @@
 #   units, packages names
 #   docker_images   INDEX REFERENCE
 #   paths           INDEX SIZE ADDRESS
+#   switches        INDEX BRIDGE PATH, the path - if flows are not asked for
 #   routes6, images   1 to ask, 0 not to
 #   firewall_rules  a function that calls firewall for each rule
 #
@@ -424,6 +425,31 @@ firewall() {
 	esac
 }
 
+# ask_switches: a switch that Open vSwitch can't tell of now is none.
+ask_switches() {
+	for line in $switches; do
+		index=${line%% *} path=${line##* }
+		bridge=${line#* }
+		bridge=${bridge%% *}
+		if ! has ovs-vsctl || ! out=$(timeout 10 ovs-vsctl -t 5 get bridge "$bridge" datapath_type fail_mode 2>/dev/null) ||
+			! ports=$(timeout 10 ovs-vsctl -t 5 list-ports "$bridge" 2>/dev/null) ||
+			! ports=$(timeout 10 ovs-vsctl -t 5 -f json --columns=name,type,options,error list interface $ports 2>/dev/null); then
+			answer "$index" ok absent
+			continue
+		fi
+		flows=
+		if [ "$path" != - ] && [ -e "$path" ]; then
+			flows=$(timeout 10 ovs-ofctl -t 5 -O OpenFlow14 --names diff-flows "$bridge" "$path" 2>&1)
+			status=$?
+			case $status in
+			0 | 2) ;;
+			*) flows="unreadable: exit status $status: $flows" ;;
+			esac
+		fi
+		answer "$index" ok "switch$nl$out$nl$ports$nl$flows"
+	done
+}
+
 # ask_images: a containerd that is not there, or does not answer in time, is
 # told apart from one that has no images.
 ask_images() {
@@ -543,6 +569,7 @@ main() {
 	capture routes4 ip -o -4 route show table main
 	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi
 	firewall_rules
+	ask_switches
 	ask_images
 	ask_docker_images
 	ask_wire

@@ -43,7 +43,7 @@ var tools = map[string]string{
        valid_lft forever preferred_lft forever
     inet6 ::1/128 scope host
        valid_lft forever preferred_lft forever
-2: eth0@if7: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP group default qlen 1000
+2: eth0@if7: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue master br0 state UP group default qlen 1000
     link/ether 02:42:0a:58:00:0b brd ff:ff:ff:ff:ff:ff link-netnsid 0
     inet 10.88.0.11/24 brd 10.88.0.255 scope global eth0
        valid_lft forever preferred_lft forever
@@ -111,6 +111,19 @@ esac`,
 esac`,
 	"ip6tables": `exit 0`,
 	"ctr":       `exit 1`,
+	"ovs-vsctl": `case "$*" in
+"-t 5 get bridge br0 datapath_type fail_mode") printf 'netdev\nsecure\n' ;;
+"-t 5 get bridge br1 datapath_type fail_mode") printf '""\n[]\n' ;;
+"-t 5 list-ports br0") printf 'pods0\ntunnel0\n' ;;
+"-t 5 list-ports br1") echo eth1 ;;
+*" list interface pods0 tunnel0") echo '{"data":[["tunnel0","vxlan",["map",[["key","7"],["remote_ip","flow"]]],["set",[]]],["pods0","",["map",[]],"could not open network device pods0 (No such device)"]],"headings":["name","type","options","error"]}' ;;
+*" list interface eth1") echo '{"data":[["eth1","",["map",[]],["set",[]]]],"headings":["name","type","options","error"]}' ;;
+*) echo 'ovs-vsctl: no row "br9" in table Bridge' >&2; exit 1 ;;
+esac`,
+	"ovs-ofctl": `case "$*" in
+*" --names diff-flows br0 /etc/passwd") printf '%s\n' '-priority=1 actions=drop' '+ip,nw_dst=10.244.1.0/24 actions=output:pods0'; exit 2 ;;
+*) echo 'ovs-ofctl: br1 is not a bridge or a socket' >&2; exit 1 ;;
+esac`,
 	"docker": `for reference; do :; done
 case $reference in
 kinstall.example/there:1) echo sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef ;;
@@ -568,6 +581,19 @@ func testOtherKinds(t *testing.T, m *machine) {
 		{firewall("filter", "FORWARD", "-s", "10.1.0.0/16", "-m", "comment", "--comment", "it's $(id)", "-j", "ACCEPT"), fact.Value{}},
 		{firewall("filter", "FORWARD", "-s", "10.1.0.0/16", "-j", "DOCKER-USER"), fact.Value{}},
 		{firewall("filter", "FORWARD", "-s", "fd01::/48", "-j", "ACCEPT"), fact.Value{Exists: true, Value: "present"}},
+		{fact.Query{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/passwd"}}, fact.Switch{
+			Exists: true, Datapath: "netdev", FailMode: "secure",
+			Ports: map[string]fact.SwitchPort{
+				"pods0":   {Error: "could not open network device pods0 (No such device)"},
+				"tunnel0": {Type: "vxlan", Options: map[string]string{"key": "7", "remote_ip": "flow"}},
+			},
+			Flows: []string{"-priority=1 actions=drop", "+ip,nw_dst=10.244.1.0/24 actions=output:pods0"},
+		}},
+		{fact.Query{Kind: fact.KindSwitch, Name: "br1", Args: []string{"/etc/group"}}, fact.Switch{
+			Exists: true, Ports: map[string]fact.SwitchPort{"eth1": {}},
+			Flows: []string{"unreadable: exit status 1: ovs-ofctl: br1 is not a bridge or a socket"},
+		}},
+		{fact.Query{Kind: fact.KindSwitch, Name: "br9"}, fact.Switch{}},
 		{fact.Query{Kind: fact.KindImage, Name: "registry.k8s.io/pause:3.10.1"}, fact.Image{}},
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1"}, fact.Image{Observable: true, Exists: true, Digest: "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"}},
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/absent:1"}, fact.Image{Observable: true}},
@@ -684,6 +710,9 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff(map[string][]string{"eth0": {"10.88.0.11/24"}}, got.Interfaces); diff != "" {
 				t.Errorf("interfaces (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff(map[string]fact.Link{"lo": {MTU: 65536}, "eth0": {MTU: 1450, Master: "br0"}}, got.Links); diff != "" {
+				t.Errorf("links (-want +got):\n%s", diff)
+			}
 			if diff := cmp.Diff([]string{"10.88.0.0/24", "fd00::/64"}, got.Networks); diff != "" {
 				t.Errorf("networks (-want +got):\n%s", diff)
 			}
@@ -789,6 +818,8 @@ func TestScriptRefuses(t *testing.T) {
 		{Kind: fact.KindPath, Name: "$(id)", Size: 1500},
 		{Kind: fact.KindPath, Name: "fe80::1%eth0", Size: 1500},
 		{Kind: fact.KindPath, Name: "10.0.0.2", Size: 0},
+		{Kind: fact.KindSwitch, Name: "br0;id"},
+		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/it's"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "FORWARD"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "-F", "-j", "ACCEPT"}},
 		{Kind: fact.KindNode, Name: "emei"},
@@ -830,6 +861,8 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindSysctl, Name: "net.ipv4.ip_forward"},
 		{Kind: fact.KindUnit, Name: "etcd.service"},
 		{Kind: fact.KindUnit, Name: "kubelet.service"},
+		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/kinstall/openvswitch.flows"}},
+		{Kind: fact.KindSwitch, Name: "br-underlay"},
 	}, "10.27.52.72")
 	if err != nil {
 		t.Fatal(err)
