@@ -73,6 +73,12 @@ func TestRegistries(t *testing.T) {
 		t.Error("the password is shown")
 	}
 
+	eventually(t, time.Minute, "the namespace's service account", func() string {
+		if r := w.kubectl(t, "get", "serviceaccount", "default"); r.code != 0 {
+			return r.String()
+		}
+		return ""
+	})
 	w.create(t, fmt.Sprintf(pulledPod, "hub", "toolbox:1")+"---"+fmt.Sprintf(pulledPod, "private", private.address+"/team/toolbox:1"))
 	for _, pod := range []string{"hub", "private"} {
 		eventually(t, time.Minute, "the image of pod "+pod+" is pulled and it runs", func() string {
