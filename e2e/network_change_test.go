@@ -17,7 +17,7 @@ func TestNetworkChange(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "change" {
 		t.Skip("part of make test-networks")
 	}
-	w := networkWorld(t, routesBlock)
+	w := networkWorld(t, "e2e-change", routesBlock)
 	withFlannel(t)
 	w.apply(t)
 	w.create(t, networkWorkload)
@@ -31,9 +31,11 @@ func TestNetworkChange(t *testing.T) {
 		gone    string   // prints what must not be left on lushan
 	}{
 		{"flannel-vxlan-etcd", []string{"- route 10.244.0.0/24", "+ unit flanneld.service", "+ etcd /coreos.com/network/", "~ podmtu cni0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
-		{"bird-ospf", []string{"- unit flanneld.service", "- etcd /coreos.com/network/", "- link flannel.1", "+ unit bird.service"}, "ip -o link | grep flannel; ls /usr/local/bin/flanneld /etc/kubernetes/pki/etcd/flannel.key"},
+		{"flannel-vxlan-kubernetes", []string{"- unit flanneld.service", "- etcd /coreos.com/network/", "+ object apps/v1/DaemonSet/kube-system/flannel"}, "ls /usr/local/bin/flanneld /etc/kubernetes/pki/etcd/flannel.key"},
+		{"bird-ospf", []string{"- object apps/v1/DaemonSet/kube-system/flannel", "- link flannel.1", "+ unit bird.service"}, "ip -o link | grep flannel"},
 		{"flannel-host-gw-kubernetes", []string{"- unit bird.service", "+ object apps/v1/DaemonSet/kube-system/flannel"}, "ip -o route show proto bird"},
-		{"routes", []string{"- object apps/v1/DaemonSet/kube-system/flannel", "+ route 10.244.0.0/24"}, "ip -o route show root 10.244.0.0/16 | grep eth0 | grep -v metric"},
+		{"openvswitch-vxlan", []string{"- object apps/v1/DaemonSet/kube-system/flannel", "+ switch br0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
+		{"routes", []string{"- unit kinstall-openvswitch.service", "- switch br0", "+ route 10.244.0.0/24"}, "ovs-vsctl list-br; ip -o link show dev pods0"},
 	} {
 		i := slices.IndexFunc(networkCases(), func(c networkCase) bool { return c.name == next.network })
 		network := networkCases()[i]

@@ -64,9 +64,9 @@ func TestNetworks(t *testing.T) {
 }
 
 // networkWorld boots the machines for a network block.
-func networkWorld(t *testing.T, block string) *world {
+func networkWorld(t *testing.T, lab, block string) *world {
 	t.Helper()
-	w := newWorld(t, "e2e-net", "testdata/networks.hcl")
+	w := newWorld(t, lab, "testdata/networks.hcl")
 	if strings.Contains(block, "flannel") {
 		withFlannel(t)
 	}
@@ -119,7 +119,7 @@ func withFlannel(t *testing.T) {
 // proveNetwork builds a cluster of two hosts, adds one, reboots it, and takes it
 // away again.
 func proveNetwork(t *testing.T, network networkCase) {
-	w := networkWorld(t, network.block)
+	w := networkWorld(t, "e2e-net", network.block)
 	three, two := w.without(t, "lushan")
 	w.write(t, two)
 	if network.name == "flannel-vxlan-etcd" {
