@@ -78,9 +78,6 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 	if g.Host == "" {
 		return e.lookAround(ctx, report)
 	}
-	patience := cmp.Or(e.patience, reachableTimeout)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	wanted := map[string]reach{}
 	var peers []string
 	for peer, before := range e.paths.of(g.Host) {
@@ -95,32 +92,49 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 		return nil
 	}
 	slices.Sort(peers)
-	for {
+	silent, err := e.untilNone(ctx, func(ctx context.Context) ([]string, error) {
 		found, err := e.reaches(ctx, g.Host, peers)
 		var missing []string
 		for _, peer := range peers {
 			switch {
-			case found[peer] >= wanted[peer]:
+			case err != nil || found[peer] >= wanted[peer]:
 			case found[peer] == reachSmall:
 				missing = append(missing, fmt.Sprintf("%s with packets of %d bytes", peer, plan.PodMTU(e.delta.Plan.Inventory)))
 			default:
 				missing = append(missing, peer)
 			}
 		}
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		if err == nil {
-			report("waiting for " + strings.Join(missing, ", "))
+		return missing, err
+	}, func(missing string) { report("waiting for " + missing) })
+	if len(silent) > 0 {
+		return fmt.Errorf("after %s, pods on %s don't reach those on %s; no further host was changed; "+
+			"to go back, set the previous network in the inventory and apply it",
+			e.waits(), g.Host, strings.Join(silent, ", "))
+	}
+	return err
+}
+
+// waits is how long hosts are waited for that don't reach each other.
+func (e clusterGates) waits() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
+
+// untilNone asks again and again which hosts are missing, until none is. When
+// the time is over, it returns those of the last answer, or the error if there
+// was no answer.
+func (e clusterGates) untilNone(ctx context.Context, ask func(context.Context) ([]string, error), report func(string)) (missing []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.waits())
+	defer cancel()
+	for {
+		var found []string
+		if found, err = ask(ctx); err == nil {
+			missing = found
+			if len(missing) == 0 {
+				return nil, nil
+			}
+			report(strings.Join(missing, ", "))
 		}
 		select {
 		case <-ctx.Done():
-			if err != nil {
-				return err
-			}
-			return fmt.Errorf("after %s, pods on %s don't reach those on %s; no further host was changed; "+
-				"to go back, set the previous network in the inventory and apply it",
-				patience, g.Host, strings.Join(missing, ", "))
+			return missing, err
 		case <-time.After(reachableAgain):
 		}
 	}
@@ -206,40 +220,28 @@ func (e clusterGates) reaches(ctx context.Context, host string, peers []string) 
 // waitLearnt waits until the network's own program has set a route to each
 // other host's subnet, on every host.
 func (e clusterGates) waitLearnt(ctx context.Context, report func(string)) error {
-	inv := e.delta.Plan.Inventory
-	metric, learnt := plan.LearntRouteMetric(inv)
+	metric, learnt := plan.LearntRouteMetric(e.delta.Plan.Inventory)
 	if !learnt {
 		return nil
 	}
-	patience := cmp.Or(e.patience, reachableTimeout)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	rows := e.rows()
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(e.Fleet.options.Parallelism)
 	for _, row := range rows {
 		group.Go(func() error {
-			for {
-				unknown, err := e.notLearnt(ctx, row, rows, metric)
-				if err == nil && len(unknown) == 0 {
-					return nil
-				}
-				if err == nil {
-					mu.Lock()
-					report(fmt.Sprintf("%s waits for the way to %s", row.Host, strings.Join(unknown, ", ")))
-					mu.Unlock()
-				}
-				select {
-				case <-ctx.Done():
-					if err != nil {
-						return err
-					}
-					return fmt.Errorf("after %s, %s has learnt no way to the pods on %s; the previous network is left as it is",
-						patience, row.Host, strings.Join(unknown, ", "))
-				case <-time.After(reachableAgain):
-				}
+			unknown, err := e.untilNone(ctx, func(ctx context.Context) ([]string, error) {
+				return e.notLearnt(ctx, row, rows, metric)
+			}, func(missing string) {
+				mu.Lock()
+				defer mu.Unlock()
+				report(row.Host + " waits for the way to " + missing)
+			})
+			if len(unknown) > 0 {
+				return fmt.Errorf("after %s, %s has learnt no way to the pods on %s; the previous network is left as it is",
+					e.waits(), row.Host, strings.Join(unknown, ", "))
 			}
+			return err
 		})
 	}
 	return group.Wait()
