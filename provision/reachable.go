@@ -92,7 +92,7 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 		return nil
 	}
 	slices.Sort(peers)
-	silent, err := e.untilNone(ctx, func(ctx context.Context) ([]string, error) {
+	silent, err := e.untilNone(ctx, func() ([]string, error) {
 		found, err := e.reaches(ctx, g.Host, peers)
 		var missing []string
 		for _, peer := range peers {
@@ -118,14 +118,13 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 func (e clusterGates) waits() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
 
 // untilNone asks again and again which hosts are missing, until none is. When
-// the time is over, it returns those of the last answer, or the error if there
-// was no answer.
-func (e clusterGates) untilNone(ctx context.Context, ask func(context.Context) ([]string, error), report func(string)) (missing []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, e.waits())
-	defer cancel()
+// the time is over, it returns those of the last answer; there is one at least,
+// or an error.
+func (e clusterGates) untilNone(ctx context.Context, ask func() ([]string, error), report func(string)) (missing []string, err error) {
+	over := time.After(e.waits())
 	for {
 		var found []string
-		if found, err = ask(ctx); err == nil {
+		if found, err = ask(); err == nil {
 			missing = found
 			if len(missing) == 0 {
 				return nil, nil
@@ -133,8 +132,10 @@ func (e clusterGates) untilNone(ctx context.Context, ask func(context.Context) (
 			report(strings.Join(missing, ", "))
 		}
 		select {
-		case <-ctx.Done():
+		case <-over:
 			return missing, err
+		case <-ctx.Done():
+			return missing, cmp.Or(err, ctx.Err())
 		case <-time.After(reachableAgain):
 		}
 	}
@@ -230,7 +231,7 @@ func (e clusterGates) waitLearnt(ctx context.Context, report func(string)) error
 	group.SetLimit(e.Fleet.options.Parallelism)
 	for _, row := range rows {
 		group.Go(func() error {
-			unknown, err := e.untilNone(ctx, func(ctx context.Context) ([]string, error) {
+			unknown, err := e.untilNone(ctx, func() ([]string, error) {
 				return e.notLearnt(ctx, row, rows, metric)
 			}, func(missing string) {
 				mu.Lock()
