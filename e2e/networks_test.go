@@ -143,8 +143,9 @@ func proveNetwork(t *testing.T, network networkCase) {
 			touched[host] = append(touched[host], change)
 		}
 	}
-	want := newHostChanges(network.name)
-	if diff := cmp.Diff(map[string][]string{"hengshan": want, "yandang": want}, touched); diff != "" {
+	if want := newHostChanges(network.name); want == nil {
+		t.Logf("of the others, there changes: %v", touched)
+	} else if diff := cmp.Diff(map[string][]string{"hengshan": want, "yandang": want}, touched); diff != "" {
 		t.Errorf("the others, when a host comes (-want +got):\n%s", diff)
 	}
 	r = w.apply(t)
@@ -274,17 +275,20 @@ func inTheWay(t *testing.T, w *world) {
 }
 
 // newHostChanges is all that a plan changes on a host when lushan joins, as
-// docs/networks.md promises. Every host knows every other one's name.
+// docs/networks.md promises; nil for a network that makes no such promise. Every
+// host knows every other one's name.
 func newHostChanges(network string) []string {
 	const name = "~ block /etc/hosts#hosts"
 	switch network {
+	case "flannel-vxlan-etcd", "flannel-vxlan-kubernetes", "flannel-host-gw-etcd", "flannel-host-gw-kubernetes", "bird-ospf":
+		return []string{name}
 	case "routes":
 		// The script runs anew, which disturbs nothing.
 		return []string{name, "~ file /usr/local/lib/kinstall/network.sh", "+ route 10.244.1.0/24", "↻ unit kinstall-network.service"}
 	case "bird-bgp":
 		return []string{name, "~ file /etc/kinstall/bird.conf", "↻ unit bird.service"}
 	}
-	return []string{name}
+	return nil
 }
 
 // networkWorkload is a pod on each machine, which serves 50 MB of noise. The
