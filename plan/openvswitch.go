@@ -110,7 +110,9 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
-	inputs := []resource.Input{software, script, flows, c.unitFile(h.Name, switchUnit, map[string]any{"Docker": pods == resource.DockerBridge})}
+	inputs := []resource.Input{software, script, flows, c.unitFile(h.Name, switchUnit, map[string]any{
+		"Docker": pods == resource.DockerBridge, "Flows": switchFlows, "Switch": podSwitch,
+	})}
 	unit := c.add(h.Name, resource.Unit{
 		Name: switchUnit, Inputs: inputs, Oneshot: true, ReloadOn: []resource.ID{flows.ID()},
 	}, inputSteps(h.Name, inputs), ready)
