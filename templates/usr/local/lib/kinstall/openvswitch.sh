@@ -3,6 +3,8 @@
 # pods, the cable from them to the pods' bridge, and loads their flows. It may be
 # run again at any time; what is right is left alone.
 set -eu
+exec 9>/run/kinstall-openvswitch.lock
+flock 9 # an apply and the unit may want it at the same time
 pods={{sh .Bridge}}
 
 mac() { # INTERFACE
