@@ -195,7 +195,7 @@ func checkOpenVSwitch(inv *inventory.Inventory, host inventory.Host, o Observati
 		}
 	}
 	if !inUserspace(inv) {
-		if end := host.TunnelEnd().String(); len(o.Facts.Host.Addresses) > 0 && !slices.Contains(o.Facts.Host.Addresses, end) {
+		if end := host.TunnelEnd().String(); host.TunnelAddress.IsValid() && !slices.Contains(o.Facts.Host.Addresses, end) {
 			problems = append(problems, Problem{host.Name, fmt.Sprintf("does not have the tunnel_address %s", end), "set it on the host, or correct the inventory"})
 		}
 		return problems
