@@ -78,7 +78,7 @@ func TestDockerOpenVSwitch(t *testing.T) {
 		t.Skip("part of make test-networks")
 	}
 	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
-	w.edit(t, routesBlock, "network \"openvswitch\" {\n  tunnel   = \"gre\"\n  datapath = \"userspace\"\n}")
+	w.edit(t, routesBlock, tunnelsBlock)
 	s := &dockerStory{world: w, tunnels: true, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
 	for _, part := range []struct {
 		name string
@@ -90,11 +90,39 @@ func TestDockerOpenVSwitch(t *testing.T) {
 		{"docker0 is made anew", s.bridgeAnew},
 		{"a host comes back from a reboot", s.reboot},
 		{"a host less takes its flows away", s.hostRemoved},
+		{"routes take over and leave nothing of the switches", s.backToRoutes},
 	} {
 		if !t.Run(part.name, part.test) {
 			return
 		}
 	}
+}
+
+const tunnelsBlock = "network \"openvswitch\" {\n  tunnel   = \"gre\"\n  datapath = \"userspace\"\n}"
+
+// backToRoutes keeps the MTU, so that containers have no reason to notice.
+func (s *dockerStory) backToRoutes(t *testing.T) {
+	s.edit(t, tunnelsBlock, "network \"routes\" {\n  mtu = 1462\n}")
+	before := s.daemons(t)
+	r := s.apply(t)
+	for _, gone := range []string{"- switch br0", "- switch br-underlay", "- link pods0", "- unit kinstall-openvswitch.service", "- route 10.1.0.0/16"} {
+		if !strings.Contains(r.stdout, gone) {
+			t.Errorf("the plan lacks %q: %s", gone, r)
+		}
+	}
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("something was restarted:\n%s", diff)
+	}
+	for _, host := range s.hosts() {
+		left := s.ssh(t, host, `ovs-vsctl list-br; ip -br link | grep -E '^(pods0|ovs0|br0|br-underlay)'; ip route show 10.1.0.0/16; iptables -w -t raw -S | grep eth1
+ls /etc/kinstall/openvswitch.flows /usr/local/lib/kinstall/openvswitch.sh /etc/modprobe.d/kinstall-openvswitch.conf 2>/dev/null || true`)
+		if left != "" {
+			t.Errorf("%s: left behind: %s", host, left)
+		}
+	}
+	s.tunnels = false
+	s.reach(t, true)
+	s.nothingToDo(t)
 }
 
 type dockerStory struct {

@@ -287,6 +287,8 @@ func newHostChanges(network string) []string {
 		return []string{name, "~ file /usr/local/lib/kinstall/network.sh", "+ route 10.244.1.0/24", "↻ unit kinstall-network.service"}
 	case "bird-bgp":
 		return []string{name, "~ file /etc/kinstall/bird.conf", "↻ unit bird.service"}
+	case "openvswitch-vxlan", "openvswitch-gre":
+		return []string{name, "~ file /etc/kinstall/openvswitch.flows", "↻ unit kinstall-openvswitch.service"}
 	}
 	return nil
 }

@@ -110,7 +110,9 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
-	inputs := []resource.Input{software, script, flows, c.unitFile(h.Name, switchUnit, map[string]any{"Docker": pods == resource.DockerBridge})}
+	inputs := []resource.Input{software, script, flows, c.unitFile(h.Name, switchUnit, map[string]any{
+		"Docker": pods == resource.DockerBridge, "Flows": switchFlows, "Switch": podSwitch,
+	})}
 	successor := func(r resource.Resource, after ...[]StepID) StepID {
 		return c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, after...)
 	}
@@ -196,7 +198,7 @@ func checkOpenVSwitch(inv *inventory.Inventory, host inventory.Host, o Observati
 		}
 	}
 	if !inUserspace(inv) {
-		if end := host.TunnelEnd().String(); len(o.Facts.Host.Addresses) > 0 && !slices.Contains(o.Facts.Host.Addresses, end) {
+		if end := host.TunnelEnd().String(); host.TunnelAddress.IsValid() && !slices.Contains(o.Facts.Host.Addresses, end) {
 			problems = append(problems, Problem{host.Name, fmt.Sprintf("does not have the tunnel_address %s", end), "set it on the host, or correct the inventory"})
 		}
 		return problems

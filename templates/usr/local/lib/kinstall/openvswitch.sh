@@ -3,6 +3,8 @@
 # pods, the cable from them to the pods' bridge, and loads their flows. It may be
 # run again at any time; what is right is left alone.
 set -eu
+exec 9>/run/kinstall-openvswitch.lock
+flock 9 # an apply and the unit may want it at the same time
 pods={{sh .Bridge}}
 
 mac() { # INTERFACE
@@ -35,9 +37,6 @@ ip link add "$pods" address {{sh .MAC}} type bridge 2>/dev/null || ip link show 
 ip addr replace {{sh .Gateway}} dev "$pods"
 ip link set dev "$pods" up
 {{- end}}
-# A bridge that was given no MAC address has one of its ports', and another one
-# when those change.
-ip link set dev "$pods" address "$(mac "$pods")"
 # Packets leave by the bridge they came from: no pod is told of a shorter way,
 # which would lead past the firewall.
 echo 0 >"/proc/sys/net/ipv4/conf/$pods/send_redirects"
@@ -49,7 +48,16 @@ if ! ip link show dev {{sh .Port}} >/dev/null 2>&1; then
 	ip link add {{sh .Port}} mtu {{.MTU}} type veth peer name {{sh .Cable}} mtu {{.MTU}}
 fi
 ip link set dev {{sh .Port}} mtu {{.MTU}} up
-ip link set dev {{sh .Cable}} mtu {{.MTU}} master "$pods" up
+ip link set dev {{sh .Cable}} mtu {{.MTU}} up
+case "$(ip -o link show dev {{sh .Cable}}) " in
+*" master $pods "*) ;;
+*)
+	# A bridge that was given no MAC address has one of its ports', and another
+	# one when those change.
+	ip link set dev "$pods" address "$(mac "$pods")"
+	ip link set dev {{sh .Cable}} master "$pods"
+	;;
+esac
 {{- if .Userspace}}
 ethtool -K {{sh .Cable}} tx off >/dev/null
 {{- end}}
