@@ -143,6 +143,9 @@ type Object struct {
 	Exists  bool
 	Live    string
 	Planned string
+	// Refused is why the server would not take it, as it is now; Planned is then
+	// empty.
+	Refused string
 }
 
 // Etcd is the answer to a query of keys.

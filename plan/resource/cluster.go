@@ -193,6 +193,9 @@ type Object struct {
 	Name       string
 	Manifest   []byte // JSON
 	YAML       string // the same for people
+	// Conditional says that steps before it change what the server takes: that it
+	// refuses the object now is no verdict.
+	Conditional bool
 }
 
 // ID implements Resource: "object:apps/v1/Deployment/kube-system/coredns".
@@ -219,6 +222,13 @@ func (o Object) Diff(facts fact.Set) (Change, error) {
 		return Change{}, err
 	}
 	switch {
+	case found.Refused != "":
+		if !o.Conditional {
+			return Change{}, fmt.Errorf("the API server refuses it: %s", found.Refused)
+		}
+		change := Change{Action: Deferred, Text: &Text{Name: "object", Before: found.Live, After: o.YAML}, Record: applied()}
+		change.because(Unknown, "the API server would refuse it now: "+found.Refused)
+		return change, nil
 	case !found.Exists:
 		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}, Record: applied()}, nil
 	case found.Live != found.Planned:

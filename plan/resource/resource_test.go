@@ -437,6 +437,8 @@ func TestObjectDiff(t *testing.T) {
 	if o.ID() != "object:v1/Service/kube-system/kube-dns" {
 		t.Errorf("ID is %s", o.ID())
 	}
+	conditional := o
+	conditional.Conditional = true
 	at := func(answer fact.Object) map[fact.Key]any {
 		return map[fact.Key]any{{Kind: fact.KindObject, Name: "v1/Service/kube-system/kube-dns"}: answer}
 	}
@@ -445,6 +447,9 @@ func TestObjectDiff(t *testing.T) {
 		{name: "missing", r: o, answers: at(fact.Object{}), want: resource.Create},
 		{name: "differs", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b"}), want: resource.Update, reasons: because(resource.Drift, "differs from the plan")},
 		{name: "no API yet", r: o, want: resource.Deferred, reasons: because(resource.Unknown, "the API server does not answer yet")},
+		{name: "refused for good", r: o, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), err: "the API server refuses it: clusterIPs: Invalid value"},
+		{name: "refused for now", r: conditional, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), want: resource.Deferred,
+			reasons: because(resource.Unknown, "the API server would refuse it now: clusterIPs: Invalid value")},
 	})
 }
 

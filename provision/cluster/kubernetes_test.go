@@ -416,3 +416,28 @@ func TestWaitAPIServer(t *testing.T) {
 		})
 	}
 }
+
+// An object that the server would not take is an answer about that object, and
+// no reason to know nothing of the others.
+func TestObserveRefusedObject(t *testing.T) {
+	ca := newAuthority(t)
+	api := http.NewServeMux()
+	api.HandleFunc("GET /api/v1", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "services", Kind: "Service", Namespaced: true}}})
+	})
+	api.HandleFunc("GET /api/v1/namespaces/kube-system/services/kube-dns", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, corev1.Service{TypeMeta: metav1.TypeMeta{Kind: "Service", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "kube-dns", Namespace: "kube-system"}})
+	})
+	api.HandleFunc("PATCH /api/v1/namespaces/kube-system/services/kube-dns", func(w http.ResponseWriter, _ *http.Request) {
+		respondStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "spec.clusterIPs[1]: Invalid value")
+	})
+	query := fact.Query{Kind: fact.KindObject, Name: "v1/Service/kube-system/kube-dns", Manifest: []byte(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"}}`)}
+	set, err := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc")).Observe(testContext(t), []fact.Query{query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := set.Object(query.Name)
+	if err != nil || !found.Exists || found.Refused != "spec.clusterIPs[1]: Invalid value" || !strings.Contains(found.Live, "name: kube-dns") || found.Planned != "" {
+		t.Errorf("got %+v, %v", found, err)
+	}
+}
