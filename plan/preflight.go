@@ -16,7 +16,7 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS, checkLink, checkMTU}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkInterface, checkDisk, checkPorts, checkOwner, checkRuntime, checkIPVS, checkLink, checkMTU}
 
 // preflight returns what must be mended on reachable hosts, in inventory order.
 func preflight(p *Plan, observed Observed, unreachable map[string]error) []Problem {
@@ -66,13 +66,31 @@ func checkClock(inv *inventory.Inventory, host inventory.Host, o Observation) []
 }
 
 func checkAddress(_ *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	for _, a := range o.Facts.Host.Addresses {
-		if a == host.Address.String() {
-			return nil
-		}
+	addresses := o.Facts.Host.Addresses
+	if !slices.Contains(addresses, host.Address.String()) {
+		return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.Address, strings.Join(addresses, ", ")),
+			"`address` must be the host's own; to reach it by way of another machine use `bastion`"}}
 	}
-	return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.Address, strings.Join(o.Facts.Host.Addresses, ", ")),
-		"`address` must be the host's own; to reach it by way of another machine use `bastion`"}}
+	if host.AddressV6.IsValid() && !slices.Contains(addresses, host.AddressV6.String()) {
+		return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.AddressV6, strings.Join(addresses, ", ")),
+			"`address_v6` must be the host's own, set before kinstall comes; look whether IPv6 is turned off (net.ipv6.conf.all.disable_ipv6)"}}
+	}
+	return nil
+}
+
+// checkInterface finds hosts whose two addresses are on two interfaces, where
+// flannel wants them on one.
+func checkInterface(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
+	if !inv.DualStack() || !host.RunsContainers() || inv.Network.Kind != inventory.NetworkFlannel {
+		return nil
+	}
+	holders := o.Facts.Host.Holders
+	first, second := holders[host.Address.String()], holders[host.AddressV6.String()]
+	if first == second || first == "" || second == "" {
+		return nil
+	}
+	return []Problem{{host.Name, fmt.Sprintf("has %s on %s and %s on %s", host.Address, first, host.AddressV6, second),
+		"flannel wants both addresses on one interface; name another `address_v6`, or use network \"routes\""}}
 }
 
 // diskNeeded is what binaries and images take, with room to breathe.
@@ -150,17 +168,23 @@ func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 	}
 	var networks []netip.Prefix
 	for _, text := range o.Facts.Host.Networks {
-		if network, err := netip.ParsePrefix(text); err == nil && network.Addr().Is4() == host.Address.Is4() {
+		if network, err := netip.ParsePrefix(text); err == nil {
 			networks = append(networks, network)
 		}
 	}
-	if len(networks) == 0 {
-		return nil // not learnt
-	}
 	var beyond []string
-	for _, node := range inv.ContainerHosts() {
-		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(node.Address) }) {
-			beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, node.Address))
+	for _, address := range []func(inventory.Host) netip.Addr{
+		func(h inventory.Host) netip.Addr { return h.Address },
+		func(h inventory.Host) netip.Addr { return h.AddressV6 },
+	} {
+		own := address(host)
+		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return own.IsValid() && n.Addr().Is4() == own.Is4() }) {
+			continue // not learnt, or not there
+		}
+		for _, node := range inv.ContainerHosts() {
+			if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address(node)) }) {
+				beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, address(node)))
+			}
 		}
 	}
 	if len(beyond) == 0 {
@@ -188,12 +212,12 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 	if pods == 0 {
 		pods = defaultMTU
 	}
-	if pods+n.Overhead() <= found {
+	if pods+inv.Overhead() <= found {
 		return nil
 	}
 	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", o.Facts.Host.Interface, found, pods)
-	if n.Overhead() > 0 {
-		text += fmt.Sprintf(" and the network adds %d bytes", n.Overhead())
+	if inv.Overhead() > 0 {
+		text += fmt.Sprintf(" and the network adds %d bytes", inv.Overhead())
 	}
-	return []Problem{{host.Name, text, fmt.Sprintf("set `mtu = %d` in the network block", found-n.Overhead())}}
+	return []Problem{{host.Name, text, fmt.Sprintf("set `mtu = %d` in the network block", found-inv.Overhead())}}
 }

@@ -212,7 +212,7 @@ func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"%[4]s -w -t %[1]s -n -L %[2]s >/dev/null 2>&1 || %[4]s -w -t %[1]s -N %[2]s\n"+
 			"%[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || %[4]s -w -t %[1]s -I %[2]s 1 %[3]s\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
 func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
@@ -227,7 +227,7 @@ func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	rule := shell.Join(r.Rule...)
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if %[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then %[4]s -w -t %[1]s -D %[2]s %[3]s; fi\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
 // applyNothing is for what a program makes by itself.
@@ -248,6 +248,12 @@ func removeDynamicRoutes(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
+	network := shell.Quote(o.Was.Name())
+	if prefix, err := netip.ParsePrefix(o.Was.Name()); err == nil && prefix.Addr().Is6() {
+		// All of IPv6 has the scope global; a bridge's own route has no next hop.
+		return fact.Record{}, t.machine.script(ctx, t.label(), "ip -6 route show root "+network+" | while read -r destination rest; do\n"+
+			"\tcase \" $rest \" in *' via '*) ip -6 route del \"$destination\" </dev/null ;; esac\ndone\n")
+	}
 	// Those by way of other hosts have the scope global; a bridge's own has not.
-	return fact.Record{}, t.machine.script(ctx, t.label(), "ip -4 route flush root "+shell.Quote(o.Was.Name())+" scope global\n")
+	return fact.Record{}, t.machine.script(ctx, t.label(), "ip -4 route flush root "+network+" scope global\n")
 }

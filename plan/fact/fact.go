@@ -174,6 +174,8 @@ type Host struct {
 	// lengths: "docker0" → "10.1.10.1/24".
 	Interfaces map[string][]string
 	Networks   []string // prefixes of those: what is reached without a router
+	// Holders are the interfaces by their addresses, of both families.
+	Holders map[string]string
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int

@@ -187,18 +187,19 @@ func TestApplyNode(t *testing.T) {
 	}
 	client := newClient(t, ca, gone("wudang"), serve(t, ca, api, "kubernetes.default.svc"))
 	err := client.ApplyNode(testContext(t), resource.Node{
-		Name:    "emei",
-		Labels:  map[string]string{"zone": "north", "disk": "ssd"},
-		Taints:  []fact.Taint{{Key: "dedicated", Value: "db", Effect: "NoSchedule"}},
-		PodCIDR: "10.244.3.0/24",
+		Name:        "emei",
+		Labels:      map[string]string{"zone": "north", "disk": "ssd"},
+		Taints:      []fact.Taint{{Key: "dedicated", Value: "db", Effect: "NoSchedule"}},
+		PodCIDRs:    []string{"10.244.3.0/24", "fd00:10:244:3::/64"},
+		Annotations: map[string]string{"flannel.alpha.coreos.com/node-public-ipv6": "fd00::3"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{`application/merge-patch+json {"metadata":{` +
-		`"annotations":{"kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
+		`"annotations":{"flannel.alpha.coreos.com/node-public-ipv6":"fd00::3","kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
 		`"labels":{"disk":"ssd","old":null,"zone":"north"},"resourceVersion":"711"},` +
-		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24"],` +
+		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24","fd00:10:244:3::/64"],` +
 		`"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},{"key":"dedicated","value":"db","effect":"NoSchedule"}]}}`}
 	if diff := cmp.Diff(want, api.patches); diff != "" {
 		t.Errorf("patches (-want +got):\n%s", diff)
@@ -217,13 +218,15 @@ func TestApplyNodeRefuses(t *testing.T) {
 	if err := client.ApplyNode(testContext(t), node); err != nil {
 		t.Error(err)
 	}
-	node.PodCIDR = "10.244.9.0/24"
+	node.PodCIDRs = []string{"10.244.9.0/24"}
 	if err := client.ApplyNode(testContext(t), node); err != nil {
 		t.Error(err)
 	}
-	node.PodCIDR = "10.244.3.0/24"
-	if err := client.ApplyNode(testContext(t), node); err == nil || !strings.Contains(err.Error(), "node emei: has the pod network 10.244.9.0/24") {
-		t.Errorf("another pod network: error %v", err)
+	for _, other := range [][]string{{"10.244.3.0/24"}, {"10.244.9.0/24", "fd00:10:244:9::/64"}} {
+		node.PodCIDRs = other
+		if err := client.ApplyNode(testContext(t), node); err == nil || !strings.Contains(err.Error(), "node emei: has the pod network 10.244.9.0/24") {
+			t.Errorf("another pod network: error %v", err)
+		}
 	}
 	if len(api.patches) > 0 {
 		t.Errorf("patched without need: %q", api.patches)

@@ -15,7 +15,7 @@ import (
 
 // host reads what is learnt of every host.
 func (p *parser) host() fact.Host {
-	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}}
+	host := fact.Host{DiskFree: map[string]int64{}, Listening: map[int]string{}, Interfaces: map[string][]string{}, Holders: map[string]string{}}
 	var address netip.Addr
 	for _, part := range []struct {
 		label string
@@ -243,6 +243,7 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 			continue
 		}
 		host.Addresses = append(host.Addresses, address.String())
+		host.Holders[address.String()] = name
 		if address.Is4() {
 			host.Interfaces[name] = append(host.Interfaces[name], words[1])
 		}
