@@ -23,7 +23,7 @@ func machines(l *lab.Lab, path string) ([]lab.Machine, error) {
 	}
 	var found []lab.Machine
 	for _, host := range inv.Hosts {
-		found = append(found, lab.Machine{Name: host.Name, Address: host.Address})
+		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, AddressV6: host.AddressV6})
 	}
 	return found, nil
 }

@@ -44,8 +44,8 @@ func TestLab(t *testing.T) {
 	if cmd := l.Exec(ctx, "true"); cmd.Run() == nil {
 		t.Error("a lab that isn't up runs commands")
 	}
-	emei := Machine{"emei", netip.MustParseAddr("10.27.52.72")}
-	huashan := Machine{"huashan", netip.MustParseAddr("10.24.138.208")}
+	emei := Machine{Name: "emei", Address: netip.MustParseAddr("10.27.52.72")}
+	huashan := Machine{Name: "huashan", Address: netip.MustParseAddr("10.24.138.208")}
 	machines := []Machine{emei, huashan}
 	must(t, l.Up(ctx, machines))
 

@@ -4,7 +4,8 @@
 #   DIR       the machine's folder
 #   LOWER     shared root file system
 #   CGROUPS   its cgroups, one a line
-#   LAB_NS, BRIDGE, NS, VETH, MAC, ADDRESS (with prefix length), GATEWAY
+#   LAB_NS, BRIDGE, NS, VETH, MAC, ADDRESS (with prefix length), GATEWAY,
+#   ADDRESS_V6 and GATEWAY_V6 (empty for none)
 set -u
 
 start_time() { # of a /proc/PID/stat line; the name in it may hold blanks
@@ -28,6 +29,13 @@ plug() {
 		address add $ADDRESS dev eth0
 		route add default via $GATEWAY
 	END
+	if [ -n "$ADDRESS_V6" ]; then
+		nsenter --net="/run/netns/$NS" sh -c 'cd /proc/sys/net/ipv6/conf && echo 0 >all/disable_ipv6 && echo 0 >all/forwarding' &&
+		ip -n "$NS" -batch - <<-END || return 1
+			address add $ADDRESS_V6 dev eth0 nodad
+			route add default via $GATEWAY_V6
+		END
+	fi
 	[ -e "$DIR/cut" ] || ip -n "$LAB_NS" link set "$VETH" up
 }
 
