@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -184,7 +183,7 @@ func (w *world) machines(t *testing.T) []lab.Machine {
 	}
 	var machines []lab.Machine
 	for _, host := range inv.Hosts {
-		machines = append(machines, lab.Machine{Name: host.Name, Address: netip.MustParseAddr(host.Address.String()), SecondCable: host.TunnelAddress.IsValid()})
+		machines = append(machines, lab.Machine{Name: host.Name, Address: host.Address, AddressV6: host.AddressV6, SecondCable: host.TunnelAddress.IsValid()})
 	}
 	return machines
 }

@@ -75,7 +75,7 @@ func certificateTable() []certificateRow {
 		{frontProxyCert, onMasters, proxy, frontProxyName, "", false, true, nil},
 		{controllerCert, onMasters, k8s, userController, "", false, true, nil},
 		{schedulerCert, onMasters, k8s, userScheduler, "", false, true, nil},
-		{kubeletCert, onNodes, k8s, "system:node:%s", groupNodes, true, false, hostNames},
+		{kubeletCert, onNodes, k8s, "system:node:%s", groupNodes, true, false, kubeletNames},
 		{kubeletClientCert, onNodes, k8s, "system:node:%s", groupNodes, false, true, nil},
 		{kubeProxyCert, onProxied, k8s, userKubeProxy, "", false, true, nil},
 	}
@@ -106,6 +106,15 @@ func authorityTable() []authorityRow {
 // hostNames are a host's own name and address.
 func hostNames(_ *inventory.Inventory, h inventory.Host) []string {
 	return []string{h.Name, h.Address.String()}
+}
+
+// kubeletNames are all addresses a node has in the API.
+func kubeletNames(inv *inventory.Inventory, h inventory.Host) []string {
+	names := hostNames(inv, h)
+	if inv.DualStack() {
+		names = append(names, h.AddressV6.String())
+	}
+	return names
 }
 
 // etcdServerNames let etcdctl on the host itself dial 127.0.0.1, too.

@@ -63,6 +63,7 @@ type compiler struct {
 	templates *templates.Set
 	releases  map[string]Release      // by name
 	subnets   map[string]netip.Prefix // by host
+	subnetsV6 map[string]netip.Prefix // by host; none but with dual-stack
 	files     map[string][]byte       // of the operator's machine, by path
 	names     resource.Block          // of /etc/hosts, the same on every host
 	diags     hcl.Diagnostics
@@ -82,6 +83,9 @@ func (c *compiler) check() {
 	}
 	if _, ok := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex); !ok {
 		c.fail("Service network too small", "cluster.service_cidr is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDR, dnsIndex)
+	}
+	if _, ok := nthAddress(inv.Cluster.ServiceCIDRv6, dnsIndex); !ok && inv.DualStack() {
+		c.fail("Service network too small", "cluster.service_cidr_v6 is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDRv6, dnsIndex)
 	}
 }
 
@@ -107,17 +111,25 @@ func (c *compiler) locate() {
 			c.fail("Unknown digest", "Nothing says what SHA-256 %s (%s) must have; pin it in artifacts.sha256 as %q.", what, r.Location, r.Name)
 		}
 	}
-	subnets, err := AllocateSubnets(c.inventory, c.lock)
+	var err error
+	if c.subnets, err = AllocateSubnets(c.inventory, c.lock); err == nil {
+		c.subnetsV6, err = AllocateSubnetsV6(c.inventory, c.lock)
+	}
 	if err != nil {
 		c.fail("Pod subnets can't be allocated", "%s.", err)
 	}
-	c.subnets = subnets
 	if flannelIn(c.inventory, inventory.StoreEtcd) {
-		for _, h := range c.inventory.Nodes() {
-			// One that the lock file remembers from before the size was changed.
-			if subnet, ok := subnets[h.Name]; ok && subnet.Bits() != c.inventory.Cluster.PodSubnetSize {
-				c.fail("Pod subnets of different sizes", "Host %q has the pod subnet %s; flannel in etcd wants them all of %d bits (cluster.pod_subnet_size).", h.Name, subnet, c.inventory.Cluster.PodSubnetSize)
-			}
+		c.checkFlannelSubnets("pod_subnet_size", c.inventory.Cluster.PodSubnetSize, c.subnets)
+		c.checkFlannelSubnets("pod_subnet_size_v6", c.inventory.Cluster.PodSubnetSizeV6, c.subnetsV6)
+	}
+}
+
+// checkFlannelSubnets finds subnets that the lock file remembers from before
+// the size was changed.
+func (c *compiler) checkFlannelSubnets(attribute string, size int, subnets map[string]netip.Prefix) {
+	for _, h := range c.inventory.Nodes() {
+		if subnet, ok := subnets[h.Name]; ok && subnet.Bits() != size {
+			c.fail("Pod subnets of different sizes", "Host %q has the pod subnet %s; flannel in etcd wants them all of %d bits (cluster.%s).", h.Name, subnet, size, attribute)
 		}
 	}
 }
@@ -139,7 +151,16 @@ func (c *compiler) addresses() []AddressRow {
 			row.PodSubnet = subnet.String()
 			if c.inventory.Network.Bridged() {
 				row.Bridge = subnet.Addr().Next().String()
-				row.Routes = len(c.subnets) - 1
+				row.Routes = len(c.subnets) - 1 + max(len(c.subnetsV6)-1, 0)
+			}
+		}
+		if h.AddressV6.IsValid() {
+			row.AddressV6 = h.AddressV6.String()
+		}
+		if subnet, ok := c.subnetsV6[h.Name]; ok {
+			row.PodSubnetV6 = subnet.String()
+			if c.inventory.Network.Bridged() {
+				row.BridgeV6 = subnet.Addr().Next().String()
 			}
 		}
 		rows = append(rows, row)

@@ -8,7 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +68,35 @@ func networks() map[string]inventory.Network {
 	}
 }
 
+// dual gives an inventory a second address family.
+func dual(inv *inventory.Inventory) *inventory.Inventory {
+	inv.Cluster.PodCIDRv6, inv.Cluster.PodSubnetSizeV6 = prefix("fd00:10:244::/56"), 64
+	inv.Cluster.ServiceCIDRv6 = prefix("fd00:10:96::/112")
+	address := netip.MustParseAddr("fd00:27::10")
+	for i := range inv.Hosts {
+		address = address.Next()
+		inv.Hosts[i].AddressV6 = address
+	}
+	if inv.Network.MTU > 0 {
+		inv.Network.MTU -= 20
+	}
+	return inv
+}
+
+// dualNetworks are the networks of the golden cases with two families.
+func dualNetworks() map[string]inventory.Network {
+	all := map[string]inventory.Network{
+		"routes":   {Kind: inventory.NetworkRoutes},
+		"external": {Kind: inventory.NetworkExternal},
+	}
+	for name, network := range networks() {
+		if network.Kind == inventory.NetworkFlannel {
+			all[name] = network
+		}
+	}
+	return all
+}
+
 // variants are the golden cases and the lab with each of the networks, by name.
 func variants(t testing.TB) map[string]*inventory.Inventory {
 	t.Helper()
@@ -77,6 +108,11 @@ func variants(t testing.TB) map[string]*inventory.Inventory {
 		inv := load(t, "lab")
 		inv.Network = network
 		all[name] = inv
+	}
+	for name, network := range dualNetworks() {
+		inv := load(t, "lab")
+		inv.Network = network
+		all["dual-"+name] = dual(inv)
 	}
 	return all
 }
@@ -241,7 +277,11 @@ func describeFiles(p *Plan, host string) []byte {
 		case resource.Object:
 			parts = append(parts, fmt.Sprintf("=== %s\n%s\n", r.ID(), r.YAML))
 		case resource.Node:
-			parts = append(parts, fmt.Sprintf("=== %s\nlabels %v\ntaints %v\npodCIDR %s\n\n", r.ID(), r.Labels, r.Taints, r.PodCIDR))
+			text := fmt.Sprintf("=== %s\nlabels %v\ntaints %v\npodCIDR %s\n", r.ID(), r.Labels, r.Taints, strings.Join(r.PodCIDRs, ","))
+			for _, key := range slices.Sorted(maps.Keys(r.Annotations)) {
+				text += fmt.Sprintf("annotation %s=%s\n", key, r.Annotations[key])
+			}
+			parts = append(parts, text+"\n")
 		case resource.Artifact:
 			text := fmt.Sprintf("=== %s %s\n%s\n", r.ID(), r.Version, r.Location)
 			for _, m := range r.Members {

@@ -184,12 +184,24 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		"service-account-issuer":             "https://kubernetes.default.svc." + inv.Cluster.Domain,
 		"service-account-key-file":           saPublicFile,
 		"service-account-signing-key-file":   saKeyFile,
-		"service-cluster-ip-range":           inv.Cluster.ServiceCIDR.String(),
+		"service-cluster-ip-range":           strings.Join(c.serviceNetworks(), ","),
 		"tls-cert-file":                      APIServerCertificate,
 		"tls-private-key-file":               keyFile(APIServerCertificate),
 	}
 }
 
+// serviceNetworks are those of all families, IPv4 first: a service has one
+// address, of the first family, unless it asks for both.
+func (c *compiler) serviceNetworks() []string {
+	networks := []string{c.inventory.Cluster.ServiceCIDR.String()}
+	if c.inventory.DualStack() {
+		networks = append(networks, c.inventory.Cluster.ServiceCIDRv6.String())
+	}
+	return networks
+}
+
+// controllerManagerArgs name no networks: only the allocator of the nodes' pod
+// networks would ask for them, which is off.
 func (c *compiler) controllerManagerArgs(h inventory.Host) map[string]string {
 	return map[string]string{
 		"allocate-node-cidrs":              "false", // the plan does

@@ -19,6 +19,9 @@ func bare(p *Plan, h inventory.Host) Observation {
 		Hostname: hostname, OS: "debian", Architecture: "amd64", Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		Addresses: []string{h.Address.String()}, DiskFree: map[string]int64{"/": 100 << 30}, SwapActive: []string{"/dev/sda2"},
 	})
+	if h.AddressV6.IsValid() {
+		facts.Host.Addresses = append(facts.Host.Addresses, h.AddressV6.String())
+	}
 	for _, q := range p.Queries(h.Name) {
 		var answer any
 		switch q.Kind {

@@ -18,8 +18,17 @@ const (
 	flannelSubnetFile = "/run/flannel/subnet.env"
 	flannelEtcdCert   = pkiDir + "/etcd/flannel.crt"
 	flannelUnit       = "flanneld.service"
-	// flannelLink is the interface of the VXLAN; it outlives flannel.
-	flannelLink = "flannel.1"
+	// flannelLink is the interface of the VXLAN, and flannelLinkV6 that of the one
+	// which carries IPv6; they outlive flannel.
+	flannelLink   = "flannel.1"
+	flannelLinkV6 = "flannel-v6.1"
+	// flannelOverhead is what flannel takes off the MTU it is given, whatever the
+	// family of the VXLAN.
+	flannelOverhead = 50
+	// flannelAddressV6 is the annotation of a node by which flannel knows the
+	// address other nodes send IPv6 to: a pod's environment has the first of a
+	// node's addresses by itself, but not the second.
+	flannelAddressV6 = "flannel.alpha.coreos.com/node-public-ipv6"
 
 	flannelDaemonSet resource.ID = "object:apps/v1/DaemonSet/kube-system/flannel"
 )
@@ -37,16 +46,37 @@ func flannelIn(inv *inventory.Inventory, store string) bool {
 // first subnet unless it is told otherwise; the address plan does not.
 func (c *compiler) flannelNetwork() []byte {
 	inv := c.inventory
+	type backend struct {
+		Type string
+		MTU  int `json:",omitempty"`
+	}
 	config := struct {
-		Network   string
-		SubnetLen int    `json:",omitempty"`
-		SubnetMin string `json:",omitempty"`
-		Backend   struct{ Type string }
-	}{Network: inv.Cluster.PodCIDR.String()}
-	config.Backend.Type = inv.Network.Backend
-	if inv.Network.Store == inventory.StoreEtcd {
+		Network       string
+		SubnetLen     int    `json:",omitempty"`
+		SubnetMin     string `json:",omitempty"`
+		EnableIPv6    bool   `json:",omitempty"`
+		IPv6Network   string `json:",omitempty"`
+		IPv6SubnetLen int    `json:",omitempty"`
+		IPv6SubnetMin string `json:",omitempty"`
+		Backend       backend
+	}{Network: inv.Cluster.PodCIDR.String(), Backend: backend{Type: inv.Network.Backend}}
+	etcd := inv.Network.Store == inventory.StoreEtcd
+	if etcd {
 		config.SubnetLen = inv.Cluster.PodSubnetSize
 		config.SubnetMin = inv.Cluster.PodCIDR.Masked().Addr().String()
+	}
+	if inv.DualStack() {
+		config.EnableIPv6 = true
+		config.IPv6Network = inv.Cluster.PodCIDRv6.String()
+		if etcd {
+			config.IPv6SubnetLen = inv.Cluster.PodSubnetSizeV6
+			config.IPv6SubnetMin = inv.Cluster.PodCIDRv6.Masked().Addr().String()
+		}
+		if inv.Network.Backend == inventory.FlannelVXLAN && inv.Network.MTU > 0 {
+			// Its interfaces then have the pods' MTU: left to itself, flannel forgets
+			// that IPv6's own header is larger.
+			config.Backend.MTU = inv.Network.MTU + flannelOverhead
+		}
 	}
 	return must(json.Marshal(config))
 }
@@ -56,9 +86,14 @@ func (c *compiler) flannelNetwork() []byte {
 // flannel is told to leave iptables alone: what it would set there are
 // kinstall's own rules.
 func (c *compiler) flannel(h inventory.Host) {
-	c.add(h.Name, resource.DynamicRoutes{Network: c.inventory.Cluster.PodCIDR.String()})
+	for _, pods := range c.podNetworks() {
+		c.add(h.Name, resource.DynamicRoutes{Network: pods})
+	}
 	if c.inventory.Network.Backend == inventory.FlannelVXLAN {
 		c.add(h.Name, resource.Link{Name: flannelLink})
+		if c.inventory.DualStack() {
+			c.add(h.Name, resource.Link{Name: flannelLinkV6})
+		}
 	}
 	if !onFlannelEtcd(c.inventory, h) {
 		return
@@ -75,6 +110,11 @@ func (c *compiler) flannel(h inventory.Host) {
 		"public-ip":              h.Address.String(),
 		"subnet-file":            flannelSubnetFile,
 	}
+	subnetV6 := ""
+	if subnet, ok := c.subnetsV6[h.Name]; ok {
+		args["public-ipv6"] = h.AddressV6.String()
+		subnetV6 = fmt.Sprintf("%s/%d", subnet.Addr().Next(), subnet.Bits())
+	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseFlannel),
 		// A copy of what stands in etcd, which flannel reads when it starts: it is
@@ -83,6 +123,7 @@ func (c *compiler) flannel(h inventory.Host) {
 		c.unitFile(h.Name, flannelUnit, map[string]any{
 			"Args":       settings(args),
 			"Subnet":     fmt.Sprintf("%s/%d", c.subnets[h.Name].Addr().Next(), c.subnets[h.Name].Bits()),
+			"SubnetV6":   subnetV6,
 			"SubnetFile": flannelSubnetFile,
 		}),
 	}, c.credentials(h, etcdCAFile, flannelEtcdCert)...)
@@ -114,10 +155,17 @@ func (c *compiler) flannelKeys() {
 			PublicIPv6  *string
 			BackendType string
 		}{PublicIP: h.Address.String(), BackendType: c.inventory.Network.Backend}
+		subnets, fields := strings.ReplaceAll(c.subnets[h.Name].String(), "/", "-"), []string{"PublicIP"}
+		if subnet, ok := c.subnetsV6[h.Name]; ok {
+			address := h.AddressV6.String()
+			reservation.PublicIPv6 = &address
+			subnets += "&" + strings.ReplaceAll(subnet.String(), "/", "-")
+			fields = append(fields, "PublicIPv6")
+		}
 		keys.Keys = append(keys.Keys, resource.EtcdKey{
-			Key:    flannelPrefix + "subnets/" + strings.ReplaceAll(c.subnets[h.Name].String(), "/", "-"),
+			Key:    flannelPrefix + "subnets/" + subnets,
 			Value:  string(must(json.Marshal(reservation))),
-			Fields: []string{"PublicIP"},
+			Fields: fields,
 		})
 	}
 	slices.SortFunc(keys.Keys, func(a, b resource.EtcdKey) int { return strings.Compare(a.Key, b.Key) })

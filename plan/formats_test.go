@@ -66,9 +66,15 @@ func parse(path string, content []byte) error {
 		return lines(content, `^install [a-z]+ /bin/true$`)
 	case path == flannelConfig:
 		var config struct {
-			Network, SubnetMin string
-			SubnetLen          int
-			Backend            struct{ Type string }
+			Network, SubnetMin         string
+			SubnetLen                  int
+			EnableIPv6                 bool
+			IPv6Network, IPv6SubnetMin string
+			IPv6SubnetLen              int
+			Backend                    struct {
+				Type string
+				MTU  int
+			}
 		}
 		decoder := json.NewDecoder(bytes.NewReader(content))
 		decoder.DisallowUnknownFields()

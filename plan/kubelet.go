@@ -50,6 +50,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 		"kubeconfig":        kubeletKubeconfig,
 		"node-ip":           h.Address.String(),
 	}
+	if inv.DualStack() {
+		args["node-ip"] += "," + h.AddressV6.String()
+	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
@@ -61,6 +64,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 		step(h.Name, resource.Package{Name: "iptables"})}
 	for _, s := range c.sysctls(h) {
 		after = append(after, step(h.Name, resource.Sysctl{Key: s.Name}))
+	}
+	if inv.DualStack() && inv.Network.Bridged() {
+		after = append(after, step(h.Name, resource.Sysctl{Key: forwardingV6}))
 	}
 	if inv.Preparation.Swap == "off" {
 		after = append(after, step(h.Name, resource.SwapOff{}))
@@ -84,7 +90,13 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	c.add(h.Name, resource.Unit{Name: "kubelet.service", Inputs: inputs}, after...)
 
-	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDR: c.subnets[h.Name].String()}
+	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDRs: []string{c.subnets[h.Name].String()}}
+	if subnet, ok := c.subnetsV6[h.Name]; ok {
+		node.PodCIDRs = append(node.PodCIDRs, subnet.String())
+		if flannelIn(inv, inventory.StoreKubernetes) {
+			node.Annotations = map[string]string{flannelAddressV6: h.AddressV6.String()}
+		}
+	}
 	for _, t := range h.Taints {
 		node.Taints = append(node.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
 	}

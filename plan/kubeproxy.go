@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -27,7 +29,7 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 		"Kubeconfig": kubeconfig,
 		"Mode":       inv.KubeProxy.Mode,
 		"Node":       h.Name,
-		"PodCIDR":    inv.Cluster.PodCIDR.String(),
+		"PodCIDR":    strings.Join(c.podNetworks(), ","),
 	})
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubeProxy),

@@ -23,6 +23,11 @@ func ProposeLock(inv *inventory.Inventory, lock inventory.Lock, digests map[stri
 	} else {
 		maps.Copy(proposed.Subnets, lock.Subnets)
 	}
+	if subnets, err := AllocateSubnetsV6(inv, lock); err == nil {
+		proposed.SubnetsV6 = subnets
+	} else {
+		proposed.SubnetsV6 = maps.Clone(lock.SubnetsV6)
+	}
 	for _, r := range Releases(inv) {
 		remembered := ""
 		if r.Pinned() {
@@ -61,19 +66,46 @@ func (h holder) String() string {
 // an error if two subnets overlap, if a fixed one lies outside the pod network,
 // or if there are not enough.
 func AllocateSubnets(inv *inventory.Inventory, lock inventory.Lock) (map[string]netip.Prefix, error) {
-	pods := inv.Cluster.PodCIDR.Masked()
-	nodes := inv.ContainerHosts()
+	return allocate(inv.ContainerHosts(), lock.Subnets, family{
+		"pod_cidr", "pod_subnet_size", "pod_subnet", inv.Cluster.PodCIDR, inv.Cluster.PodSubnetSize,
+		func(h inventory.Host) netip.Prefix { return h.PodSubnet },
+	})
+}
+
+// AllocateSubnetsV6 is AllocateSubnets for the second address family; there is
+// none but with dual-stack.
+func AllocateSubnetsV6(inv *inventory.Inventory, lock inventory.Lock) (map[string]netip.Prefix, error) {
+	if !inv.DualStack() {
+		return nil, nil
+	}
+	return allocate(inv.ContainerHosts(), lock.SubnetsV6, family{
+		"pod_cidr_v6", "pod_subnet_size_v6", "pod_subnet_v6", inv.Cluster.PodCIDRv6, inv.Cluster.PodSubnetSizeV6,
+		func(h inventory.Host) netip.Prefix { return h.PodSubnetV6 },
+	})
+}
+
+// family is what the inventory says of the pod network of one address family,
+// and what it calls it.
+type family struct {
+	podCIDR, podSubnetSize, podSubnet string
+	pods                              netip.Prefix
+	size                              int
+	fixed                             func(inventory.Host) netip.Prefix
+}
+
+func allocate(nodes []inventory.Host, lock map[string]netip.Prefix, f family) (map[string]netip.Prefix, error) {
+	pods := f.pods.Masked()
 	sort.Slice(nodes, func(i, j int) bool { return nodes[i].Name < nodes[j].Name })
 
 	subnets := make(map[string]netip.Prefix, len(nodes))
 	var taken []holder
 	var without []string
 	for _, n := range nodes {
-		switch remembered, ok := lock.Subnets[n.Name]; {
-		case n.PodSubnet.IsValid():
-			subnet := n.PodSubnet.Masked()
+		switch remembered, ok := lock[n.Name]; {
+		case f.fixed(n).IsValid():
+			subnet := f.fixed(n).Masked()
 			if !within(subnet, pods) {
-				return nil, fmt.Errorf("pod_subnet %s of host %q is not part of cluster.pod_cidr %s", subnet, n.Name, pods)
+				return nil, fmt.Errorf("%s %s of host %q is not part of cluster.%s %s", f.podSubnet, subnet, n.Name, f.podCIDR, pods)
 			}
 			taken = append(taken, holder{subnet, n.Name, true})
 		case ok && within(remembered.Masked(), pods):
@@ -95,9 +127,9 @@ func AllocateSubnets(inv *inventory.Inventory, lock inventory.Lock) (map[string]
 		subnets[h.host] = h.subnet
 	}
 
-	size := inv.Cluster.PodSubnetSize
+	size := f.size
 	if size < pods.Bits() || size > pods.Addr().BitLen() {
-		return nil, fmt.Errorf("cluster.pod_subnet_size %d does not fit cluster.pod_cidr %s", size, pods)
+		return nil, fmt.Errorf("cluster.%s %d does not fit cluster.%s %s", f.podSubnetSize, size, f.podCIDR, pods)
 	}
 	candidate := netip.PrefixFrom(pods.Addr(), size)
 	for _, name := range without {
@@ -111,7 +143,7 @@ func AllocateSubnets(inv *inventory.Inventory, lock inventory.Lock) (map[string]
 			}
 		}
 		if !candidate.IsValid() || !within(candidate, pods) {
-			return nil, fmt.Errorf("cluster.pod_cidr %s has no /%d left for host %q (%d nodes)", pods, size, name, len(nodes))
+			return nil, fmt.Errorf("cluster.%s %s has no /%d left for host %q (%d nodes)", f.podCIDR, pods, size, name, len(nodes))
 		}
 		subnets[name] = candidate
 		candidate = following(candidate, size)

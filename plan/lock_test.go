@@ -278,3 +278,31 @@ func BenchmarkAddressPlan(b *testing.B) {
 		}
 	}
 }
+
+// Two families, one allocator: what one pins does not move the other, and
+// without a second family its subnets leave the lock file.
+func TestAllocateSubnetsV6(t *testing.T) {
+	inv := nodes("10.244.0.0/16", 24, named("a", "b", "c")...)
+	if subnets, err := AllocateSubnetsV6(inv, inventory.Lock{}); err != nil || len(subnets) > 0 {
+		t.Errorf("without a second family: %v, %v", subnets, err)
+	}
+	inv.Cluster.PodCIDRv6, inv.Cluster.PodSubnetSizeV6 = prefix("fd00:10:244::/56"), 64
+	inv.Hosts[2].PodSubnetV6 = prefix("fd00:10:244::/64")
+	lock := ProposeLock(inv, inventory.Lock{SubnetsV6: map[string]netip.Prefix{"b": prefix("fd00:10:244:7::/64"), "gone": prefix("fd00:10:244:1::/64")}}, nil)
+	want := inventory.Lock{
+		Subnets:   map[string]netip.Prefix{"a": prefix("10.244.0.0/24"), "b": prefix("10.244.1.0/24"), "c": prefix("10.244.2.0/24")},
+		SubnetsV6: map[string]netip.Prefix{"a": prefix("fd00:10:244:1::/64"), "b": prefix("fd00:10:244:7::/64"), "c": prefix("fd00:10:244::/64")},
+		Artifacts: lock.Artifacts,
+	}
+	if diff := cmp.Diff(want, lock, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	inv.Cluster.PodCIDRv6 = prefix("fd00:10:244::/63")
+	if _, err := AllocateSubnetsV6(inv, inventory.Lock{}); err == nil || err.Error() != `cluster.pod_cidr_v6 fd00:10:244::/63 has no /64 left for host "b" (3 nodes)` {
+		t.Errorf("too small: %v", err)
+	}
+	inv.Cluster.PodCIDRv6 = netip.Prefix{}
+	if without := ProposeLock(inv, lock, nil); len(without.SubnetsV6) > 0 {
+		t.Errorf("without a second family: %v", without.SubnetsV6)
+	}
+}

@@ -24,7 +24,7 @@ func (c *compiler) network(h inventory.Host) {
 	}
 	n := c.inventory.Network
 	if onCNI(c.inventory, h) {
-		config := c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String()})
+		config := c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String(), "SubnetV6": c.subnetV6(h)})
 		c.add(h.Name, resource.PodMTU{Bridge: podBridge, MTU: PodMTU(c.inventory)}, step(h.Name, config))
 	}
 
@@ -34,8 +34,10 @@ func (c *compiler) network(h inventory.Host) {
 		routes = c.routes(h)
 	}
 	script := resource.File{
-		Path:      "/usr/local/lib/kinstall/network.sh",
-		Content:   c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{"Metric": resource.RouteMetric, "Rules": rules, "Routes": routes}),
+		Path: "/usr/local/lib/kinstall/network.sh",
+		Content: c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{
+			"AddressV6": c.addressV6(h), "Metric": resource.RouteMetric, "Rules": rules, "Routes": routes,
+		}),
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
@@ -48,7 +50,10 @@ func (c *compiler) network(h inventory.Host) {
 	for _, r := range routes {
 		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
-	c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
+	unit := c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
+	if c.inventory.DualStack() {
+		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))
+	}
 
 	switch n.Kind {
 	case inventory.NetworkFlannel:
@@ -58,6 +63,38 @@ func (c *compiler) network(h inventory.Host) {
 	case inventory.NetworkOpenVSwitch:
 		c.openVSwitch(h)
 	}
+}
+
+// forwardingV6 makes a router of IPv6 out of a host. It stands not among the
+// settings of /etc/sysctl.d: the kernel forgets the default routes that it was
+// told by advertisements as soon as it is set, unless the interface was told to
+// take them nevertheless. The script of the boot does both, in that order, when
+// the network is up.
+const forwardingV6 = "net.ipv6.conf.all.forwarding"
+
+// subnetV6 is the host's part of the second pod network, addressV6 its address
+// there; "" without dual-stack.
+func (c *compiler) subnetV6(h inventory.Host) string {
+	if subnet, ok := c.subnetsV6[h.Name]; ok {
+		return subnet.String()
+	}
+	return ""
+}
+
+func (c *compiler) addressV6(h inventory.Host) string {
+	if c.inventory.DualStack() {
+		return h.AddressV6.String()
+	}
+	return ""
+}
+
+// podNetworks are the pod networks of all families, IPv4 first.
+func (c *compiler) podNetworks() []string {
+	networks := []string{c.inventory.Cluster.PodCIDR.String()}
+	if c.inventory.DualStack() {
+		networks = append(networks, c.inventory.Cluster.PodCIDRv6.String())
+	}
+	return networks
 }
 
 // others are all hosts with containers but one, sorted by name.
@@ -72,6 +109,9 @@ func (c *compiler) routes(h inventory.Host) []resource.Route {
 	var routes []resource.Route
 	for _, n := range c.others(h) {
 		routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
+		if subnet, ok := c.subnetsV6[n.Name]; ok {
+			routes = append(routes, resource.Route{Destination: subnet.String(), Via: n.AddressV6.String()})
+		}
 	}
 	return routes
 }
@@ -87,23 +127,22 @@ func (c *compiler) routes(h inventory.Host) []resource.Route {
 // Kubernetes only containers reach each other: what else dials them goes
 // through published ports, as with Docker everywhere.
 func (c *compiler) firewallRules(h inventory.Host) []resource.FirewallRule {
-	pods := c.inventory.Cluster.PodCIDR.String()
-	masquerade := resource.FirewallRule{Table: "nat", Chain: "POSTROUTING", Rule: []string{"-s", pods, "!", "-d", pods, "-j", "MASQUERADE"}}
 	chain := "FORWARD"
 	if c.inventory.Runtime.Kind == inventory.RuntimeDocker {
 		chain = dockerUserChain
-		if !h.IsNode() {
-			return []resource.FirewallRule{
-				{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-d", pods, "-j", "ACCEPT"}},
-				masquerade,
-			}
+	}
+	var rules []resource.FirewallRule
+	for _, pods := range c.podNetworks() {
+		if chain == dockerUserChain && !h.IsNode() {
+			rules = append(rules, resource.FirewallRule{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-d", pods, "-j", "ACCEPT"}})
+		} else {
+			rules = append(rules,
+				resource.FirewallRule{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-j", "ACCEPT"}},
+				resource.FirewallRule{Table: "filter", Chain: chain, Rule: []string{"-d", pods, "-j", "ACCEPT"}})
 		}
+		rules = append(rules, resource.FirewallRule{Table: "nat", Chain: "POSTROUTING", Rule: []string{"-s", pods, "!", "-d", pods, "-j", "MASQUERADE"}})
 	}
-	return []resource.FirewallRule{
-		{Table: "filter", Chain: chain, Rule: []string{"-s", pods, "-j", "ACCEPT"}},
-		{Table: "filter", Chain: chain, Rule: []string{"-d", pods, "-j", "ACCEPT"}},
-		masquerade,
-	}
+	return rules
 }
 
 // dockerUserChain is the chain Docker leaves to its users.

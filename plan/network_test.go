@@ -23,44 +23,50 @@ func TestNetworksGolden(t *testing.T) {
 			inv := load(t, "lab")
 			inv.Network = network
 			p := compile(t, inv)
-			var b bytes.Buffer
-			for _, host := range []string{"shaolin", "huashan", Cluster} {
-				fmt.Fprintf(&b, "##### %s\n\n", host)
-				before, after := only(routed, host, nil), only(p, host, nil)
-				for id := range before {
-					if _, still := after[id]; !still {
-						delete(before, id)
-					}
-				}
-				gone := only(routed, host, func(s Step) bool { _, still := after[s.ID()]; return !still })
-				fresh := only(p, host, func(s Step) bool {
-					was, there := before[s.ID()]
-					return !there || !cmp.Equal(was, s)
-				})
-				for _, id := range slices.Sorted(maps.Keys(gone)) {
-					fmt.Fprintf(&b, "- %s\n", gone[id].Resource.ID())
-				}
-				part := &Plan{Inventory: inv}
-				for _, s := range p.Steps {
-					if _, ok := fresh[s.ID()]; ok {
-						part.Steps = append(part.Steps, s)
-						fmt.Fprintf(&b, "+ %s\n", s.Resource.ID())
-						if s.Host == Cluster || s.Resource.ID().Kind() == "unit" {
-							was := before[s.ID()]
-							for _, id := range s.After {
-								if !slices.Contains(was.After, id) && !strings.HasSuffix(string(id), "iptables") {
-									fmt.Fprintf(&b, "    after %s\n", id)
-								}
-							}
+			golden(t, filepath.Join("testdata", "networks", name+".txt"), difference(routed, p))
+		})
+	}
+}
+
+// difference is what one plan has and another has not, and the other way round,
+// on two hosts and in the cluster.
+func difference(old, next *Plan) []byte {
+	var b bytes.Buffer
+	for _, host := range []string{"shaolin", "huashan", Cluster} {
+		fmt.Fprintf(&b, "##### %s\n\n", host)
+		before, after := only(old, host, nil), only(next, host, nil)
+		for id := range before {
+			if _, still := after[id]; !still {
+				delete(before, id)
+			}
+		}
+		gone := only(old, host, func(s Step) bool { _, still := after[s.ID()]; return !still })
+		fresh := only(next, host, func(s Step) bool {
+			was, there := before[s.ID()]
+			return !there || !cmp.Equal(was, s)
+		})
+		for _, id := range slices.Sorted(maps.Keys(gone)) {
+			fmt.Fprintf(&b, "- %s\n", gone[id].Resource.ID())
+		}
+		part := &Plan{Inventory: next.Inventory}
+		for _, s := range next.Steps {
+			if _, ok := fresh[s.ID()]; ok {
+				part.Steps = append(part.Steps, s)
+				fmt.Fprintf(&b, "+ %s\n", s.Resource.ID())
+				if s.Host == Cluster || s.Resource.ID().Kind() == "unit" {
+					was := before[s.ID()]
+					for _, id := range s.After {
+						if !slices.Contains(was.After, id) && !strings.HasSuffix(string(id), "iptables") {
+							fmt.Fprintf(&b, "    after %s\n", id)
 						}
 					}
 				}
-				b.WriteString("\n")
-				b.Write(describeFiles(part, host))
 			}
-			golden(t, filepath.Join("testdata", "networks", name+".txt"), b.Bytes())
-		})
+		}
+		b.WriteString("\n")
+		b.Write(describeFiles(part, host))
 	}
+	return b.Bytes()
 }
 
 // only returns a host's steps by ID.

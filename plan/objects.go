@@ -70,18 +70,26 @@ func (c *compiler) dns() {
 		forward = ""
 	}
 	address, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
+	addressV6 := ""
+	if inv.DualStack() {
+		second, _ := nthAddress(inv.Cluster.ServiceCIDRv6, dnsIndex) // checked
+		addressV6 = second.String()
+	}
 	ready := step(Cluster, c.endpointGate())
 	var before []StepID
 	for _, h := range inv.Nodes() {
 		before = append(before, step(h.Name, c.image(releaseCoreDNS))...)
 	}
 	for _, o := range c.objects("objects/coredns.yaml", map[string]any{
-		"Address":  address.String(),
-		"Domain":   inv.Cluster.Domain,
-		"Forward":  forward,
-		"Image":    c.releases[releaseCoreDNS].Image,
-		"Replicas": min(2, len(inv.Nodes())),
+		"Address":   address.String(),
+		"AddressV6": addressV6,
+		"Domain":    inv.Cluster.Domain,
+		"Forward":   forward,
+		"Image":     c.releases[releaseCoreDNS].Image,
+		"Replicas":  min(2, len(inv.Nodes())),
 	}) {
+		// A cluster of one family refuses it until its API servers know of two.
+		o.Conditional = o.Kind == "Service" && inv.DualStack()
 		after := ready
 		if o.Kind == "Deployment" {
 			// The last: its pods need all the others, and their image where they land.

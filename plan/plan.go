@@ -61,6 +61,10 @@ type AddressRow struct {
 	PodSubnet string `json:"pod_subnet"`
 	Bridge    string `json:"bridge_address"`
 	Routes    int    `json:"routes"`
+	// With dual-stack only.
+	AddressV6   string `json:"address_v6,omitempty"`
+	PodSubnetV6 string `json:"pod_subnet_v6,omitempty"`
+	BridgeV6    string `json:"bridge_address_v6,omitempty"`
 }
 
 // Hosts returns the names of the real hosts that have steps, in inventory order.

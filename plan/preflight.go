@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkOpenVSwitch, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
+var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkInterface, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkOpenVSwitch, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
 
 // planChecks are those that compare with what is planned.
 var planChecks = []func(*Plan, inventory.Host, Observation) []Problem{checkAddresses, checkOverrides}
@@ -70,13 +71,31 @@ func checkClock(inv *inventory.Inventory, host inventory.Host, o Observation) []
 }
 
 func checkAddress(_ *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	for _, a := range o.Facts.Host.Addresses {
-		if a == host.Address.String() {
-			return nil
-		}
+	addresses := o.Facts.Host.Addresses
+	if !slices.Contains(addresses, host.Address.String()) {
+		return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.Address, strings.Join(addresses, ", ")),
+			"`address` must be the host's own; to reach it by way of another machine use `bastion`"}}
 	}
-	return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.Address, strings.Join(o.Facts.Host.Addresses, ", ")),
-		"`address` must be the host's own; to reach it by way of another machine use `bastion`"}}
+	if host.AddressV6.IsValid() && !slices.Contains(addresses, host.AddressV6.String()) {
+		return []Problem{{host.Name, fmt.Sprintf("does not have the address %s (it has %s)", host.AddressV6, strings.Join(addresses, ", ")),
+			"`address_v6` must be the host's own, set before kinstall comes; look whether IPv6 is turned off (net.ipv6.conf.all.disable_ipv6)"}}
+	}
+	return nil
+}
+
+// checkInterface finds hosts whose two addresses are on two interfaces, where
+// flannel wants them on one.
+func checkInterface(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
+	if !inv.DualStack() || !host.RunsContainers() || inv.Network.Kind != inventory.NetworkFlannel {
+		return nil
+	}
+	holders := o.Facts.Host.Holders
+	first, second := holders[host.Address.String()], holders[host.AddressV6.String()]
+	if first == second || first == "" || second == "" {
+		return nil
+	}
+	return []Problem{{host.Name, fmt.Sprintf("has %s on %s and %s on %s", host.Address, first, host.AddressV6, second),
+		"flannel wants both addresses on one interface; name another `address_v6`, or use network \"routes\""}}
 }
 
 // diskNeeded is what binaries and images take, with room to breathe.

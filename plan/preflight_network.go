@@ -23,7 +23,7 @@ func networkQueries(inv *inventory.Inventory, host inventory.Host) []fact.Query 
 		}
 	}
 	for _, peer := range pathPeers(inv, host) {
-		queries = append(queries, fact.Query{Kind: fact.KindPath, Name: peer.Address.String(), Size: packetSize(inv.Network)})
+		queries = append(queries, fact.Query{Kind: fact.KindPath, Name: peer.Address.String(), Size: packetSize(inv)})
 	}
 	return queries
 }
@@ -107,17 +107,23 @@ func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 	}
 	var networks []netip.Prefix
 	for _, text := range o.Facts.Host.Networks {
-		if network, err := netip.ParsePrefix(text); err == nil && network.Addr().Is4() == host.Address.Is4() {
+		if network, err := netip.ParsePrefix(text); err == nil {
 			networks = append(networks, network)
 		}
 	}
-	if len(networks) == 0 {
-		return nil // not learnt
-	}
 	var beyond []string
-	for _, node := range inv.ContainerHosts() {
-		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(node.Address) }) {
-			beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, node.Address))
+	for _, address := range []func(inventory.Host) netip.Addr{
+		func(h inventory.Host) netip.Addr { return h.Address },
+		func(h inventory.Host) netip.Addr { return h.AddressV6 },
+	} {
+		own := address(host)
+		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return own.IsValid() && n.Addr().Is4() == own.Is4() }) {
+			continue // not learnt, or not there
+		}
+		for _, node := range inv.ContainerHosts() {
+			if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address(node)) }) {
+				beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, address(node)))
+			}
 		}
 	}
 	if len(beyond) == 0 {
@@ -136,20 +142,20 @@ const defaultMTU = 1500
 
 // packetSize is the largest packet of pods that travels between hosts, with
 // what the network adds to it. No IPv4 packet is larger than 65,535 bytes.
-func packetSize(n inventory.Network) int { return min(cmp.Or(n.MTU, defaultMTU)+n.Overhead(), 65535) }
+func packetSize(inv *inventory.Inventory) int { return min(PodMTU(inv)+inv.Overhead(), 65535) }
 
 // checkMTU finds interfaces that packets of pods would not fit through.
 func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
 	n := inv.Network
 	link, found := tunnelLink(inv, host, o.Facts.Host)
-	if !host.RunsContainers() || !n.Bridged() || found == 0 || packetSize(n) <= found {
+	if !host.RunsContainers() || !n.Bridged() || found == 0 || packetSize(inv) <= found {
 		return nil
 	}
 	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, cmp.Or(n.MTU, defaultMTU))
-	if n.Overhead() > 0 {
-		text += fmt.Sprintf(" and the network adds %d bytes", n.Overhead())
+	if inv.Overhead() > 0 {
+		text += fmt.Sprintf(" and the network adds %d bytes", inv.Overhead())
 	}
-	return []Problem{{host.Name, text, fmt.Sprintf("set `mtu = %d` in the network block", found-n.Overhead())}}
+	return []Problem{{host.Name, text, fmt.Sprintf("set `mtu = %d` in the network block", found-inv.Overhead())}}
 }
 
 // pathPeers are the hosts that a host sends large packets to: the next one by
@@ -192,7 +198,7 @@ func pathPeers(inv *inventory.Inventory, host inventory.Host) []inventory.Host {
 // checkPath finds ways between hosts that large packets don't pass. Hosts that
 // answer no ping at all say nothing about them.
 func checkPath(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
-	size := packetSize(inv.Network)
+	size := packetSize(inv)
 	if mtu := o.Facts.Host.MTU; mtu != 0 && mtu < size {
 		return nil // for checkMTU
 	}
@@ -204,12 +210,12 @@ func checkPath(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 		}
 		text := fmt.Sprintf("packets of %d bytes to %s (%s) are lost on the way", size, peer.Name, peer.Address)
 		hint := "find out what on the way has a smaller MTU (tracepath), and set `mtu` in the network block to what passes"
-		if overhead := inv.Network.Overhead(); overhead > 0 {
+		if overhead := inv.Overhead(); overhead > 0 {
 			hint += fmt.Sprintf(" less the network's %d", overhead)
 		}
 		if found.Largest > 0 {
 			text += fmt.Sprintf("; %d pass", found.Largest)
-			hint = fmt.Sprintf("set `mtu = %d` in the network block, or mend the way", found.Largest-inv.Network.Overhead())
+			hint = fmt.Sprintf("set `mtu = %d` in the network block, or mend the way", found.Largest-inv.Overhead())
 		}
 		problems = append(problems, Problem{host.Name, text, hint})
 	}

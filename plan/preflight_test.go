@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,6 +113,49 @@ func TestPreflightOfOpenVSwitch(t *testing.T) {
 		var got []string
 		for _, p := range checkOpenVSwitch(inv, host, o) {
 			got = append(got, p.Summary+": "+p.Hint)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// With dual-stack the same holds for the second address.
+func TestPreflightOfDualStack(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		network   inventory.Network
+		addresses []string // of huashan, fd00:27::14, each with its interface
+		networks  []string
+		want      []string
+	}{
+		{"routes on one link", inventory.Network{Kind: inventory.NetworkRoutes}, []string{"10.88.0.14", "fd00:27::14"}, []string{"10.88.0.0/24", "fd00:27::/64"}, nil},
+		{"no second address", inventory.Network{Kind: inventory.NetworkRoutes}, []string{"10.88.0.14"}, []string{"10.88.0.0/24"}, []string{
+			"does not have the address fd00:27::14 (it has 10.88.0.14)"}},
+		{"a router for IPv6", inventory.Network{Kind: inventory.NetworkRoutes}, []string{"10.88.0.14", "fd00:27::14"}, []string{"10.88.0.0/24", "fd00:27::14/127"}, []string{
+			"reaches shaolin (fd00:27::11), wudang (fd00:27::12), emei (fd00:27::13) through a router only; its own networks are 10.88.0.0/24, fd00:27::14/127"}},
+		{"flannel on two interfaces", inventory.Network{Kind: inventory.NetworkFlannel, Backend: inventory.FlannelHostGW}, []string{"10.88.0.14 ens4", "fd00:27::14 ens5"}, nil, []string{
+			"has 10.88.0.14 on ens4 and fd00:27::14 on ens5"}},
+		{"routes on two interfaces", inventory.Network{Kind: inventory.NetworkRoutes}, []string{"10.88.0.14 ens4", "fd00:27::14 ens5"}, nil, nil},
+		{"a VXLAN over IPv6 adds more", inventory.Network{Kind: inventory.NetworkFlannel, Backend: inventory.FlannelVXLAN, MTU: 1470}, []string{"10.88.0.14", "fd00:27::14"}, nil, []string{
+			"ens4 has an MTU of 1500, pods have 1450 and the network adds 70 bytes"}},
+	} {
+		inv := load(t, "lab")
+		inv.Network = tt.network
+		dual(inv)
+		host, _ := inv.Host("huashan")
+		facts := fact.Host{Interface: "ens4", MTU: 1500, Networks: tt.networks, Holders: map[string]string{}}
+		for _, text := range tt.addresses {
+			address, device, _ := strings.Cut(text, " ")
+			facts.Addresses = append(facts.Addresses, address)
+			facts.Holders[address] = device
+		}
+		o := Observation{Facts: fact.NewSet(facts)}
+		var got []string
+		for _, check := range []check{checkAddress, checkInterface, checkLink, checkMTU} {
+			for _, p := range check(inv, host, o) {
+				got = append(got, p.Summary)
+			}
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)

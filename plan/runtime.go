@@ -102,9 +102,10 @@ func (c *compiler) proxy(h inventory.Host, unit string) []resource.Input {
 	if p == nil {
 		return nil
 	}
-	direct := []string{"localhost", "127.0.0.1", inv.Cluster.PodCIDR.String()}
+	direct := append([]string{"localhost", "127.0.0.1"}, c.podNetworks()...)
 	if inv.Kubernetes() {
-		direct = append(direct, inv.Cluster.ServiceCIDR.String(), ".svc", "."+inv.Cluster.Domain, inv.Cluster.Endpoint.Host)
+		direct = append(direct, c.serviceNetworks()...)
+		direct = append(direct, ".svc", "."+inv.Cluster.Domain, inv.Cluster.Endpoint.Host)
 	}
 	return []resource.Input{c.content(h.Name, "/etc/systemd/system/"+unit+".d/kinstall-proxy.conf",
 		c.templates.Render("etc/systemd/system/proxy.conf", map[string]any{

@@ -224,7 +224,7 @@ func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"%[4]s -w -t %[1]s -n -L %[2]s >/dev/null 2>&1 || %[4]s -w -t %[1]s -N %[2]s\n"+
 			"%[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null || %[4]s -w -t %[1]s -I %[2]s 1 %[3]s\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
 func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
@@ -239,7 +239,7 @@ func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 	rule := shell.Join(r.Rule...)
 	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if %[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then %[4]s -w -t %[1]s -D %[2]s %[3]s; fi\n",
-		shell.Quote(r.Table), shell.Quote(r.Chain), rule, probe.IPTables(r.Rule)))
+		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
 // applyNothing is for what a program makes by itself.
@@ -260,15 +260,19 @@ func removeDynamicRoutes(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	// Those by way of other hosts have the scope global; a bridge's own has not.
-	// Those with a metric are another network's.
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(`ip -4 -o route show root %s scope global | while read -r route; do
+	// In IPv4, those with a metric are another network's; in IPv6 all have one. A
+	// bridge's own route has no next hop.
+	others := "*' metric '*"
+	if prefix, err := netip.ParsePrefix(o.Was.Name()); err == nil && prefix.Addr().Is6() {
+		others = "*' metric " + routeMetric + " '*"
+	}
+	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(`%[1]sshow root %[2]s | while read -r route; do
 	case " $route " in
-	*" metric "*) ;;
-	*) ip -4 route del $route </dev/null || exit 1 ;;
+	%[3]s) ;;
+	*' via '*) %[1]sdel $route </dev/null || exit 1 ;;
 	esac
 done
-`, shell.Quote(o.Was.Name())))
+`, ipRoute(o.Was.Name()), shell.Quote(o.Was.Name()), others))
 }
 
 // applyPodMTU sets the MTU of a bridge, of its ports, and of the interfaces at
@@ -282,7 +286,8 @@ func applyPodMTU(ctx context.Context, t *task) (fact.Record, error) {
 # "12: veth1@if2: <...": the port's number and name.
 ports=$(ip -o link show master "$bridge" | sed -n 's/^\([0-9]*\): \([^@:]*\).*/\1 \2/p')
 while read -r number port; do
-	[ -z "$port" ] || ip link set dev "$port" mtu "$mtu"
+	# Pods come and go: a port that is gone meanwhile needs nothing.
+	[ -z "$port" ] || ip link set dev "$port" mtu "$mtu" || ! ip link show dev "$port" >/dev/null 2>&1
 done <<END
 $ports
 END
@@ -295,7 +300,7 @@ for space in /run/netns/*; do
 	case "
 $ports" in
 *"
-$peer "*) ip -n "$space" link set dev eth0 mtu "$mtu" ;;
+$peer "*) ip -n "$space" link set dev eth0 mtu "$mtu" || ! ip -n "$space" link show dev eth0 >/dev/null 2>&1 ;;
 	esac
 done
 ip link set dev "$bridge" mtu "$mtu"

@@ -154,7 +154,8 @@ func TestSystemCommands(t *testing.T) {
 		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24 metric 64", "ip -4 route del 10.244.1.0/24 metric 64"}},
 		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64 metric 64", "ip -6 route del fd00:1::/64 metric 64"}},
 		{"interim route", resource.InterimRoute{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2"}},
-		{"routes leave", orphan("routes:10.244.0.0/16"), []string{"ip -4 -o route show root 10.244.0.0/16 scope global", "ip -4 route del there"}},
+		{"routes leave", orphan("routes:10.244.0.0/16"), []string{"ip -4 route show root 10.244.0.0/16", "ip -4 route del 10.244.1.0/24 via 10.0.0.2"}},
+		{"IPv6 routes leave", orphan("routes:fd00::/48"), []string{"ip -6 route show root fd00::/48", "ip -6 route del 10.244.1.0/24 via 10.0.0.2", "ip -6 route del 10.244.1.0/24 via 10.0.0.2 metric 32"}},
 		{"firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-j", "ACCEPT"}}, []string{
 			"iptables -w -t filter -n -L FORWARD", "iptables -w -t filter -C FORWARD -s 10.244.0.0/16 -j ACCEPT", "iptables -w -t filter -I FORWARD 1 -s 10.244.0.0/16 -j ACCEPT"}},
 		{"IPv6 firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "fd00::/48", "-j", "ACCEPT"}}, []string{
@@ -175,7 +176,7 @@ func TestSystemCommands(t *testing.T) {
 			h := f.hosts["shaolin"]
 			for _, name := range []string{"ip", "iptables", "ip6tables", "modprobe", "hostname", "swapoff", "apt-get", "ctr", "ovs-vsctl", "make-switches"} {
 				h.program(t, name, `echo "${0##*/} $*" >>"$HOST/commands"
-case "$*" in *' -C '*) exit 1 ;; *show*) echo there ;; esac
+case "$*" in *' -C '*) exit 1 ;; *show*) printf '10.244.1.0/24 via 10.0.0.2%s\n' '' ' metric 32' ' metric 64'; echo 10.244.0.0/24 dev cni0 ;; esac
 exit 0
 `)
 			}

@@ -24,7 +24,7 @@ func machines(l *lab.Lab, path string) ([]lab.Machine, error) {
 	}
 	var found []lab.Machine
 	for _, host := range inv.Hosts {
-		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, SecondCable: host.TunnelAddress.IsValid()})
+		found = append(found, lab.Machine{Name: host.Name, Address: host.Address, AddressV6: host.AddressV6, SecondCable: host.TunnelAddress.IsValid()})
 	}
 	return found, nil
 }

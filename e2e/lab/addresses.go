@@ -6,19 +6,28 @@ import (
 	"slices"
 )
 
-// prefixBits is the prefix length of every machine's address.
-const prefixBits = 24
+// prefixBits and prefixBitsV6 are the prefix lengths of every machine's addresses.
+const (
+	prefixBits   = 24
+	prefixBitsV6 = 64
+)
 
-// subnet is one IPv4 network of the lab. The operator's side of the lab holds
+// subnet is one network of the lab. The operator's side of the lab holds
 // Gateway on its bridge and forwards between the subnets.
 type subnet struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Gateway netip.Addr   `json:"gateway"`
 }
 
-func subnetOf(a netip.Addr) netip.Prefix {
-	return netip.PrefixFrom(a, prefixBits).Masked()
+// held is an address with its prefix length, as an interface has it.
+func held(a netip.Addr) netip.Prefix {
+	if a.Is6() {
+		return netip.PrefixFrom(a, prefixBitsV6)
+	}
+	return netip.PrefixFrom(a, prefixBits)
 }
+
+func subnetOf(a netip.Addr) netip.Prefix { return held(a).Masked() }
 
 // checkMachines reports the first machine that can't be booted as described, or
 // that takes the name or address of another.
@@ -39,21 +48,31 @@ func checkMachines(machines []Machine) error {
 		if b := m.Address.As4(); b[3] == 0 || b[3] == 255 || m.Address.IsLoopback() || m.Address.IsMulticast() {
 			return fmt.Errorf("machine %s: address %s can't be held by a host of a /%d network", m.Name, m.Address, prefixBits)
 		}
-		if other, taken := holder[m.Address]; taken {
-			return fmt.Errorf("machine %s: address %s is already that of %s", m.Name, m.Address, other)
+		if m.AddressV6.IsValid() && (!m.AddressV6.Is6() || m.AddressV6.Is4In6() || m.AddressV6.Zone() != "" || m.AddressV6.IsLoopback() ||
+			m.AddressV6.IsMulticast() || m.AddressV6.IsLinkLocalUnicast() || m.AddressV6 == subnetOf(m.AddressV6).Addr()) {
+			return fmt.Errorf("machine %s: address %s can't be held by a host of an IPv6 network", m.Name, m.AddressV6)
 		}
-		holder[m.Address] = m.Name
+		for _, address := range m.addresses() {
+			if other, taken := holder[address]; taken {
+				return fmt.Errorf("machine %s: address %s is already that of %s", m.Name, address, other)
+			}
+			holder[address] = m.Name
+		}
 	}
 	return nil
 }
 
 // planSubnets lists the subnets that machines live in, in order, each with a
 // gateway address no machine holds: the one it had before (running machines
-// route through it), else the highest free one from .254 downwards.
+// route through it), else the highest free one from .254 (::fffe) downwards.
 func planSubnets(machines []Machine, before []subnet) ([]subnet, error) {
 	taken := map[netip.Addr]string{}
+	var addresses []netip.Addr
 	for _, m := range machines {
-		taken[m.Address] = m.Name
+		for _, address := range m.addresses() {
+			addresses = append(addresses, address)
+			taken[address] = m.Name
+		}
 	}
 	known := map[netip.Prefix]netip.Addr{}
 	for _, s := range before {
@@ -61,8 +80,8 @@ func planSubnets(machines []Machine, before []subnet) ([]subnet, error) {
 	}
 	planned := map[netip.Prefix]bool{}
 	var subnets []subnet
-	for _, m := range machines {
-		prefix := subnetOf(m.Address)
+	for _, address := range addresses {
+		prefix := subnetOf(address)
 		if planned[prefix] {
 			continue
 		}
@@ -83,10 +102,17 @@ func planSubnets(machines []Machine, before []subnet) ([]subnet, error) {
 }
 
 func freeGateway(prefix netip.Prefix, taken map[netip.Addr]string) (netip.Addr, bool) {
-	octets := prefix.Addr().As4()
-	for last := byte(254); last > 0; last-- {
-		octets[3] = last
-		if a := netip.AddrFrom4(octets); taken[a] == "" {
+	first := 0xfe
+	if prefix.Addr().Is6() {
+		first = 0xfffe
+	}
+	bytes := prefix.Addr().AsSlice()
+	for last := first; last > 0; last-- {
+		bytes[len(bytes)-1] = byte(last)
+		if prefix.Addr().Is6() {
+			bytes[len(bytes)-2] = byte(last >> 8)
+		}
+		if a, ok := netip.AddrFromSlice(bytes); ok && taken[a] == "" {
 			return a, true
 		}
 	}

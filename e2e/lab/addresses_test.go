@@ -60,6 +60,10 @@ func TestPlanSubnets(t *testing.T) {
 			before:   subnetsAt("10.88.0.0/24", "10.88.0.254"),
 			wantErr:  "machine m1: address 10.88.0.254 is the gateway of the running lab",
 		}, {
+			name:     "both families",
+			machines: []Machine{{Name: "m1", Address: netip.MustParseAddr("10.88.0.1"), AddressV6: netip.MustParseAddr("fd00:88::fffe")}},
+			want:     append(subnetsAt("10.88.0.0/24", "10.88.0.254"), subnetsAt("fd00:88::/64", "fd00:88::fffd")...),
+		}, {
 			name:     "no address is left",
 			machines: machinesAt(full...),
 			wantErr:  "network 10.0.0.0/24: no address is left for its gateway",
@@ -103,6 +107,11 @@ func TestCheckMachines(t *testing.T) {
 		{"no address", []Machine{{Name: "a"}}, "is not an IPv4 address"},
 		{"network address", []Machine{{Name: "a", Address: at("10.0.0.0")}}, "can't be held by a host"},
 		{"broadcast address", []Machine{{Name: "a", Address: at("10.0.0.255")}}, "can't be held by a host"},
+		{"both families", []Machine{{Name: "a", Address: at("10.0.0.1"), AddressV6: at("fd00::1")}}, ""},
+		{"IPv4 twice", []Machine{{Name: "a", Address: at("10.0.0.1"), AddressV6: at("10.0.0.2")}}, "can't be held by a host of an IPv6 network"},
+		{"link-local", []Machine{{Name: "a", Address: at("10.0.0.1"), AddressV6: at("fe80::1")}}, "can't be held by a host of an IPv6 network"},
+		{"IPv6 twice", []Machine{{Name: "a", Address: at("10.0.0.1"), AddressV6: at("fd00::1")}, {Name: "b", Address: at("10.0.0.2"), AddressV6: at("fd00::1")}},
+			"machine b: address fd00::1 is already that of a"},
 		{"loopback", []Machine{{Name: "a", Address: at("127.0.0.2")}}, "can't be held by a host"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

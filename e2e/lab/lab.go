@@ -31,9 +31,19 @@ const (
 type Machine struct {
 	Name    string     // RFC 1123 host name, unique in the lab
 	Address netip.Addr // IPv4 address of its eth0, in a /24 network; unique in the lab
+	// AddressV6 is its IPv6 address beside it, in a /64 network; none if invalid.
+	AddressV6 netip.Addr
 	// SecondCable gives it an eth1 as well, without an address, on a switch that
 	// all eth1 hang on and nothing else.
 	SecondCable bool
+}
+
+// addresses lists those the machine has, IPv4 first.
+func (m Machine) addresses() []netip.Addr {
+	if m.AddressV6.IsValid() {
+		return []netip.Addr{m.Address, m.AddressV6}
+	}
+	return []netip.Addr{m.Address}
 }
 
 // Lab is a named set of machines on one network. Its methods may be called from

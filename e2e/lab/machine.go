@@ -26,15 +26,18 @@ var supervisor string
 
 // machineState is what is kept of a machine beside its disk, in machine.json.
 type machineState struct {
-	Name    string     `json:"name"`
-	Address netip.Addr `json:"address"`
-	Second  bool       `json:"second_cable,omitempty"`
-	ID      string     `json:"machine_id"`
-	Root    string     `json:"root"`    // shared root file system its disk lies over
-	Cgroups []string   `json:"cgroups"` // of its latest boot
+	Name      string     `json:"name"`
+	Address   netip.Addr `json:"address"`
+	AddressV6 netip.Addr `json:"address_v6"` // empty if it has none
+	Second    bool       `json:"second_cable,omitempty"`
+	ID        string     `json:"machine_id"`
+	Root      string     `json:"root"`    // shared root file system its disk lies over
+	Cgroups   []string   `json:"cgroups"` // of its latest boot
 }
 
-func (s machineState) machine() Machine { return Machine{s.Name, s.Address, s.Second} }
+func (s machineState) machine() Machine {
+	return Machine{Name: s.Name, Address: s.Address, AddressV6: s.AddressV6, SecondCable: s.Second}
+}
 
 func (l *Lab) machineState(machine string) (machineState, error) {
 	var s machineState
@@ -70,7 +73,7 @@ func (l *Lab) create(ctx context.Context, m Machine, root string, login loginKey
 	id := make([]byte, 16)
 	rand.Read(id)
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a version 4 UUID, as machine-id(5) has it
-	state := machineState{Name: m.Name, Address: m.Address, Second: m.SecondCable, ID: hex.EncodeToString(id), Root: root}
+	state := machineState{Name: m.Name, Address: m.Address, AddressV6: m.AddressV6, Second: m.SecondCable, ID: hex.EncodeToString(id), Root: root}
 	files, err := identityFiles(state, login)
 	if err != nil {
 		return err
@@ -202,6 +205,14 @@ func (l *Lab) boot(ctx context.Context, machine string, subnets []subnet, module
 	if err != nil {
 		return err
 	}
+	addressV6, gatewayV6 := "", ""
+	if state.AddressV6.IsValid() {
+		gateway, err := gatewayOf(state.AddressV6, subnets)
+		if err != nil {
+			return err
+		}
+		addressV6, gatewayV6 = held(state.AddressV6).String(), gateway.String()
+	}
 	// What a boot that ended by itself, or a crash, left behind.
 	if err := l.cutPower(ctx, machine); err != nil {
 		return fmt.Errorf("machine %s: %w", machine, err)
@@ -255,8 +266,9 @@ func (l *Lab) boot(ctx context.Context, machine string, subnets []subnet, module
 		"DIR=" + dir, "LOWER=" + state.Root, "CGROUPS=" + strings.Join(state.Cgroups, "\n"),
 		"LAB_NS=" + l.namespace(), "BRIDGE=" + bridge, "NS=" + namespace, "VETH=" + namespace,
 		"MAC=" + macAddress(l.name, machine).String(),
-		"ADDRESS=" + netip.PrefixFrom(state.Address, prefixBits).String(),
+		"ADDRESS=" + held(state.Address).String(),
 		"GATEWAY=" + gateway.String(),
+		"ADDRESS_V6=" + addressV6, "GATEWAY_V6=" + gatewayV6,
 	}
 	if state.Second {
 		second := secondCable(machine)

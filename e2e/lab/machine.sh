@@ -4,7 +4,8 @@
 #   DIR       the machine's folder
 #   LOWER     shared root file system
 #   CGROUPS   its cgroups, one a line
-#   LAB_NS, BRIDGE, NS, VETH, MAC, ADDRESS (with prefix length), GATEWAY
+#   LAB_NS, BRIDGE, NS, VETH, MAC, ADDRESS (with prefix length), GATEWAY,
+#   ADDRESS_V6 and GATEWAY_V6 (empty for none)
 #   BRIDGE1, VETH1, MAC1 if it has a second cable, which has no address
 set -u
 
@@ -32,6 +33,13 @@ plug() {
 	if [ -n "${VETH1-}" ]; then
 		ip -n "$LAB_NS" link add "$VETH1" type veth peer name eth1 address "$MAC1" netns "$NS" &&
 		ip -n "$LAB_NS" link set "$VETH1" master "$BRIDGE1" up || return 1
+	fi
+	if [ -n "$ADDRESS_V6" ]; then
+		nsenter --net="/run/netns/$NS" sh -c 'cd /proc/sys/net/ipv6/conf && echo 0 >all/disable_ipv6 && echo 0 >all/forwarding' &&
+		ip -n "$NS" -batch - <<-END || return 1
+			address add $ADDRESS_V6 dev eth0 nodad
+			route add default via $GATEWAY_V6
+		END
 	fi
 	[ -e "$DIR/cut" ] || ip -n "$LAB_NS" link set "$VETH" up
 }

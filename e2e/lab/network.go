@@ -57,20 +57,24 @@ func (l *Lab) ensureNetwork(ctx context.Context, subnets, before []subnet) error
 		}
 		fmt.Fprintf(&batch, "link set %s up\n", name)
 	}
-	wanted := map[netip.Prefix]bool{}
+	wanted, v6 := map[netip.Prefix]bool{}, false
 	for _, s := range subnets {
-		held := netip.PrefixFrom(s.Gateway, prefixBits)
-		wanted[held] = true
-		fmt.Fprintf(&batch, "address replace %s dev %s\n", held, bridge)
+		own, flags := held(s.Gateway), ""
+		if s.Gateway.Is6() {
+			// Nobody else has it: no need to wait until that is sure.
+			v6, flags = true, " nodad"
+		}
+		wanted[own] = true
+		fmt.Fprintf(&batch, "address replace %s dev %s%s\n", own, bridge, flags)
 	}
-	addresses, err := run(ctx, "", "ip", "-n", ns, "-4", "-oneline", "address", "show", "dev", bridge)
+	addresses, err := run(ctx, "", "ip", "-n", ns, "-oneline", "address", "show", "dev", bridge)
 	if err != nil {
 		return err
 	}
 	for _, s := range before {
-		held := netip.PrefixFrom(s.Gateway, prefixBits)
-		if !wanted[held] && strings.Contains(addresses, " "+held.String()+" ") {
-			fmt.Fprintf(&batch, "address delete %s dev %s\n", held, bridge)
+		own := held(s.Gateway)
+		if !wanted[own] && strings.Contains(addresses, " "+own.String()+" ") {
+			fmt.Fprintf(&batch, "address delete %s dev %s\n", own, bridge)
 		}
 	}
 	if _, err := run(ctx, batch.String(), "ip", "-n", ns, "-batch", "-"); err != nil {
@@ -90,8 +94,14 @@ func (l *Lab) ensureNetwork(ctx context.Context, subnets, before []subnet) error
 				return err
 			}
 		}
-		// A switch looks at no IP header. The file is there with br_netfilter only.
+		if v6 {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		// A switch looks at no IP header. The files are there with br_netfilter only.
 		_ = os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("0"), 0)
+		_ = os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables", []byte("0"), 0)
 		return nil
 	})
 }

@@ -188,6 +188,9 @@ type Object struct {
 	Exists  bool
 	Live    string
 	Planned string
+	// Refused is why the server would not take it, as it is now; Planned is then
+	// empty.
+	Refused string
 }
 
 // Etcd is the answer to a query of keys.
@@ -218,6 +221,8 @@ type Host struct {
 	Interfaces map[string][]string
 	Networks   []string        // prefixes of those: what is reached without a router
 	Links      map[string]Link // all interfaces, by name
+	// Holders are the interfaces by their addresses, of both families.
+	Holders map[string]string
 	// Interface and MTU are those that carry the address the inventory names.
 	Interface string
 	MTU       int

@@ -22,8 +22,8 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	if inv.Network.Kind == "" && d.good(&inv.Network.Kind) {
 		inv.Network.Kind = NetworkRoutes
 	}
-	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend, &n.Tunnel) && n.Overhead() > 0 {
-		n.MTU = ethernetMTU - n.Overhead()
+	if n := &inv.Network; !d.isSet(&n.MTU) && d.good(&n.Kind, &n.Backend, &n.Tunnel, &inv.Cluster.PodCIDRv6) && inv.Overhead() > 0 {
+		n.MTU = ethernetMTU - inv.Overhead()
 	}
 	d.completeCgroupDriver(inv)
 	if rt := &inv.Runtime; rt.Kind == RuntimeDocker && !d.isSet(&rt.Version) && !d.isSet(&rt.Package) {
@@ -36,6 +36,13 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 			d.bad[&c.PodSubnetSize] = true
 		} else if c.PodCIDR.Addr().Is6() {
 			c.PodSubnetSize = 64
+		}
+	}
+	if !d.isSet(&c.PodSubnetSizeV6) {
+		if !d.good(&c.PodCIDRv6) {
+			d.bad[&c.PodSubnetSizeV6] = true
+		} else if inv.DualStack() {
+			c.PodSubnetSizeV6 = 64
 		}
 	}
 	if !d.isSet(&inv.Etcd.Version) {

@@ -23,13 +23,15 @@ func controlPlaneTaint() Taint { return Taint{Key: controlPlane, Effect: "NoSche
 // hostDecl is a host as it is written: labels may be null, and what it says
 // of ssh is only what differs.
 type hostDecl struct {
-	Name      string
-	Address   netip.Addr
-	Roles     []string
-	Labels    map[string]*string
-	Taints    []Taint
-	PodSubnet netip.Prefix
-	SSH       SSH
+	Name        string
+	Address     netip.Addr
+	AddressV6   netip.Addr
+	Roles       []string
+	Labels      map[string]*string
+	Taints      []Taint
+	PodSubnet   netip.Prefix
+	PodSubnetV6 netip.Prefix
+	SSH         SSH
 
 	TunnelAddress netip.Prefix
 
@@ -232,12 +234,14 @@ func (d *decoder) finishSSH(b *block, ssh *SSH) {
 // resolve turns a declaration into the host that others see.
 func (h *hostDecl) resolve(d *decoder) Host {
 	host := Host{
-		Name:      h.Name,
-		Address:   h.Address,
-		Roles:     h.Roles,
-		Taints:    h.Taints,
-		PodSubnet: h.PodSubnet,
-		SSH:       h.SSH,
+		Name:        h.Name,
+		Address:     h.Address,
+		AddressV6:   h.AddressV6,
+		Roles:       h.Roles,
+		Taints:      h.Taints,
+		PodSubnet:   h.PodSubnet,
+		PodSubnetV6: h.PodSubnetV6,
+		SSH:         h.SSH,
 
 		TunnelAddress: h.TunnelAddress,
 	}
@@ -264,13 +268,15 @@ func (h *hostDecl) resolve(d *decoder) Host {
 // declare is resolve's inverse: what has to be written to get this host.
 func declare(host Host) *hostDecl {
 	h := &hostDecl{
-		Name:      host.Name,
-		Address:   host.Address,
-		Roles:     host.Roles,
-		Labels:    make(map[string]*string),
-		Taints:    host.Taints,
-		PodSubnet: host.PodSubnet,
-		SSH:       host.SSH,
+		Name:        host.Name,
+		Address:     host.Address,
+		AddressV6:   host.AddressV6,
+		Roles:       host.Roles,
+		Labels:      make(map[string]*string),
+		Taints:      host.Taints,
+		PodSubnet:   host.PodSubnet,
+		PodSubnetV6: host.PodSubnetV6,
+		SSH:         host.SSH,
 
 		TunnelAddress: host.TunnelAddress,
 	}

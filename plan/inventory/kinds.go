@@ -234,6 +234,45 @@ func interfaceAddress() kind {
 	return k
 }
 
+// prefixV6 and addressV6 are those of the second family.
+func prefixV6() kind {
+	k := prefix()
+	k.name = "IPv6 network"
+	read := k.set
+	k.set = func(e env, v cty.Value, dst any) []*fault {
+		var p netip.Prefix
+		if faults := read(e, v, &p); len(faults) > 0 {
+			return faults
+		}
+		if !p.Addr().Is6() {
+			return one(faultf(invalidCIDR, "%s is an IPv4 network; this is the place of the IPv6 one.", quote(v.AsString())).
+				advise("Write it like \"fd00:10:244::/56\"."))
+		}
+		*dst.(*netip.Prefix) = p
+		return nil
+	}
+	return k
+}
+
+func addressV6() kind {
+	k := address()
+	k.name = "IPv6 address"
+	read := k.set
+	k.set = func(e env, v cty.Value, dst any) []*fault {
+		var a netip.Addr
+		if faults := read(e, v, &a); len(faults) > 0 {
+			return faults
+		}
+		if !a.Is6() {
+			return one(faultf(invalidAddress, "%s is an IPv4 address; this is the place of the IPv6 one.", quote(v.AsString())).
+				advise("Write it like \"fd00:27:52::80\"."))
+		}
+		*dst.(*netip.Addr) = a
+		return nil
+	}
+	return k
+}
+
 func endpoint() kind {
 	return kind{
 		name: "HOST:PORT",

@@ -30,6 +30,7 @@ func LockPath(inventoryPath string) string {
 // lockContent is the lock file as texts, so that the kinds of the schema decode it.
 type lockContent struct {
 	subnets   map[string]string
+	subnetsV6 map[string]string
 	artifacts map[string]string
 }
 
@@ -43,6 +44,8 @@ func lockBlock() *block {
 		attrs: []attr{
 			{name: "subnets", kind: textMap("map of networks", hostName, subnet),
 				field: of(func(l *lockContent) any { return &l.subnets })},
+			{name: "subnets_v6", kind: textMap("map of networks", hostName, subnet),
+				field: of(func(l *lockContent) any { return &l.subnetsV6 })},
 			{name: "artifacts", kind: textMap("map of digests", artifactLocation, digest),
 				field: of(func(l *lockContent) any { return &l.artifacts })},
 		},
@@ -87,25 +90,34 @@ func (d *decoder) lock(path string) *Lock {
 		diag.Summary = invalidLock.explain().summary
 		diag.Extra = &Advice{Hint: invalidLock.explain().hint}
 	}
-	lock := &Lock{Artifacts: content.artifacts}
+	return &Lock{
+		Subnets:   d.lockedSubnets(&content.subnets),
+		SubnetsV6: d.lockedSubnets(&content.subnetsV6),
+		Artifacts: content.artifacts,
+	}
+}
+
+// lockedSubnets are those of one family. They never overlap.
+func (d *decoder) lockedSubnets(content *map[string]string) map[string]netip.Prefix {
+	var subnets map[string]netip.Prefix
 	var taken []string
-	for _, name := range slices.Sorted(maps.Keys(content.subnets)) {
-		p, f := network(content.subnets[name])
+	for _, name := range slices.Sorted(maps.Keys(*content)) {
+		p, f := network((*content)[name])
 		if f != nil {
 			continue
 		}
 		for _, other := range taken {
-			if lock.Subnets[other].Overlaps(p) {
-				d.report(invalidLock.at(d.src[&content.subnets].at(name), "The subnets of %q and %q overlap: %s and %s.", name, other, p, lock.Subnets[other]))
+			if subnets[other].Overlaps(p) {
+				d.report(invalidLock.at(d.src[content].at(name), "The subnets of %q and %q overlap: %s and %s.", name, other, p, subnets[other]))
 			}
 		}
 		taken = append(taken, name)
-		if lock.Subnets == nil {
-			lock.Subnets = make(map[string]netip.Prefix)
+		if subnets == nil {
+			subnets = make(map[string]netip.Prefix)
 		}
-		lock.Subnets[name] = p
+		subnets[name] = p
 	}
-	return lock
+	return subnets
 }
 
 // FormatLock writes a lock file: canonical, sorted, one line for each entry,
@@ -122,11 +134,17 @@ func FormatLock(l Lock) []byte {
 		}
 		body.SetAttributeRaw(name, quotedObject(values))
 	}
-	subnets := make(map[string]string, len(l.Subnets))
-	for name, p := range l.Subnets {
-		subnets[name] = p.String()
+	texts := func(subnets map[string]netip.Prefix) map[string]string {
+		m := make(map[string]string, len(subnets))
+		for name, p := range subnets {
+			m[name] = p.String()
+		}
+		return m
 	}
-	entries("subnets", subnets)
+	entries("subnets", texts(l.Subnets))
+	if len(l.SubnetsV6) > 0 {
+		entries("subnets_v6", texts(l.SubnetsV6))
+	}
 	// What lies on the operator's own disk is the operator's to change: its
 	// digest is read anew each time, and its path means nothing to others.
 	shared := make(map[string]string, len(l.Artifacts))

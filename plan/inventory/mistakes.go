@@ -63,6 +63,7 @@ const (
 	duplicateName
 	duplicateAddress
 	mixedFamilies
+	partialDualStack
 	roleConflict
 	idleHost
 	noEtcd
@@ -301,8 +302,11 @@ var mistakeTable = [mistakeCount]explanation{
 		"Two hosts have the same address.",
 		"Give each host its own address."},
 	mixedFamilies: {hcl.DiagError, "Mixed address families",
-		"Hosts, pods and services must be all IPv4 or all IPv6.",
+		"Hosts, pods and services must be all IPv4 or all IPv6; in a dual-stack cluster IPv6 has attributes of its own.",
 		"Use one family throughout."},
+	partialDualStack: {hcl.DiagError, "Incomplete dual-stack",
+		"Some of what makes a cluster dual-stack is set, and some is not.",
+		"Set pod_cidr_v6, service_cidr_v6 and the address_v6 of every host that runs containers, or none of them."},
 	roleConflict: {hcl.DiagError, "Conflicting roles",
 		"A host is both master and worker, or a node and a host without Kubernetes; a master runs a kubelet anyway, and a kubelet a runtime.",
 		"Remove \"worker\"; to let pods run on a master, set taints = []."},
@@ -331,7 +335,7 @@ var mistakeTable = [mistakeCount]explanation{
 		"A network is larger or smaller than Kubernetes can handle.",
 		"Choose another prefix length."},
 	networkFamily: {hcl.DiagError, "Unsupported pod network",
-		"The chosen network can't carry pods of that address family.",
+		"The chosen network or runtime can't carry pods of that address family.",
 		"Choose an IPv4 pod_cidr, or network \"external\"."},
 	podCIDRTooSmall: {hcl.DiagError, "Pod network too small",
 		"pod_cidr does not have a subnet for every node.",

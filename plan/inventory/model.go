@@ -60,7 +60,12 @@ type Cluster struct {
 	// PodSubnetSize is the prefix length of one host's part of PodCIDR; default 24.
 	PodSubnetSize int
 	ServiceCIDR   netip.Prefix // default 10.96.0.0/12
-	Domain        string       // DNS domain of services; default "cluster.local"
+	// PodCIDRv6, PodSubnetSizeV6 (default 64) and ServiceCIDRv6 are those of the
+	// second address family; all unset in a cluster of one.
+	PodCIDRv6       netip.Prefix
+	PodSubnetSizeV6 int
+	ServiceCIDRv6   netip.Prefix
+	Domain          string // DNS domain of services; default "cluster.local"
 	// CertSANs are extra names and addresses for every API server certificate.
 	CertSANs []string
 	// CertValidity of leaf certificates (default 8760h), CertRenewBefore the
@@ -177,20 +182,26 @@ type Network struct {
 // that has the node's subnet, and something between the bridges.
 func (n Network) Bridged() bool { return n.Kind != NetworkExternal }
 
-// What a tunnel adds to a packet: the outer IPv4 header, the tunnel's own (UDP
-// and VXLAN, RFC 7348; GRE without a key, RFC 2784) and the inner Ethernet header.
+// What a tunnel adds to a packet: the outer IPv4 or IPv6 header, the tunnel's own
+// (UDP and VXLAN, RFC 7348; GRE without a key, RFC 2784) and the inner Ethernet
+// header.
 const (
-	vxlanOverhead = 50
-	greOverhead   = 38
+	vxlanOverhead   = 50
+	vxlanOverheadV6 = 70
+	greOverhead     = 38
 )
 
 // Overhead is what the network adds to each packet between nodes, in bytes.
-func (n Network) Overhead() int {
-	switch {
-	case n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN, n.Kind == NetworkOpenVSwitch && n.Tunnel == TunnelVXLAN:
-		return vxlanOverhead
+// Where IPv6 travels in a VXLAN of its own, it is that one's, which is larger:
+// an interface of a pod has one MTU for both.
+func (inv *Inventory) Overhead() int {
+	switch n := inv.Network; {
 	case n.Kind == NetworkOpenVSwitch && n.Tunnel == TunnelGRE:
 		return greOverhead
+	case n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN && inv.DualStack():
+		return vxlanOverheadV6
+	case n.Kind == NetworkFlannel && n.Backend == FlannelVXLAN, n.Kind == NetworkOpenVSwitch && n.Tunnel == TunnelVXLAN:
+		return vxlanOverhead
 	}
 	return 0
 }
@@ -327,6 +338,10 @@ type Host struct {
 	Taints  []Taint
 	// PodSubnet fixes the host's part of the pod network; invalid (zero): allocated.
 	PodSubnet netip.Prefix
+	// AddressV6 and PodSubnetV6 are the same in a dual-stack cluster; every host
+	// that runs containers has an AddressV6 there.
+	AddressV6   netip.Addr
+	PodSubnetV6 netip.Prefix
 	// TunnelAddress is where the tunnels of NetworkOpenVSwitch end, with the length of
 	// its network; invalid (zero): at Address.
 	TunnelAddress netip.Prefix
@@ -398,6 +413,9 @@ func (inv *Inventory) ContainerHosts() []Host {
 	return hosts
 }
 
+// DualStack reports whether pods, services and hosts have IPv6 beside IPv4.
+func (inv *Inventory) DualStack() bool { return inv.Cluster.PodCIDRv6.IsValid() }
+
 // Kubernetes reports whether there is a Kubernetes cluster: without masters
 // the hosts run containers and nothing else.
 func (inv *Inventory) Kubernetes() bool { return len(inv.With(RoleMaster)) > 0 }
@@ -429,8 +447,10 @@ func (inv *Inventory) Balances(name string) bool {
 // of the inventory can't keep stable when hosts come and go, pinned in the
 // open and fit for version control. The zero Lock is an absent file.
 type Lock struct {
-	// Subnets maps host name → its part of the pod network.
-	Subnets map[string]netip.Prefix
+	// Subnets maps host name → its part of the pod network, SubnetsV6 that of
+	// the second family.
+	Subnets   map[string]netip.Prefix
+	SubnetsV6 map[string]netip.Prefix
 	// Artifacts maps an artifact's location (host/path as in a mirror) →
 	// hex SHA-256.
 	Artifacts map[string]string

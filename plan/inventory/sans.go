@@ -12,8 +12,9 @@ const APIPort = 6443
 // APIServerSANs returns what the certificate of the API server on h is valid
 // for: h's own name and address, those of the load balancer's hosts, the
 // endpoint's name where kinstall makes it resolve, the names by which pods
-// know the API, the service network's first address and cert_sans. Both
-// slices are sorted and without repetitions.
+// know the API, the service network's first address and cert_sans; with
+// dual-stack h's IPv6 address and that network's first one, too. Both slices
+// are sorted and without repetitions.
 //
 // Validation judges the endpoint by this very list.
 func (inv *Inventory) APIServerSANs(h Host) (names []string, addresses []netip.Addr) {
@@ -28,6 +29,11 @@ func (inv *Inventory) APIServerSANs(h Host) (names []string, addresses []netip.A
 	names = append(names, h.Name,
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+c.Domain)
 	addresses = append(addresses, h.Address, c.ServiceCIDR.Addr().Next())
+	for _, second := range []netip.Addr{h.AddressV6, c.ServiceCIDRv6.Addr().Next()} {
+		if second.IsValid() {
+			addresses = append(addresses, second)
+		}
+	}
 	if inv.LoadBalancer != nil {
 		for _, name := range inv.LoadBalancer.Hosts {
 			if lb, ok := inv.Host(name); ok {

@@ -28,6 +28,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.kubernetes()
 	r.etcd()
 	r.families()
+	r.dualStack()
 	r.networkSizes()
 	r.network()
 	r.overlaps()
@@ -70,7 +71,7 @@ func (r *rules) about(diag *hcl.Diagnostic, ptr any) *hcl.Diagnostic {
 
 func (r *rules) uniqueHosts() {
 	names := make(map[string]*hostDecl)
-	addresses := make(map[netip.Addr]*hostDecl)
+	addresses := make(map[netip.Addr]addressHolder)
 	for _, h := range r.hosts {
 		if r.good(&h.Name) {
 			if other := names[h.Name]; other != nil {
@@ -79,14 +80,23 @@ func (r *rules) uniqueHosts() {
 				names[h.Name] = h
 			}
 		}
-		if r.good(&h.Address) {
-			if other := addresses[h.Address]; other != nil {
-				r.report(r.about(duplicateAddress.at(r.of(h, &h.Address), "%s is already the address of %s (%s).", h.Address, other.called(), r.place(&other.Address)), &h.Address))
+		for _, address := range []*netip.Addr{&h.Address, &h.AddressV6} {
+			if !r.good(address) || !address.IsValid() {
+				continue
+			}
+			if holder := addresses[*address]; holder.host != nil {
+				r.report(r.about(duplicateAddress.at(r.of(h, address), "%s is already the address of %s (%s).", address, holder.host.called(), r.place(holder.field)), address))
 			} else {
-				addresses[h.Address] = h
+				addresses[*address] = addressHolder{h, address}
 			}
 		}
 	}
+}
+
+// addressHolder is a host that has an address, and the field that says so.
+type addressHolder struct {
+	host  *hostDecl
+	field *netip.Addr
 }
 
 // rolesKnown says that hosts and their roles may be counted.

@@ -187,16 +187,16 @@ func (r *rules) bypass(at *hcl.Range, e *Endpoint, h *hostDecl) *hcl.Diagnostic 
 // endpointCovered asks the certificates, by the very list they are issued by.
 func (r *rules) endpointCovered(masters []*hostDecl) {
 	c := &r.inv.Cluster
-	if !r.good(&c.Domain, &c.ServiceCIDR, &c.CertSANs) {
+	if !r.good(&c.Domain, &c.ServiceCIDR, &c.CertSANs, &c.PodCIDRv6, &c.ServiceCIDRv6) {
 		return
 	}
 	// The Inventory has no hosts yet; APIServerSANs looks balancers up in it.
 	view := *r.inv
 	for _, h := range r.hosts {
-		view.Hosts = append(view.Hosts, Host{Name: h.Name, Address: h.Address})
+		view.Hosts = append(view.Hosts, Host{Name: h.Name, Address: h.Address, AddressV6: h.AddressV6})
 	}
 	for _, h := range masters {
-		names, addresses := view.APIServerSANs(Host{Name: h.Name, Address: h.Address})
+		names, addresses := view.APIServerSANs(Host{Name: h.Name, Address: h.Address, AddressV6: h.AddressV6})
 		// An endpoint that is one master needs only that one's certificate.
 		direct := c.Endpoint.Address.IsValid() && c.Endpoint.Address != h.Address &&
 			slices.ContainsFunc(masters, func(m *hostDecl) bool { return m.Address == c.Endpoint.Address })

@@ -212,7 +212,7 @@ func firstInstall(*testing.T) *plan.Delta {
 	s.want(plan.Cluster, resource.Gate{Gate: resource.GateEtcd, Text: "2 members healthy, one leader"},
 		plan.NewStepID("shaolin", "unit:etcd.service"), plan.NewStepID("wudang", "unit:etcd.service"))
 	s.want(plan.Cluster, resource.Node{Name: "shaolin", Labels: map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": ""},
-		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDR: "10.244.0.0/24"})
+		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDRs: []string{"10.244.0.0/24"}})
 	s.want(plan.Cluster, resource.Object{APIVersion: "v1", Kind: "Service", Namespace: "kube-system", Name: "kube-dns", YAML: "apiVersion: v1\nkind: Service\n"})
 	return s.delta()
 }
@@ -448,6 +448,19 @@ func TestAddresses(t *testing.T) {
 	s := newScene()
 	s.plan.Addresses = append(s.plan.Addresses, plan.AddressRow{Host: "store-1", Address: "10.27.52.90"})
 	golden(t, "addresses.txt", rendered(t, func(w io.Writer) error { return render.Addresses(w, s.plan) }))
+}
+
+// With dual-stack there is more to show, and nothing of it without.
+func TestAddressesOfDualStack(t *testing.T) {
+	s := newScene()
+	s.plan.Inventory.Cluster.PodCIDRv6 = netip.MustParsePrefix("fd00:10:244::/56")
+	for i := range s.plan.Addresses {
+		row := &s.plan.Addresses[i]
+		row.AddressV6 = fmt.Sprintf("fd00:27::%x", i+1)
+		row.PodSubnetV6, row.BridgeV6 = fmt.Sprintf("fd00:10:244:%x::/64", i), fmt.Sprintf("fd00:10:244:%x::1", i)
+	}
+	s.plan.Addresses = append(s.plan.Addresses, plan.AddressRow{Host: "store-1", Address: "10.27.52.90"})
+	golden(t, "addresses-dual-stack.txt", rendered(t, func(w io.Writer) error { return render.Addresses(w, s.plan) }))
 }
 
 func TestWriteErrorIsReturned(t *testing.T) {

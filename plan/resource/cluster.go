@@ -23,8 +23,11 @@ type Node struct {
 	Name   string
 	Labels map[string]string
 	Taints []fact.Taint
-	// PodCIDR is set when the node has none; "" leaves it alone.
-	PodCIDR string
+	// PodCIDRs, one of each address family, are set when the node has none;
+	// without any, they are left alone.
+	PodCIDRs []string
+	// Annotations are set and kept; one that leaves stays on the node.
+	Annotations map[string]string
 }
 
 // ID implements Resource.
@@ -94,6 +97,29 @@ func split(s string) []string {
 	return strings.Split(s, ",")
 }
 
+// pair writes a key and its value, nothing for none.
+func pair(key, value string) string {
+	if value == "" {
+		return ""
+	}
+	return key + "=" + value
+}
+
+// SetsPodCIDRs reports whether a node's pod networks are to be set, given those
+// it has. The API sets them once and for all
+// (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/):
+// it is an error if the node has others.
+func (n Node) SetsPodCIDRs(found []string) (bool, error) {
+	switch {
+	case len(n.PodCIDRs) == 0 || slices.Equal(found, n.PodCIDRs):
+		return false, nil
+	case len(found) == 0:
+		return true, nil
+	}
+	return false, fmt.Errorf("has the pod network %s, the plan says %s; a node keeps its pod network for life: delete the node object and restart its kubelet to change it",
+		strings.Join(found, ","), strings.Join(n.PodCIDRs, ","))
+}
+
 // Diff implements Resource.
 func (n Node) Diff(facts fact.Set) (Change, error) {
 	found, err := facts.Node(n.Name)
@@ -155,11 +181,18 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 		change.Fields = append(change.Fields, Field{Name: "taint", Before: name})
 		change.because(Intent, "taint "+name+" left the inventory")
 	}
-	if n.PodCIDR != "" && !slices.Contains(found.PodCIDRs, n.PodCIDR) {
-		if len(found.PodCIDRs) > 0 {
-			return Change{}, fmt.Errorf("node %s has the pod network %s, the plan says %s; a node keeps its pod network for life: delete the node object to change it", n.Name, strings.Join(found.PodCIDRs, ","), n.PodCIDR)
+	for _, key := range keysOf(n.Annotations) {
+		if value := found.Annotations[key]; value != n.Annotations[key] {
+			change.Fields = append(change.Fields, Field{Name: "annotation", Before: pair(key, value), After: pair(key, n.Annotations[key])})
+			change.because(Intent, "annotation "+key+" differs")
 		}
-		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: n.PodCIDR})
+	}
+	set, err := n.SetsPodCIDRs(found.PodCIDRs)
+	if err != nil {
+		return Change{}, fmt.Errorf("node %s %w", n.Name, err)
+	}
+	if set {
+		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: strings.Join(n.PodCIDRs, ",")})
 		change.because(Intent, "pod network not set")
 	}
 	if len(change.Fields) > 0 {
@@ -179,8 +212,11 @@ func (n Node) describe(change *Change) {
 	for _, t := range n.Taints {
 		change.Fields = append(change.Fields, Field{Name: "taint", After: formatTaint(t)})
 	}
-	if n.PodCIDR != "" {
-		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: n.PodCIDR})
+	for _, key := range keysOf(n.Annotations) {
+		change.Fields = append(change.Fields, Field{Name: "annotation", After: pair(key, n.Annotations[key])})
+	}
+	if len(n.PodCIDRs) > 0 {
+		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: strings.Join(n.PodCIDRs, ",")})
 	}
 }
 
@@ -193,6 +229,9 @@ type Object struct {
 	Name       string
 	Manifest   []byte // JSON
 	YAML       string // the same for people
+	// Conditional says that steps before it change what the server takes: that it
+	// refuses the object now is no verdict.
+	Conditional bool
 }
 
 // ID implements Resource: "object:apps/v1/Deployment/kube-system/coredns".
@@ -219,6 +258,13 @@ func (o Object) Diff(facts fact.Set) (Change, error) {
 		return Change{}, err
 	}
 	switch {
+	case found.Refused != "":
+		if !o.Conditional {
+			return Change{}, fmt.Errorf("the API server refuses it: %s", found.Refused)
+		}
+		change := Change{Action: Deferred, Text: &Text{Name: "object", Before: found.Live, After: o.YAML}, Record: applied()}
+		change.because(Unknown, "the API server would refuse it now: "+found.Refused)
+		return change, nil
 	case !found.Exists:
 		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}, Record: applied()}, nil
 	case found.Live != found.Planned:

@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -348,6 +349,17 @@ func ParseFirewallRule(id ID) (FirewallRule, error) {
 		return FirewallRule{}, fmt.Errorf("%s: not a firewall rule", id)
 	}
 	return FirewallRule{Table: table, Chain: chain, Rule: words[1:]}, nil
+}
+
+// Program is the one that sets the rule: that of the addresses in it.
+func (r FirewallRule) Program() string {
+	for _, word := range r.Rule {
+		address, _, _ := strings.Cut(word, "/")
+		if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
+			return "ip6tables"
+		}
+	}
+	return "iptables"
 }
 
 // Queries implements Resource.

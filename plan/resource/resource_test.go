@@ -393,7 +393,10 @@ func TestAuthorityDiff(t *testing.T) {
 
 func TestNodeDiff(t *testing.T) {
 	taint := fact.Taint{Key: "dedicated", Value: "db", Effect: "NoSchedule"}
-	n := resource.Node{Name: "huashan", Labels: map[string]string{"zone": "north"}, Taints: []fact.Taint{taint}, PodCIDR: "10.244.1.0/24"}
+	n := resource.Node{Name: "huashan", Labels: map[string]string{"zone": "north"}, Taints: []fact.Taint{taint}, PodCIDRs: []string{"10.244.1.0/24"}}
+	both := n
+	both.PodCIDRs = []string{"10.244.1.0/24", "fd00:10:244:1::/64"}
+	both.Annotations = map[string]string{"example.com/address": "fd00::1"}
 	good := func(edit func(*fact.Node)) map[fact.Key]any {
 		node := fact.Node{
 			Exists: true, Labels: map[string]string{"zone": "north", "theirs": "1"}, Taints: []fact.Taint{taint, {Key: "theirs", Effect: "NoExecute"}},
@@ -427,6 +430,11 @@ func TestNodeDiff(t *testing.T) {
 		{name: "no pod network yet", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = nil }), want: resource.Update,
 			reasons: because(resource.Intent, "pod network not set")},
 		{name: "another pod network", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = []string{"10.1.0.0/24"} }), err: "keeps its pod network for life"},
+		{name: "a second pod network", r: both, answers: good(nil), err: "has the pod network 10.244.1.0/24, the plan says 10.244.1.0/24,fd00:10:244:1::/64"},
+		{name: "a second pod network too many", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = both.PodCIDRs }), err: "the plan says 10.244.1.0/24;"},
+		{name: "two pod networks", r: both, answers: good(func(f *fact.Node) { f.PodCIDRs = nil }), want: resource.Update, fields: []resource.Field{
+			{Name: "annotation", After: "example.com/address=fd00::1"}, {Name: "podCIDR", After: "10.244.1.0/24,fd00:10:244:1::/64"}},
+			reasons: append(because(resource.Intent, "annotation example.com/address differs"), because(resource.Intent, "pod network not set")...)},
 		{name: "not marked", r: n, answers: good(func(f *fact.Node) { f.Annotations = nil }), want: resource.Update,
 			reasons: because(resource.Intent, "not yet marked as managed by kinstall")},
 	})
@@ -437,6 +445,8 @@ func TestObjectDiff(t *testing.T) {
 	if o.ID() != "object:v1/Service/kube-system/kube-dns" {
 		t.Errorf("ID is %s", o.ID())
 	}
+	conditional := o
+	conditional.Conditional = true
 	at := func(answer fact.Object) map[fact.Key]any {
 		return map[fact.Key]any{{Kind: fact.KindObject, Name: "v1/Service/kube-system/kube-dns"}: answer}
 	}
@@ -445,6 +455,9 @@ func TestObjectDiff(t *testing.T) {
 		{name: "missing", r: o, answers: at(fact.Object{}), want: resource.Create},
 		{name: "differs", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b"}), want: resource.Update, reasons: because(resource.Drift, "differs from the plan")},
 		{name: "no API yet", r: o, want: resource.Deferred, reasons: because(resource.Unknown, "the API server does not answer yet")},
+		{name: "refused for good", r: o, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), err: "the API server refuses it: clusterIPs: Invalid value"},
+		{name: "refused for now", r: conditional, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), want: resource.Deferred,
+			reasons: because(resource.Unknown, "the API server would refuse it now: clusterIPs: Invalid value")},
 	})
 }
 

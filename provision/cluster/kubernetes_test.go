@@ -187,18 +187,19 @@ func TestApplyNode(t *testing.T) {
 	}
 	client := newClient(t, ca, gone("wudang"), serve(t, ca, api, "kubernetes.default.svc"))
 	err := client.ApplyNode(testContext(t), resource.Node{
-		Name:    "emei",
-		Labels:  map[string]string{"zone": "north", "disk": "ssd"},
-		Taints:  []fact.Taint{{Key: "dedicated", Value: "db", Effect: "NoSchedule"}},
-		PodCIDR: "10.244.3.0/24",
+		Name:        "emei",
+		Labels:      map[string]string{"zone": "north", "disk": "ssd"},
+		Taints:      []fact.Taint{{Key: "dedicated", Value: "db", Effect: "NoSchedule"}},
+		PodCIDRs:    []string{"10.244.3.0/24", "fd00:10:244:3::/64"},
+		Annotations: map[string]string{"flannel.alpha.coreos.com/node-public-ipv6": "fd00::3"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{`application/merge-patch+json {"metadata":{` +
-		`"annotations":{"kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
+		`"annotations":{"flannel.alpha.coreos.com/node-public-ipv6":"fd00::3","kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
 		`"labels":{"disk":"ssd","old":null,"zone":"north"},"resourceVersion":"711"},` +
-		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24"],` +
+		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24","fd00:10:244:3::/64"],` +
 		`"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},{"key":"dedicated","value":"db","effect":"NoSchedule"}]}}`}
 	if diff := cmp.Diff(want, api.patches); diff != "" {
 		t.Errorf("patches (-want +got):\n%s", diff)
@@ -217,13 +218,15 @@ func TestApplyNodeRefuses(t *testing.T) {
 	if err := client.ApplyNode(testContext(t), node); err != nil {
 		t.Error(err)
 	}
-	node.PodCIDR = "10.244.9.0/24"
+	node.PodCIDRs = []string{"10.244.9.0/24"}
 	if err := client.ApplyNode(testContext(t), node); err != nil {
 		t.Error(err)
 	}
-	node.PodCIDR = "10.244.3.0/24"
-	if err := client.ApplyNode(testContext(t), node); err == nil || !strings.Contains(err.Error(), "node emei: has the pod network 10.244.9.0/24") {
-		t.Errorf("another pod network: error %v", err)
+	for _, other := range [][]string{{"10.244.3.0/24"}, {"10.244.9.0/24", "fd00:10:244:9::/64"}} {
+		node.PodCIDRs = other
+		if err := client.ApplyNode(testContext(t), node); err == nil || !strings.Contains(err.Error(), "node emei: has the pod network 10.244.9.0/24") {
+			t.Errorf("another pod network: error %v", err)
+		}
 	}
 	if len(api.patches) > 0 {
 		t.Errorf("patched without need: %q", api.patches)
@@ -414,5 +417,30 @@ func TestWaitAPIServer(t *testing.T) {
 				t.Errorf("got error %v", err)
 			}
 		})
+	}
+}
+
+// An object that the server would not take is an answer about that object, and
+// no reason to know nothing of the others.
+func TestObserveRefusedObject(t *testing.T) {
+	ca := newAuthority(t)
+	api := http.NewServeMux()
+	api.HandleFunc("GET /api/v1", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "services", Kind: "Service", Namespaced: true}}})
+	})
+	api.HandleFunc("GET /api/v1/namespaces/kube-system/services/kube-dns", func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusOK, corev1.Service{TypeMeta: metav1.TypeMeta{Kind: "Service", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "kube-dns", Namespace: "kube-system"}})
+	})
+	api.HandleFunc("PATCH /api/v1/namespaces/kube-system/services/kube-dns", func(w http.ResponseWriter, _ *http.Request) {
+		respondStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "spec.clusterIPs[1]: Invalid value")
+	})
+	query := fact.Query{Kind: fact.KindObject, Name: "v1/Service/kube-system/kube-dns", Manifest: []byte(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"}}`)}
+	set, err := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc")).Observe(testContext(t), []fact.Query{query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := set.Object(query.Name)
+	if err != nil || !found.Exists || found.Refused != "spec.clusterIPs[1]: Invalid value" || !strings.Contains(found.Live, "name: kube-dns") || found.Planned != "" {
+		t.Errorf("got %+v, %v", found, err)
 	}
 }

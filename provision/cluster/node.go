@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -96,16 +95,22 @@ func nodePatch(node *corev1.Node, want resource.Node) ([]byte, error) {
 			annotations[key] = value
 		}
 	}
+	for key, value := range want.Annotations {
+		if node.Annotations[key] != value {
+			annotations[key] = value
+		}
+	}
 	spec := map[string]any{}
 	if taints := mergeTaints(node.Spec.Taints, want.Taints, staleTaints); !sameTaints(taints, node.Spec.Taints) {
 		spec["taints"] = taints
 	}
-	if found := podCIDRs(node); want.PodCIDR != "" && !slices.Contains(found, want.PodCIDR) {
-		if len(found) > 0 {
-			return nil, fmt.Errorf("has the pod network %s and keeps it for life; the plan says %s", strings.Join(found, ","), want.PodCIDR)
-		}
-		spec["podCIDR"] = want.PodCIDR
-		spec["podCIDRs"] = []string{want.PodCIDR}
+	set, err := want.SetsPodCIDRs(podCIDRs(node))
+	if err != nil {
+		return nil, err
+	}
+	if set {
+		spec["podCIDR"] = want.PodCIDRs[0]
+		spec["podCIDRs"] = want.PodCIDRs
 	}
 	metadata := map[string]any{}
 	if len(labels) > 0 {

@@ -69,7 +69,11 @@ func (c *Client) observeObject(ctx context.Context, manifest []byte) (fact.Objec
 	planned, err := endpoint.Apply(ctx, want.GetName(), want, metav1.ApplyOptions{
 		FieldManager: FieldManager, Force: true, DryRun: []string{metav1.DryRunAll},
 	})
-	if err != nil {
+	refused := ""
+	switch {
+	case apierrors.IsInvalid(err):
+		planned, refused = live.DeepCopy(), err.Error()
+	case err != nil:
 		return fact.Object{}, fmt.Errorf("dry run: %w", err)
 	}
 	reduce(live)
@@ -78,6 +82,9 @@ func (c *Client) observeObject(ctx context.Context, manifest []byte) (fact.Objec
 	liveText, err := yaml.Marshal(live.Object)
 	if err != nil {
 		return fact.Object{}, err
+	}
+	if refused != "" {
+		return fact.Object{Exists: true, Live: string(liveText), Refused: refused}, nil
 	}
 	plannedText, err := yaml.Marshal(planned.Object)
 	if err != nil {

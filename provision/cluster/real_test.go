@@ -48,7 +48,7 @@ func TestRealAPIServer(t *testing.T) {
 	c := newClient(t, ca, gone("wudang"), server)
 
 	node := resource.Node{Name: "emei", Labels: map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": ""},
-		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDR: "10.244.3.0/24"}
+		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDRs: []string{"10.244.3.0/24"}}
 	namespace := object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: lab}\n")
 	objects := []resource.Object{
 		namespace,

@@ -17,7 +17,7 @@ import (
 func (p *parser) host() fact.Host {
 	host := fact.Host{
 		DiskFree: map[string]int64{}, Listening: map[int]string{}, ListeningUDP: map[int]string{},
-		Interfaces: map[string][]string{}, Links: map[string]fact.Link{},
+		Interfaces: map[string][]string{}, Links: map[string]fact.Link{}, Holders: map[string]string{},
 	}
 	var address netip.Addr
 	for _, part := range []struct {
@@ -258,6 +258,7 @@ func parseAddresses(host *fact.Host, asked netip.Addr, text string) error {
 			continue
 		}
 		host.Addresses = append(host.Addresses, address.String())
+		host.Holders[address.String()] = name
 		if address.Is4() {
 			host.Interfaces[name] = append(host.Interfaces[name], words[1])
 		}

@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
@@ -127,7 +128,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			if len(q.Args) < 3 || !tableName.MatchString(q.Args[0]) || !chainName.MatchString(q.Args[1]) {
 				return "", bad("not a table, a chain and a rule")
 			}
-			words := append([]string{"firewall", fmt.Sprint(i), IPTables(q.Args[2:])}, q.Args...)
+			words := append([]string{"firewall", fmt.Sprint(i), resource.FirewallRule{Rule: q.Args[2:]}.Program()}, q.Args...)
 			for _, w := range words {
 				if strings.ContainsAny(w, "\n\x00") {
 					return "", bad("a word of the rule holds a newline or a NUL byte")
@@ -216,14 +217,4 @@ func SysctlPath(key string) (string, error) {
 		}
 	}
 	return path, nil
-}
-
-// IPTables names the program for a rule: the one of the addresses in it.
-func IPTables(rule []string) string {
-	for _, word := range rule {
-		if prefix, err := parseDestination(word); err == nil && prefix.Addr().Is6() {
-			return "ip6tables"
-		}
-	}
-	return "iptables"
 }

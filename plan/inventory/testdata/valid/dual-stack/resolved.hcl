@@ -1,0 +1,86 @@
+cluster "c" {
+  version            = "1.36.3"
+  endpoint           = "10.1.0.1:6443"
+  pod_cidr           = "10.244.0.0/16"
+  pod_subnet_size    = 24
+  service_cidr       = "10.96.0.0/12"
+  pod_cidr_v6        = "fd00:10:244::/56"
+  pod_subnet_size_v6 = 64
+  service_cidr_v6    = "fd00:10:96::/112"
+  domain             = "cluster.local"
+  cert_validity      = "8760h"
+  cert_renew_before  = "720h"
+  ca_validity        = "87600h"
+}
+
+ssh {
+  user        = "root"
+  port        = 22
+  agent       = true
+  known_hosts = "/home/operator/.ssh/known_hosts"
+  become      = false
+  timeout     = "10s"
+}
+
+etcd {
+  version  = "3.6.8"
+  data_dir = "/var/lib/etcd"
+}
+
+network "flannel" {
+  mtu     = 1430
+  backend = "vxlan"
+  store   = "kubernetes"
+  version = "0.28.4"
+}
+
+runtime "containerd" {
+  version       = "2.4.2"
+  runc_version  = "1.3.3"
+  cni_version   = "1.9.1"
+  sandbox_image = "registry.k8s.io/pause:3.10.1"
+  cgroup_driver = "systemd"
+}
+
+pki {
+  dir = "/inventories/pki"
+}
+
+kube_proxy {
+  mode = "iptables"
+}
+
+dns {
+  kind    = "coredns"
+  version = "1.14.7"
+}
+
+preparation {
+  set_hostname   = false
+  swap           = "off"
+  max_clock_skew = "2s"
+}
+
+host "a" {
+  address    = "10.1.0.1"
+  address_v6 = "fd00:1::1"
+  roles      = ["etcd", "master"]
+  labels = {
+    "node-role.kubernetes.io/control-plane" = ""
+  }
+  taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+}
+
+host "worker-0" {
+  address       = "10.1.0.10"
+  address_v6    = "fd00:1::10"
+  roles         = ["worker"]
+  pod_subnet_v6 = "fd00:10:244:80::/64"
+}
+
+host "worker-1" {
+  address       = "10.1.0.11"
+  address_v6    = "fd00:1::11"
+  roles         = ["worker"]
+  pod_subnet_v6 = "fd00:10:244:81::/64"
+}
