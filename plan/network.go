@@ -51,7 +51,7 @@ func (c *compiler) network(h inventory.Host) {
 		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
 	unit := c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
-	if c.inventory.DualStack() {
+	if _, theirs := c.inventory.Preparation.Sysctls[forwardingV6]; c.inventory.DualStack() && !theirs {
 		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))
 	}
 
