@@ -25,21 +25,31 @@ type networkCase struct {
 	// daily networks are proved by every run of the tests, the others by make
 	// test-networks.
 	daily bool
+	proxy string // kube_proxy.mode, if not the default
 	// also is checked beside what every network must do.
 	also func(*testing.T, *world)
 }
 
 func networkCases() []networkCase {
 	return []networkCase{
-		{"routes", `network "routes" {}`, "1500", false, nil},
-		{"flannel-vxlan-etcd", "network \"flannel\" {\n  backend = \"vxlan\"\n  store   = \"etcd\"\n}", "1450", true, flannelLeases},
-		{"flannel-vxlan-kubernetes", "network \"flannel\" {\n  backend = \"vxlan\"\n  store   = \"kubernetes\"\n}", "1450", true, nil},
-		{"flannel-host-gw-etcd", "network \"flannel\" {\n  backend = \"host-gw\"\n  store   = \"etcd\"\n}", "1500", false, flannelLeases},
-		{"flannel-host-gw-kubernetes", "network \"flannel\" {\n  backend = \"host-gw\"\n}", "1500", false, nil},
-		{"bird-ospf", `network "bird" {}`, "1500", true, nil},
-		{"bird-bgp", "network \"bird\" {\n  mode = \"bgp\"\n  mtu  = 1400\n}", "1400", false, nil},
-		{"openvswitch-vxlan", "network \"openvswitch\" {\n  datapath = \"userspace\"\n}", "1450", false, openVSwitch},
-		{"openvswitch-gre", "network \"openvswitch\" {\n  datapath = \"userspace\"\n  tunnel   = \"gre\"\n}", "1462", false, openVSwitch},
+		{name: "routes", block: routesBlock, mtu: "1500"},
+		{name: "flannel-vxlan-etcd", block: "network \"flannel\" {\n  backend = \"vxlan\"\n  store   = \"etcd\"\n}", mtu: "1450", daily: true, also: flannelLeases},
+		{name: "flannel-vxlan-kubernetes", block: "network \"flannel\" {\n  backend = \"vxlan\"\n  store   = \"kubernetes\"\n}", mtu: "1450", daily: true},
+		{name: "flannel-host-gw-etcd", block: "network \"flannel\" {\n  backend = \"host-gw\"\n  store   = \"etcd\"\n}", mtu: "1500", also: flannelLeases},
+		{name: "flannel-host-gw-kubernetes", block: "network \"flannel\" {\n  backend = \"host-gw\"\n}", mtu: "1500"},
+		{name: "bird-ospf", block: `network "bird" {}`, mtu: "1500", daily: true, proxy: "nftables", also: servicesByNFTables},
+		{name: "bird-bgp", block: "network \"bird\" {\n  mode = \"bgp\"\n  mtu  = 1400\n}", mtu: "1400"},
+		{name: "openvswitch-vxlan", block: "network \"openvswitch\" {\n  datapath = \"userspace\"\n}", mtu: "1450", also: openVSwitch},
+		{name: "openvswitch-gre", block: "network \"openvswitch\" {\n  datapath = \"userspace\"\n  tunnel   = \"gre\"\n}", mtu: "1462", also: openVSwitch},
+	}
+}
+
+// servicesByNFTables sees that kube-proxy does as it was told.
+func servicesByNFTables(t *testing.T, w *world) {
+	for host := range networkHosts() {
+		if rules := w.ssh(t, host, "nft list table ip kube-proxy; iptables-save | grep -c KUBE-SERVICES || true"); !strings.Contains(rules, "service-") || !strings.HasSuffix(rules, "\n0") {
+			t.Errorf("%s: services are not nftables' alone:\n%s", host, rules)
+		}
 	}
 }
 
@@ -120,6 +130,9 @@ func withFlannel(t *testing.T) {
 // away again.
 func proveNetwork(t *testing.T, network networkCase) {
 	w := networkWorld(t, "e2e-net", network.block)
+	if network.proxy != "" {
+		w.edit(t, "kube_proxy {\n", fmt.Sprintf("kube_proxy {\n  mode = %q\n", network.proxy))
+	}
 	three, two := w.without(t, "lushan")
 	w.write(t, two)
 	if network.name == "flannel-vxlan-etcd" {
