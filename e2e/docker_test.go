@@ -21,11 +21,8 @@ import (
 // to the hosts; each part builds on the ones before.
 func TestDocker(t *testing.T) {
 	w := newWorld(t, "e2e-docker", "testdata/docker.hcl")
-	s := &dockerStory{world: w, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
-	for _, part := range []struct {
-		name string
-		test func(*testing.T)
-	}{
+	s := newDockerStory(w)
+	tell(t, []chapter{
 		{"bare machines get Docker on the planned subnets", s.fromBare},
 		{"containers reach each other by address", s.reachEachOther},
 		{"a second apply changes nothing", s.secondApply},
@@ -34,11 +31,7 @@ func TestDocker(t *testing.T) {
 		{"another subnet restarts that host's containers and says so", s.otherSubnet},
 		{"a host more leaves the others' subnets alone", s.hostAdded},
 		{"a host less takes its routes away", s.hostRemoved},
-	} {
-		if !t.Run(part.name, part.test) {
-			return
-		}
-	}
+	})
 }
 
 // TestDockerRelease has Docker from its own release in place of a package.
@@ -56,7 +49,7 @@ func TestDockerRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.edit(t, "runtime \"docker\" {", fmt.Sprintf("runtime \"docker\" {\n  version = %q", components.Default().Docker))
-	s := &dockerStory{world: w, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
+	s := newDockerStory(w)
 	for _, host := range s.hosts() {
 		w.ssh(t, host, "apt-get -q -y install libdevmapper1.02.1") // the official programs are static
 	}
@@ -79,11 +72,9 @@ func TestDockerOpenVSwitch(t *testing.T) {
 	}
 	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
 	w.edit(t, routesBlock, tunnelsBlock)
-	s := &dockerStory{world: w, tunnels: true, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
-	for _, part := range []struct {
-		name string
-		test func(*testing.T)
-	}{
+	s := newDockerStory(w)
+	s.tunnels = true
+	tell(t, []chapter{
 		{"bare machines get Docker on the planned subnets", s.fromBare},
 		{"containers reach each other by address", s.reachEachOther},
 		{"a second apply changes nothing", s.secondApply},
@@ -91,11 +82,7 @@ func TestDockerOpenVSwitch(t *testing.T) {
 		{"a host comes back from a reboot", s.reboot},
 		{"a host less takes its flows away", s.hostRemoved},
 		{"routes take over and leave nothing of the switches", s.backToRoutes},
-	} {
-		if !t.Run(part.name, part.test) {
-			return
-		}
-	}
+	})
 }
 
 const tunnelsBlock = "network \"openvswitch\" {\n  tunnel   = \"gre\"\n  datapath = \"userspace\"\n}"
@@ -123,6 +110,10 @@ ls /etc/kinstall/openvswitch.flows /usr/local/lib/kinstall/openvswitch.sh /etc/m
 	s.tunnels = false
 	s.reach(t, true)
 	s.nothingToDo(t)
+}
+
+func newDockerStory(w *world) *dockerStory {
+	return &dockerStory{world: w, subnets: map[string]string{"taishan": "10.1.10.0/24", "heng": "10.1.0.0/24", "songshan": "10.1.1.0/24"}}
 }
 
 type dockerStory struct {

@@ -58,7 +58,7 @@ func proveDualStack(t *testing.T, network dualStackCase) {
 	t.Logf("applied in %s", r.elapsed.Round(100*time.Millisecond))
 	rows := plannedAddresses(t, w)
 	dropForwarded(t, w, rows)
-	w.create(t, dualStackWorkload)
+	w.create(t, dualStackWorkload())
 	reachDualStack(t, w, rows, network.mtu)
 	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
 		t.Errorf("a second plan: %s", r)
@@ -126,7 +126,7 @@ func TestNetworkBecomesDualStack(t *testing.T) {
 	rows := plannedAddresses(t, w)
 	dropForwarded(t, w, rows)
 	w.mustKubectl(t, "rollout", "restart", "-n", "kube-system", "deployment/coredns")
-	w.create(t, dualStackWorkload)
+	w.create(t, dualStackWorkload())
 	reachDualStack(t, w, rows, "1500")
 	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
 		t.Errorf("a plan after the change: %s", r)
@@ -158,34 +158,13 @@ func dropForwarded(t *testing.T, w *world, rows map[string]plan.AddressRow) {
 	}
 }
 
-const dualStackWorkload = `
-apiVersion: v1
-kind: Service
-metadata: {name: noise}
-spec:
-  selector: {app: noise}
-  ipFamilyPolicy: RequireDualStack
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: noise}
-spec:
-  selector: {matchLabels: {app: noise}}
-  template:
-    metadata: {labels: {app: noise}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      tolerations: [{operator: Exists}]
-      containers:
-      - name: toolbox
-        image: kinstall.example/toolbox:1
-        imagePullPolicy: IfNotPresent
-        command: [sh, -c, "mkdir -p /www && dd if=/dev/urandom of=/www/noise bs=1M count=50 && hostname >/www/index.html && exec httpd -f -p '[::]:8080' -h /www"]
-        readinessProbe:
-          httpGet: {path: /index.html, port: 8080}
-          periodSeconds: 1
-`
+// dualStackWorkload is networkWorkload for both families.
+func dualStackWorkload() string {
+	return strings.NewReplacer(
+		"  ports: [{port: 80", "  ipFamilyPolicy: RequireDualStack\n  ports: [{port: 80",
+		"httpd -f -p 8080", "httpd -f -p '[::]:8080'",
+	).Replace(networkWorkload)
+}
 
 // reachDualStack waits for a pod on each machine with an address of both its
 // planned subnets, and has each reach the others, the service and the outside

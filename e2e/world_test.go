@@ -330,3 +330,17 @@ func changed(printed string) []string {
 	}
 	return all
 }
+
+// chapter is a part of a story, which needs the ones before it.
+type chapter struct {
+	name string
+	test func(*testing.T)
+}
+
+func tell(t *testing.T, story []chapter) {
+	for _, c := range story {
+		if !t.Run(c.name, c.test) {
+			return
+		}
+	}
+}
