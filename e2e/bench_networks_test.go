@@ -79,7 +79,7 @@ spec:
 
 // measureNetwork builds a cluster of two hosts, and measures from the first.
 func measureNetwork(t *testing.T, network networkCase, stream string) (pods, hosts way) {
-	w := networkWorld(t, "e2e-net", network.block)
+	w := networkWorld(t, "e2e-bench", network.block)
 	_, two := w.without(t, "lushan")
 	w.write(t, two)
 	w.apply(t)

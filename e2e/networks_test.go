@@ -129,7 +129,7 @@ func withFlannel(t *testing.T) {
 // proveNetwork builds a cluster of two hosts, adds one, reboots it, and takes it
 // away again.
 func proveNetwork(t *testing.T, network networkCase) {
-	w := networkWorld(t, "e2e-net", network.block)
+	w := networkWorld(t, "e2e-networks", network.block)
 	if network.proxy != "" {
 		w.edit(t, "kube_proxy {\n", fmt.Sprintf("kube_proxy {\n  mode = %q\n", network.proxy))
 	}
