@@ -28,7 +28,7 @@ runtime "docker" {
 
 artifacts {
   source = var.mirror
-  images = { "kinstall.example/toolbox:1" = "${var.mirror}/kinstall.example/toolbox/1.tar" }
+  images = { "kinstall.example/toolbox:1" = "toolbox.tar" }
 }
 
 host "taishan" {
