@@ -24,7 +24,7 @@ network "routes" {}
 
 artifacts {
   source = var.mirror
-  images = { "kinstall.example/toolbox:1" = "${var.mirror}/kinstall.example/toolbox/1.tar" }
+  images = { "kinstall.example/toolbox:1" = "toolbox.tar" }
 }
 
 runtime "containerd" {
