@@ -35,7 +35,7 @@ func (r *rules) dualStack() {
 		r.report(advise(mixedFamilies.at(at, "pod_cidr_v6 is the second family, beside IPv4; service_cidr %s is IPv6.", c.ServiceCIDR),
 			"Give the cluster IPv4 networks beside it, or leave pod_cidr_v6 out."))
 	}
-	if n := &r.inv.Network; r.good(&n.Kind) && n.Kind == NetworkBird {
+	if n := &r.inv.Network; r.good(&n.Kind) && (n.Kind == NetworkBird || n.Kind == NetworkOpenVSwitch) {
 		r.report(advise(networkFamily.at(at, "The network %q carries IPv4 only%s.", n.Kind, r.elsewhere(&n.Kind)),
 			"Use network %q, %q or %q.", NetworkRoutes, NetworkFlannel, NetworkExternal))
 	}
