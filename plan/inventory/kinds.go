@@ -42,26 +42,33 @@ func one(f *fault) []*fault {
 	return []*fault{f}
 }
 
-// text is a string that g accepts.
-func text(name string, g grammar) kind {
+// written is a value that users write as a string. read takes it from there,
+// write puts it back; "" means unset.
+func written[T any](name string, read func(e env, s string) (T, *fault), write func(T) string) kind {
 	return kind{
 		name: name,
 		want: cty.String,
-		set: func(_ env, v cty.Value, dst any) []*fault {
-			s := v.AsString()
-			if f := g(s); f != nil {
-				return one(f)
+		set: func(e env, v cty.Value, dst any) []*fault {
+			value, f := read(e, v.AsString())
+			if f == nil {
+				*dst.(*T) = value
 			}
-			*dst.(*string) = s
-			return nil
+			return one(f)
 		},
 		get: func(src any) cty.Value {
-			if s := *src.(*string); s != "" {
+			if s := write(*src.(*T)); s != "" {
 				return cty.StringVal(s)
 			}
 			return cty.NilVal
 		},
 	}
+}
+
+func asIs(s string) string { return s }
+
+// text is a string that g accepts.
+func text(name string, g grammar) kind {
+	return written(name, func(_ env, s string) (string, *fault) { return s, g(s) }, asIs)
 }
 
 func oneOf(words ...string) grammar {
@@ -139,33 +146,25 @@ func boolean() kind {
 // duration is positive and at most a century.
 func duration() kind {
 	const century = 100 * 366 * 24 * time.Hour
-	return kind{
-		name: "duration",
-		want: cty.String,
-		set: func(_ env, v cty.Value, dst any) []*fault {
-			s := v.AsString()
-			d, err := time.ParseDuration(s)
-			if err != nil {
-				f := faultf(invalidDuration, "%s is not a duration: expected a number with a unit (h, m, s, ms).", quote(s))
-				if days, err := strconv.ParseUint(strings.TrimSuffix(s, "d"), 10, 16); err == nil && strings.HasSuffix(s, "d") {
-					f.advise("There is no unit for days; %d days are \"%dh\".", days, days*24)
-				}
-				return one(f)
+	return written("duration", func(_ env, s string) (time.Duration, *fault) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			f := faultf(invalidDuration, "%s is not a duration: expected a number with a unit (h, m, s, ms).", quote(s))
+			if days, err := strconv.ParseUint(strings.TrimSuffix(s, "d"), 10, 16); err == nil && strings.HasSuffix(s, "d") {
+				f.advise("There is no unit for days; %d days are \"%dh\".", days, days*24)
 			}
-			if d <= 0 || d > century {
-				return one(faultf(invalidDuration, "%s is not between 0 and 100 years.", quote(s)))
-			}
-			*dst.(*time.Duration) = d
-			return nil
-		},
-		get: func(src any) cty.Value {
-			d := *src.(*time.Duration)
-			if d == 0 {
-				return cty.NilVal
-			}
-			return cty.StringVal(durationText(d))
-		},
-	}
+			return 0, f
+		}
+		if d <= 0 || d > century {
+			return 0, faultf(invalidDuration, "%s is not between 0 and 100 years.", quote(s))
+		}
+		return d, nil
+	}, func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return durationText(d)
+	})
 }
 
 // durationText is time.Duration's own form without trailing zero units.
@@ -181,116 +180,62 @@ func durationText(d time.Duration) string {
 }
 
 func prefix() kind {
-	return kind{
-		name: "network",
-		want: cty.String,
-		set: func(_ env, v cty.Value, dst any) []*fault {
-			p, f := network(v.AsString())
-			if f == nil {
-				*dst.(*netip.Prefix) = p
-			}
-			return one(f)
-		},
-		get: func(src any) cty.Value {
-			if p := *src.(*netip.Prefix); p.IsValid() {
-				return cty.StringVal(p.String())
-			}
-			return cty.NilVal
-		},
-	}
-}
-
-func address() kind {
-	return kind{
-		name: "IP address",
-		want: cty.String,
-		set: func(_ env, v cty.Value, dst any) []*fault {
-			a, f := machineAddress(v.AsString())
-			if f == nil {
-				*dst.(*netip.Addr) = a
-			}
-			return one(f)
-		},
-		get: func(src any) cty.Value {
-			if a := *src.(*netip.Addr); a.IsValid() {
-				return cty.StringVal(a.String())
-			}
-			return cty.NilVal
-		},
-	}
+	return written("network", func(_ env, s string) (netip.Prefix, *fault) { return network(s) }, prefixText)
 }
 
 // interfaceAddress is an address with the length of its network.
 func interfaceAddress() kind {
-	k := prefix()
-	k.name = "IP address with prefix length"
-	k.set = func(_ env, v cty.Value, dst any) []*fault {
-		p, f := addressInNetwork(v.AsString())
-		if f == nil {
-			*dst.(*netip.Prefix) = p
-		}
-		return one(f)
-	}
-	return k
+	return written("IP address with prefix length", func(_ env, s string) (netip.Prefix, *fault) { return addressInNetwork(s) }, prefixText)
 }
 
 // prefixV6 and addressV6 are those of the second family.
 func prefixV6() kind {
-	k := prefix()
-	k.name = "IPv6 network"
-	read := k.set
-	k.set = func(e env, v cty.Value, dst any) []*fault {
-		var p netip.Prefix
-		if faults := read(e, v, &p); len(faults) > 0 {
-			return faults
+	return written("IPv6 network", func(_ env, s string) (netip.Prefix, *fault) {
+		p, f := network(s)
+		if f == nil && !p.Addr().Is6() {
+			f = faultf(invalidCIDR, "%s is an IPv4 network; this is the place of the IPv6 one.", quote(s)).
+				advise("Write it like \"fd00:10:244::/56\".")
 		}
-		if !p.Addr().Is6() {
-			return one(faultf(invalidCIDR, "%s is an IPv4 network; this is the place of the IPv6 one.", quote(v.AsString())).
-				advise("Write it like \"fd00:10:244::/56\"."))
-		}
-		*dst.(*netip.Prefix) = p
-		return nil
+		return p, f
+	}, prefixText)
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
 	}
-	return k
+	return p.String()
+}
+
+func address() kind {
+	return written("IP address", func(_ env, s string) (netip.Addr, *fault) { return machineAddress(s) }, addressText)
 }
 
 func addressV6() kind {
-	k := address()
-	k.name = "IPv6 address"
-	read := k.set
-	k.set = func(e env, v cty.Value, dst any) []*fault {
-		var a netip.Addr
-		if faults := read(e, v, &a); len(faults) > 0 {
-			return faults
+	return written("IPv6 address", func(_ env, s string) (netip.Addr, *fault) {
+		a, f := machineAddress(s)
+		if f == nil && !a.Is6() {
+			f = faultf(invalidAddress, "%s is an IPv4 address; this is the place of the IPv6 one.", quote(s)).
+				advise("Write it like \"fd00:27:52::80\".")
 		}
-		if !a.Is6() {
-			return one(faultf(invalidAddress, "%s is an IPv4 address; this is the place of the IPv6 one.", quote(v.AsString())).
-				advise("Write it like \"fd00:27:52::80\"."))
-		}
-		*dst.(*netip.Addr) = a
-		return nil
+		return a, f
+	}, addressText)
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
 	}
-	return k
+	return a.String()
 }
 
 func endpoint() kind {
-	return kind{
-		name: "HOST:PORT",
-		want: cty.String,
-		set: func(_ env, v cty.Value, dst any) []*fault {
-			e, f := parseEndpoint(v.AsString())
-			if f == nil {
-				*dst.(*Endpoint) = e
-			}
-			return one(f)
-		},
-		get: func(src any) cty.Value {
-			if e := *src.(*Endpoint); e.Host != "" {
-				return cty.StringVal(e.String())
-			}
-			return cty.NilVal
-		},
-	}
+	return written("HOST:PORT", func(_ env, s string) (Endpoint, *fault) { return parseEndpoint(s) }, func(e Endpoint) string {
+		if e.Host == "" {
+			return ""
+		}
+		return e.String()
+	})
 }
 
 // String writes the endpoint as HOST:PORT, IPv6 addresses in brackets.
@@ -361,20 +306,7 @@ func (e env) resolvePath(s string) (string, *fault) {
 	}
 }
 
-func filePath() kind {
-	return kind{
-		name: "path",
-		want: cty.String,
-		set: func(e env, v cty.Value, dst any) []*fault {
-			p, f := e.resolvePath(v.AsString())
-			if f == nil {
-				*dst.(*string) = p
-			}
-			return one(f)
-		},
-		get: text("", anyText).get,
-	}
-}
+func filePath() kind { return written("path", env.resolvePath, asIs) }
 
 // singlePath stores one path as a list of one.
 func singlePath() kind {
@@ -394,42 +326,31 @@ func singlePath() kind {
 
 // artifactSource is a directory, a file:// URL or an https:// URL.
 func artifactSource() kind {
-	return kind{
-		name: "path or URL",
-		want: cty.String,
-		set: func(e env, v cty.Value, dst any) []*fault {
-			s := v.AsString()
-			scheme, _, isURL := strings.Cut(s, "://")
-			if !isURL {
-				p, f := e.resolvePath(s)
-				if f == nil {
-					*dst.(*string) = p
-				}
-				return one(f)
-			}
-			u, err := url.Parse(s)
-			switch {
-			case err != nil || anyText(s) != nil:
-				// url.Error repeats the URL, which might hold a password.
-				f := faultf(invalidSource, "The value is not a URL.")
-				f.secret = true
-				return one(f)
-			case u.User != nil:
-				f := faultf(invalidSource, "The URL contains a user name or password.")
-				f.secret = true
-				return one(f.advise("Keep credentials out of the inventory, which is meant for version control."))
-			case scheme == "https" && u.Host != "" && u.RawQuery == "" && u.Fragment == "":
-			case scheme == "file" && (u.Host == "" || u.Host == "localhost") && filepath.IsAbs(u.Path):
-			case scheme == "http":
-				return one(faultf(invalidSource, "%s is not encrypted.", quote(s)).advise("Use https://."))
-			default:
-				return one(faultf(invalidSource, "%s is neither \"https://HOST/PATH\" nor \"file:///PATH\".", quote(s)))
-			}
-			*dst.(*string) = strings.TrimRight(s, "/")
-			return nil
-		},
-		get: text("", anyText).get,
-	}
+	return written("path or URL", func(e env, s string) (string, *fault) {
+		scheme, _, isURL := strings.Cut(s, "://")
+		if !isURL {
+			return e.resolvePath(s)
+		}
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || anyText(s) != nil:
+			// url.Error repeats the URL, which might hold a password.
+			f := faultf(invalidSource, "The value is not a URL.")
+			f.secret = true
+			return "", f
+		case u.User != nil:
+			f := faultf(invalidSource, "The URL contains a user name or password.")
+			f.secret = true
+			return "", f.advise("Keep credentials out of the inventory, which is meant for version control.")
+		case scheme == "https" && u.Host != "" && u.RawQuery == "" && u.Fragment == "":
+		case scheme == "file" && (u.Host == "" || u.Host == "localhost") && filepath.IsAbs(u.Path):
+		case scheme == "http":
+			return "", faultf(invalidSource, "%s is not encrypted.", quote(s)).advise("Use https://.")
+		default:
+			return "", faultf(invalidSource, "%s is neither \"https://HOST/PATH\" nor \"file:///PATH\".", quote(s))
+		}
+		return strings.TrimRight(s, "/"), nil
+	}, asIs)
 }
 
 // list is a list of strings that g accepts, in the order of the file or sorted.
