@@ -92,7 +92,7 @@ func (d *Delta) handOver(leaving []Item) []Item {
 		if len(came) == 0 {
 			continue
 		}
-		g := gate(resource.GateReachable, host, fmt.Sprintf("pods on %s and on the other hosts reach each other", host), append(came, last))
+		g := gate(resource.GateReachable, host, "its pods reach the other hosts'", append(came, last))
 		gates = append(gates, g)
 		last = g.Step.ID()
 	}
@@ -115,7 +115,7 @@ func (d *Delta) handOver(leaving []Item) []Item {
 		if len(gone) == 0 || !slices.Contains(hosts, host) {
 			continue
 		}
-		g := gate(resource.GateStillReachable, host, fmt.Sprintf("pods on %s and on the other hosts reach each other without the previous network", host), append(gone, last))
+		g := gate(resource.GateStillReachable, host, "its pods do so without the previous network", append(gone, last))
 		gates = append(gates, g)
 		last = g.Step.ID()
 		passed[host] = last
