@@ -31,98 +31,125 @@ func carriesPods(id resource.ID) bool {
 // The new network comes first, beside the old one: host by host, and before
 // the next host a gate sees that the pods of this one and of all others still
 // reach each other. When every host knows the new way to every other, the old
-// one goes, host by host behind gates as well.
-// That works because networks keep their hands off each other's routes: those
-// of flannel have the metric 0, bird's 32, static ones 64 (see
-// resource.RouteMetric); a packet takes the first there is, and what arrives is
-// taken in whatever way it came.
+// one goes, host by host behind gates as well. That works because networks keep
+// their hands off each other's routes: those of flannel have the metric 0,
+// bird's 32, static ones 64 (see resource.RouteMetric); a packet takes the first
+// there is, and what arrives is taken in whatever way it came.
 //
-// Interfaces and switches go when no host sends through them any more, and flannel's keys
-// when no flannel is left to write them anew.
+// Interfaces and switches go when no host sends through them any more, and
+// flannel's keys when no flannel is left to write them anew.
 //
-// leaving are the orphans that carry pods. The gates are returned, and what else
-// the change takes, to stand among the items; none when nothing is handed over: on bare machines, or when
-// no more than a host comes or goes.
+// leaving are the orphans that carry pods. What the change takes beside the
+// delta's items is returned, gates above all: nothing when nothing is handed
+// over, as on bare machines, or when no more than a host comes or goes.
 func (d *Delta) handOver(leaving []Item) []Item {
 	if !d.switches(leaving) {
 		orderDepartures(leaving, nil, nil)
 		return nil
 	}
-	var hosts []string
+	h := d.newHandover()
+	interim := d.interimRoutes(h.hosts, leaving)
+	arriving := h.arrive(d.Items, interim)
+	turn := h.depart(leaving)
+	orderDepartures(leaving, turn, h.last)
+	d.orderMTU(arriving, h.last[0])
+	return append(interim, h.gates...)
+}
+
+// handover is a chain of gates, each after the one before.
+type handover struct {
+	inventory *inventory.Inventory
+	hosts     []string // that have pods, in inventory order
+	all       []string // hosts, with or without pods
+	gates     []Item
+	last      []StepID // what the next step waits for: the last gate
+}
+
+// newHandover begins with a look at how things are. Hosts that can't be reached
+// would be left behind, cut off from the others: they are a problem.
+func (d *Delta) newHandover() *handover {
+	h := &handover{inventory: d.Plan.Inventory, all: d.Plan.Hosts()}
+	planned := map[string]bool{}
+	for _, host := range h.all {
+		planned[host] = true
+	}
+	var tools []StepID
 	for _, row := range d.Plan.Addresses {
-		if row.Bridge != "" && d.Unreachable[row.Host] == nil && slices.Contains(d.Plan.Hosts(), row.Host) {
-			hosts = append(hosts, row.Host)
+		switch {
+		case row.Bridge == "" || !planned[row.Host]:
+		case d.Unreachable[row.Host] != nil:
+			d.Problems = append(d.Problems, Problem{row.Host, "can't be reached, and the pod network changes: its pods would be cut off from the others'",
+				"make it reachable, or take it out of the inventory; with -limit only the hosts you name are changed"})
+		default:
+			h.hosts = append(h.hosts, row.Host)
+			tools = append(tools, step(row.Host, resource.Package{Name: pingPackage})...)
 		}
 	}
-	gate := func(kind resource.GateKind, host, text string, after []StepID) Item {
-		step := Step{Host: Cluster, Resource: resource.Gate{Gate: kind, Host: host, Text: text}, After: sortedIDs(after)}
-		return Item{step, resource.Change{Action: resource.Wait}}
-	}
+	h.gate(resource.GateReachable, "", "which hosts' pods reach each other as it is", tools)
+	return h
+}
+
+// gate adds a gate to the chain.
+func (h *handover) gate(kind resource.GateKind, host, text string, after []StepID) {
+	step := Step{Host: Cluster, Resource: resource.Gate{Gate: kind, Host: host, Text: text}, After: sortedIDs(slices.Concat(after, h.last))}
+	h.gates = append(h.gates, Item{step, resource.Change{Action: resource.Wait}})
+	h.last = []StepID{step.ID()}
+}
+
+// arrive has what carries pods from now on come host by host, what belongs to
+// the whole cluster first. It returns the indices of those items by host.
+func (h *handover) arrive(items, interim []Item) map[string][]int {
 	arriving := map[string][]int{}
-	for i, item := range d.Items {
+	for i, item := range items {
 		if item.Step.Successor && item.Change.Changes() {
 			arriving[item.Step.Host] = append(arriving[item.Step.Host], i)
 		}
 	}
-	var tools []StepID
-	for _, host := range hosts {
-		tools = append(tools, step(host, resource.Package{Name: pingPackage})...)
-	}
-	interim := d.interimRoutes(hosts, leaving)
-	before := gate(resource.GateReachable, "", "which hosts' pods reach each other as it is", tools)
-	gates := []Item{before}
-	last := before.Step.ID()
-	after := func(host string) (ids []StepID) {
+	come := func(host string) (came []StepID) {
+		wait := func(s *Step) {
+			s.After = sortedIDs(slices.Concat(s.After, h.last)) // a copy: the plan's own edges stay
+			came = append(came, s.ID())
+		}
 		for _, i := range arriving[host] {
-			s := &d.Items[i].Step
-			s.After = sortedIDs(append(slices.Clone(s.After), last)) // a copy: the plan's own edges stay
-			ids = append(ids, s.ID())
+			wait(&items[i].Step)
 		}
 		for i := range interim {
-			if s := &interim[i].Step; s.Host == host {
-				s.After = []StepID{last}
-				ids = append(ids, s.ID())
+			if interim[i].Step.Host == host {
+				wait(&interim[i].Step)
 			}
 		}
-		return ids
+		return came
 	}
-	shared := after(Cluster)
-	for _, host := range hosts {
-		came := slices.Concat(after(host), shared)
-		if len(came) == 0 {
-			continue
+	shared := come(Cluster)
+	for _, host := range h.hosts {
+		if came := slices.Concat(come(host), shared); len(came) > 0 {
+			h.gate(resource.GateReachable, host, "its pods reach the other hosts'", came)
 		}
-		g := gate(resource.GateReachable, host, "its pods reach the other hosts'", append(came, last))
-		gates = append(gates, g)
-		last = g.Step.ID()
 	}
-	if _, learnt := LearntRouteMetric(d.Plan.Inventory); learnt && len(gates) > 1 {
-		g := gate(resource.GateLearnt, "", fmt.Sprintf("every host knows the way to every other by %s", d.Plan.Inventory.Network.Kind), []StepID{last})
-		gates = append(gates, g)
-		last = g.Step.ID()
+	if _, learnt := LearntRouteMetric(h.inventory); learnt && len(h.gates) > 1 {
+		h.gate(resource.GateLearnt, "", fmt.Sprintf("every host knows the way to every other by %s", h.inventory.Network.Kind), nil)
 	}
-	// One after another, each behind the gate of the one before.
-	turn := map[string]StepID{Cluster: last}
-	passed := map[string]StepID{}
-	for _, host := range d.Plan.Hosts() {
-		turn[host] = last
+	return arriving
+}
+
+// depart has what carried pods until now go host by host. It returns what each
+// host has to wait for before its turn; what belongs to the whole cluster goes
+// first.
+func (h *handover) depart(leaving []Item) map[string][]StepID {
+	turn := map[string][]StepID{Cluster: h.last}
+	for _, host := range h.all {
+		turn[host] = h.last
 		var gone []StepID
 		for _, item := range leaving {
 			if item.Step.Host == host && !outlasts(item.Step.Resource.ID()) {
 				gone = append(gone, item.Step.ID())
 			}
 		}
-		if len(gone) == 0 || !slices.Contains(hosts, host) {
-			continue
+		if len(gone) > 0 && slices.Contains(h.hosts, host) {
+			h.gate(resource.GateStillReachable, host, "its pods do so without the previous network", gone)
 		}
-		g := gate(resource.GateStillReachable, host, "its pods do so without the previous network", append(gone, last))
-		gates = append(gates, g)
-		last = g.Step.ID()
-		passed[host] = last
 	}
-	orderDepartures(leaving, turn, []StepID{last})
-	d.orderMTU(arriving, gates)
-	return append(interim, gates...)
+	return turn
 }
 
 // interimRoutes are set ahead of a flannel of the backend host-gw that follows
@@ -177,7 +204,7 @@ func outlasts(id resource.ID) bool { return id.Kind() == "link" || id.Kind() == 
 // orderDepartures says when each part of a network goes: on its host's turn,
 // after the program that would make it anew. What others may still use, and
 // keys, wait for the end.
-func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
+func orderDepartures(leaving []Item, turn map[string][]StepID, end []StepID) {
 	programs := map[string][]StepID{}
 	var all []StepID
 	for _, item := range leaving {
@@ -188,14 +215,14 @@ func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
 	}
 	for i := range leaving {
 		s := &leaving[i].Step
-		s.After = []StepID{turn[s.Host]}
+		s.After = turn[s.Host]
 		switch id := s.Resource.ID(); {
 		case id.Kind() == "etcd":
-			s.After = append(s.After, slices.Concat(all, end)...)
+			s.After = slices.Concat(s.After, all, end)
 		case outlasts(id):
-			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster], end)...)
+			s.After = slices.Concat(s.After, programs[s.Host], programs[Cluster], end)
 		case id.Kind() == "routes":
-			s.After = append(s.After, slices.Concat(programs[s.Host], programs[Cluster])...)
+			s.After = slices.Concat(s.After, programs[s.Host], programs[Cluster])
 		}
 		s.After = sortedIDs(s.After)
 	}
@@ -203,7 +230,7 @@ func orderDepartures(leaving []Item, turn map[string]StepID, end []StepID) {
 
 // orderMTU has pods' interfaces shrink before packets take the new way, and
 // grow when none takes the old one.
-func (d *Delta) orderMTU(arriving map[string][]int, gates []Item) {
+func (d *Delta) orderMTU(arriving map[string][]int, end StepID) {
 	for i := range d.Items {
 		s := &d.Items[i].Step
 		r, ok := s.Resource.(resource.PodMTU)
@@ -211,7 +238,7 @@ func (d *Delta) orderMTU(arriving map[string][]int, gates []Item) {
 			continue
 		}
 		if r.Grows(d.Observed.facts(s.Host)) {
-			s.After = sortedIDs(append(slices.Clone(s.After), gates[len(gates)-1].Step.ID()))
+			s.After = sortedIDs(append(slices.Clone(s.After), end))
 			continue
 		}
 		for _, j := range slices.Concat(arriving[s.Host], arriving[Cluster]) {

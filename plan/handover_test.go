@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -171,6 +172,22 @@ func TestNothingHandedOver(t *testing.T) {
 				t.Errorf("%s: %s", name, item.Step.ID())
 			}
 		}
+	}
+}
+
+// A host that can't be reached would be cut off.
+func TestHandOverWithoutAHost(t *testing.T) {
+	all := networks()
+	old, next := withNetwork(t, inventory.Network{Kind: inventory.NetworkRoutes}), withNetwork(t, all["bird-ospf"])
+	observed := follows(old, next)
+	observed.Hosts["huashan"] = Observation{Err: errors.New("no answer")}
+	delta := next.Diff(observed)
+	if len(delta.Problems) != 1 || delta.Problems[0].Host != "huashan" || !strings.Contains(delta.Problems[0].Summary, "cut off") {
+		t.Errorf("problems: %v", delta.Problems)
+	}
+	limited := next.Limit([]string{"shaolin", "wudang"}).Diff(observed)
+	if len(limited.Problems) != 0 {
+		t.Errorf("problems with -limit: %v", limited.Problems)
 	}
 }
 
