@@ -26,7 +26,7 @@ func (h Hostname) Diff(facts fact.Set) (Change, error) {
 	if facts.Host.Hostname != h.Name {
 		change.Action = Update
 		change.Fields = []Field{{Name: "hostname", Before: facts.Host.Hostname, After: h.Name}}
-		change.because(Drift, fmt.Sprintf("hostname is %s", facts.Host.Hostname))
+		change.because(driftOrMissing(facts, h.ID()), fmt.Sprintf("hostname is %s", facts.Host.Hostname))
 	}
 	return change, nil
 }
@@ -68,12 +68,12 @@ func (s SwapOff) Diff(facts fact.Set) (Change, error) {
 		for _, device := range facts.Host.SwapActive {
 			change.Fields = append(change.Fields, Field{Name: "swap", Before: device, After: "off"})
 		}
-		change.because(Drift, "swap is in use")
+		change.because(driftOrMissing(facts, s.ID()), "swap is in use")
 	}
 	if before := string(fstab.Content); DisableSwapEntries(before) != before {
 		change.Action = Update
 		change.Text = &Text{Name: "/etc/fstab", Before: before, After: DisableSwapEntries(before)}
-		change.because(Drift, "/etc/fstab turns swap on at boot")
+		change.because(driftOrMissing(facts, s.ID()), "/etc/fstab turns swap on at boot")
 	}
 	return change, nil
 }
@@ -116,6 +116,14 @@ func (c *Change) compareRecord(facts fact.Set, id ID, wanted string) {
 	default:
 		c.because(Intent, "changed in the inventory")
 	}
+}
+
+// driftOrMissing tells what was right once and is no more from what never was.
+func driftOrMissing(facts fact.Set, id ID) Cause {
+	if _, known := recorded(facts, id); known {
+		return Drift
+	}
+	return Missing
 }
 
 // Module is a kernel module that must be there; a file in /etc/modules-load.d

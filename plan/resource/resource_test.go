@@ -360,6 +360,14 @@ func TestHostnameAndSwapDiff(t *testing.T) {
 	if change.Action != resource.Update || change.Text.After != want || len(change.Reasons) != 2 {
 		t.Errorf("swap: %+v", change)
 	}
+	// What was never off is no drift; what was off once is.
+	if cause := change.Reasons[0].Cause; cause != resource.Missing {
+		t.Errorf("swap on a bare machine: %s", cause)
+	}
+	facts.Host.State = fact.State{Resources: map[string]fact.Record{string(resource.SwapOff{}.ID()): {Digest: "off"}}}
+	if change, err := (resource.SwapOff{}).Diff(facts); err != nil || change.Reasons[0].Cause != resource.Drift {
+		t.Errorf("swap that was off: %+v, %v", change, err)
+	}
 	off := fact.NewSet(fact.Host{})
 	off.Put(file("/etc/fstab"), found(want, 0o644))
 	if change, err := (resource.SwapOff{}).Diff(off); err != nil || change.Action != resource.NoOp {
