@@ -186,8 +186,7 @@ func (d *Delta) switches(leaving []Item) bool {
 		return false // nothing of kinstall's follows
 	}
 	for _, item := range d.Items {
-		if action := item.Change.Action; item.Step.Successor && item.Step.Resource.ID().Kind() == "unit" &&
-			(action == resource.Restart || action == resource.Update || action == resource.Replace) {
+		if item.Step.Successor && item.Step.Resource.ID().Kind() == "unit" && item.Change.Action == resource.Restart {
 			return true
 		}
 	}

@@ -175,6 +175,26 @@ func TestNothingHandedOver(t *testing.T) {
 	}
 }
 
+// A program of the network that is started anew takes its host out for a
+// moment: that happens to one host at a time as well, but not when it is only
+// reloaded or enabled.
+func TestHandOverOfRestarts(t *testing.T) {
+	p := withNetwork(t, networks()["flannel-etcd"])
+	for action, gates := range map[resource.Action]int{resource.Restart: 6, resource.Reload: 0, resource.Update: 0} {
+		delta := &Delta{Plan: p}
+		for _, s := range p.Steps {
+			change := resource.Change{Action: resource.NoOp}
+			if s.Successor {
+				change.Action = action
+			}
+			delta.Items = append(delta.Items, Item{s, change})
+		}
+		if found := delta.handOver(nil); len(found) != gates {
+			t.Errorf("%s: %d gates, want %d", action, len(found), gates)
+		}
+	}
+}
+
 // A host that can't be reached would be cut off.
 func TestHandOverWithoutAHost(t *testing.T) {
 	all := networks()
