@@ -186,7 +186,11 @@ func (d *Delta) switches(leaving []Item) bool {
 		return false // nothing of kinstall's follows
 	}
 	for _, item := range d.Items {
-		if item.Step.Successor && item.Step.Resource.ID().Kind() == "unit" && item.Change.Action == resource.Restart {
+		if !item.Step.Successor {
+			continue
+		}
+		switch kind, action := item.Step.Resource.ID().Kind(), item.Change.Action; {
+		case kind == "unit" && action == resource.Restart, kind == "object" && action == resource.Update:
 			return true
 		}
 	}
