@@ -73,7 +73,7 @@ func TestDockerOpenVSwitch(t *testing.T) {
 	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
 	w.edit(t, routesBlock, tunnelsBlock)
 	s := newDockerStory(w)
-	s.tunnels = true
+	s.tunnels, s.unit = true, "kinstall-openvswitch.service"
 	tell(t, []chapter{
 		{"bare machines get Docker on the planned subnets", s.fromBare},
 		{"containers reach each other by address", s.reachEachOther},
@@ -82,6 +82,25 @@ func TestDockerOpenVSwitch(t *testing.T) {
 		{"a host comes back from a reboot", s.reboot},
 		{"a host less takes its flows away", s.hostRemoved},
 		{"routes take over and leave nothing of the switches", s.backToRoutes},
+	})
+}
+
+// TestDockerBird tells it with routes that hosts learn from each other.
+func TestDockerBird(t *testing.T) {
+	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-bird" {
+		t.Skip("part of make test-networks")
+	}
+	w := newWorld(t, "e2e-dockbird", "testdata/docker.hcl")
+	w.edit(t, routesBlock, `network "bird" {}`)
+	s := newDockerStory(w)
+	s.unit, s.learns = "bird.service", true
+	tell(t, []chapter{
+		{"bare machines get Docker on the planned subnets", s.fromBare},
+		{"containers reach each other by address", s.reachEachOther},
+		{"a second apply changes nothing", s.secondApply},
+		{"a host comes back from a reboot", s.reboot},
+		{"a host more leaves the others' subnets alone", s.hostAdded},
+		{"a host less takes its routes away", s.hostRemoved},
 	})
 }
 
@@ -107,7 +126,7 @@ ls /etc/kinstall/openvswitch.flows /usr/local/lib/kinstall/openvswitch.sh /etc/m
 			t.Errorf("%s: left behind: %s", host, left)
 		}
 	}
-	s.tunnels = false
+	s.tunnels, s.unit = false, ""
 	s.reach(t, true)
 	s.nothingToDo(t)
 }
@@ -119,7 +138,9 @@ func newDockerStory(w *world) *dockerStory {
 type dockerStory struct {
 	*world
 	subnets map[string]string // by host, as planned
-	tunnels bool              // Open vSwitch's, in place of routes
+	tunnels bool              // in place of routes between the hosts' own addresses
+	unit    string            // the network's own, if there is one
+	learns  bool              // hosts learn the way to each other while they run
 }
 
 func (s *dockerStory) hosts() []string { return slices.Sorted(maps.Keys(s.subnets)) }
@@ -310,10 +331,7 @@ func (s *dockerStory) reboot(t *testing.T) {
 	if err := s.lab.Reboot(t.Context(), "songshan"); err != nil {
 		t.Fatal(err)
 	}
-	units := "docker.service kinstall-network.service"
-	if s.tunnels {
-		units += " kinstall-openvswitch.service"
-	}
+	units := "docker.service kinstall-network.service " + s.unit
 	eventually(t, time.Minute, "the units of songshan", func() string {
 		out, err := s.lab.SSH(t.Context(), "songshan", "systemctl is-active "+units).CombinedOutput()
 		if err != nil {
@@ -429,11 +447,19 @@ func (s *dockerStory) hostRemoved(t *testing.T) {
 	s.write(t, before+after)
 	gone := s.subnets["songshan"]
 	delete(s.subnets, "songshan")
+	if s.learns { // as long as it runs, it says where it is
+		if err := s.lab.Stop(t.Context(), "songshan"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.apply(t)
 	for _, host := range s.hosts() {
-		if left := s.ssh(t, host, "ip route show "+gone+"; grep -c "+gone+" /usr/local/lib/kinstall/network.sh || true"); left != "0" {
-			t.Errorf("%s still knows the way to songshan: %s", host, left)
-		}
+		eventually(t, time.Minute, host+" knows no way to songshan", func() string {
+			if left := s.ssh(t, host, "ip route show "+gone+"; grep -c "+gone+" /usr/local/lib/kinstall/network.sh || true"); left != "0" {
+				return left
+			}
+			return ""
+		})
 	}
 	s.nothingToDo(t)
 	s.bridges(t)

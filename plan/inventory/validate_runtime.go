@@ -19,13 +19,13 @@ func (r *rules) kubernetes() {
 		r.report(r.forKubernetes...)
 	}
 	n := &r.inv.Network
-	if !r.good(&n.Kind) || n.Kind == NetworkRoutes || n.Kind == NetworkOpenVSwitch || n.Kind == NetworkExternal {
+	if !r.good(&n.Kind) || n.Kind != NetworkFlannel {
 		return
 	}
 	for _, h := range r.hosts {
 		if r.good(&h.Roles) && h.has(RoleContainer) {
 			r.report(r.about(advise(roleConflict.at(r.of(h, &h.Roles), "%s has the role \"container\"; the network %q reaches nodes of Kubernetes only.", h.called(), n.Kind),
-				"Use network %q or %q.", NetworkRoutes, NetworkOpenVSwitch), &h.Roles))
+				"Use network %q, %q or %q.", NetworkRoutes, NetworkBird, NetworkOpenVSwitch), &h.Roles))
 		}
 	}
 }
