@@ -12,7 +12,7 @@ func (r *rules) standalone() bool {
 	return r.rolesKnown() && r.inv.LoadBalancer == nil && len(r.with(RoleContainer)) > 0 &&
 		!slices.ContainsFunc(r.hosts, func(h *hostDecl) bool {
 			return len(h.Roles) == 0 || slices.ContainsFunc(h.Roles, func(role string) bool {
-				return role != RoleContainer && !(role == RoleEtcd && r.inv.Network.Kind == NetworkFlannel)
+				return role != RoleContainer && (role != RoleEtcd || r.inv.Network.Kind != NetworkFlannel)
 			})
 		})
 }
