@@ -143,7 +143,7 @@ func (s *dockerStory) withoutEtcd(t *testing.T) {
 		t.Errorf("something was restarted:\n%s", diff)
 	}
 	for _, host := range s.hosts() {
-		if left := s.ssh(t, host, `ip -br link | grep flannel; pidof flanneld etcd; ls /usr/local/bin/flanneld /usr/local/bin/etcd /etc/kubernetes 2>/dev/null || true`); left != "" {
+		if left := s.ssh(t, host, `ip -br link | grep flannel; pidof flanneld etcd; find /usr/local/bin /etc/kubernetes /etc/etcd /etc/flannel -type f 2>/dev/null || true`); left != "" {
 			t.Errorf("%s: left behind: %s", host, left)
 		}
 	}
