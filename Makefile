@@ -48,8 +48,8 @@ test: build ## unit, integration and end-to-end tests
 	$(GO) test -timeout 40m -count 1 -v ./e2e
 
 .PHONY: test-networks
-test-networks: build ## every pod network on machines of its own (45 minutes)
-	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDockerRelease|TestDockerOpenVSwitch)' ./e2e
+test-networks: build ## every pod network on machines of its own (55 minutes)
+	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDocker(Release|OpenVSwitch|Bird|Flannel))' ./e2e
 
 .PHONY: test-short
 test-short: ## the tests that need no lab

@@ -73,7 +73,7 @@ func TestDockerOpenVSwitch(t *testing.T) {
 	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
 	w.edit(t, routesBlock, tunnelsBlock)
 	s := newDockerStory(w)
-	s.tunnels = true
+	s.tunnels, s.unit = true, "kinstall-openvswitch.service"
 	tell(t, []chapter{
 		{"bare machines get Docker on the planned subnets", s.fromBare},
 		{"containers reach each other by address", s.reachEachOther},
@@ -82,6 +82,92 @@ func TestDockerOpenVSwitch(t *testing.T) {
 		{"a host comes back from a reboot", s.reboot},
 		{"a host less takes its flows away", s.hostRemoved},
 		{"routes take over and leave nothing of the switches", s.backToRoutes},
+	})
+}
+
+// TestDockerFlannel tells it with a flannel that has an etcd, and no Kubernetes.
+func TestDockerFlannel(t *testing.T) {
+	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-flannel" {
+		t.Skip("part of make test-networks")
+	}
+	w := newWorld(t, "e2e-dockflan", "testdata/docker.hcl")
+	withFlannel(t)
+	w.edit(t, routesBlock, flannelBlock)
+	w.edit(t, aloneRole, memberRole)
+	s := newDockerStory(w)
+	s.tunnels, s.unit, s.learning = true, "flanneld.service", 15*time.Second
+	tell(t, []chapter{
+		{"bare machines get Docker on the planned subnets", s.fromBare},
+		{"containers reach each other by address", s.reachEachOther},
+		{"leases in etcd are the plan's", s.leases},
+		{"a second apply changes nothing", s.secondApply},
+		{"a host comes back from a reboot", s.reboot},
+		{"the member of etcd comes back from a reboot", func(t *testing.T) { s.comesBack(t, "taishan") }},
+		{"a host more leaves the others' subnets alone", s.hostAdded},
+		{"a host less takes its routes away", s.hostRemoved},
+		{"leases in etcd are still the plan's", s.leases},
+		{"routes take over and leave nothing of flannel and etcd", s.withoutEtcd},
+	})
+}
+
+const (
+	flannelBlock = "network \"flannel\" {\n  store = \"etcd\"\n}"
+	aloneRole    = "roles          = [\"container\"]\n  pod_subnet     = \"10.1.10.0/24\"" // taishan's
+	memberRole   = "roles          = [\"container\", \"etcd\"]\n  pod_subnet     = \"10.1.10.0/24\""
+)
+
+// leases compares etcd with the plan, and the MTU with what a VXLAN leaves.
+func (s *dockerStory) leases(t *testing.T) {
+	compareLeases(t, s.world, "taishan", s.subnets, map[string]string{
+		"taishan": "10.90.0.11", "songshan": "10.90.0.12", "heng": "10.90.0.13", "alpha": "10.90.0.14",
+	})
+	for _, host := range s.hosts() {
+		if mtu := s.ssh(t, host, "(ip link show dev docker0; docker exec server ip link show eth0) | grep -o 'mtu [0-9]*'"); mtu != "mtu 1450\nmtu 1450" {
+			t.Errorf("%s: docker0 and a container have an\n%s", host, mtu)
+		}
+	}
+}
+
+// withoutEtcd keeps the MTU, so that containers have no reason to notice.
+func (s *dockerStory) withoutEtcd(t *testing.T) {
+	s.edit(t, flannelBlock, "network \"routes\" {\n  mtu = 1450\n}")
+	s.edit(t, memberRole, aloneRole)
+	before := s.daemons(t)
+	r := s.apply(t)
+	for _, gone := range []string{"- etcd /coreos.com/network/", "- unit flanneld.service", "- unit etcd.service", "- link flannel.1"} {
+		if !strings.Contains(r.stdout, gone) {
+			t.Errorf("the plan lacks %q: %s", gone, r)
+		}
+	}
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("something was restarted:\n%s", diff)
+	}
+	for _, host := range s.hosts() {
+		if left := s.ssh(t, host, `ip -br link | grep flannel; pidof flanneld etcd; find /usr/local/bin /etc/kubernetes /etc/etcd /etc/flannel -type f 2>/dev/null || true`); left != "" {
+			t.Errorf("%s: left behind: %s", host, left)
+		}
+	}
+	s.tunnels, s.unit = false, ""
+	s.reach(t, true)
+	s.nothingToDo(t)
+}
+
+// TestDockerBird tells it with routes that hosts learn from each other.
+func TestDockerBird(t *testing.T) {
+	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-bird" {
+		t.Skip("part of make test-networks")
+	}
+	w := newWorld(t, "e2e-dockbird", "testdata/docker.hcl")
+	w.edit(t, routesBlock, `network "bird" {}`)
+	s := newDockerStory(w)
+	s.unit, s.learning = "bird.service", 15*time.Second
+	tell(t, []chapter{
+		{"bare machines get Docker on the planned subnets", s.fromBare},
+		{"containers reach each other by address", s.reachEachOther},
+		{"a second apply changes nothing", s.secondApply},
+		{"a host comes back from a reboot", s.reboot},
+		{"a host more leaves the others' subnets alone", s.hostAdded},
+		{"a host less takes its routes away", s.hostRemoved},
 	})
 }
 
@@ -107,7 +193,7 @@ ls /etc/kinstall/openvswitch.flows /usr/local/lib/kinstall/openvswitch.sh /etc/m
 			t.Errorf("%s: left behind: %s", host, left)
 		}
 	}
-	s.tunnels = false
+	s.tunnels, s.unit = false, ""
 	s.reach(t, true)
 	s.nothingToDo(t)
 }
@@ -119,7 +205,10 @@ func newDockerStory(w *world) *dockerStory {
 type dockerStory struct {
 	*world
 	subnets map[string]string // by host, as planned
-	tunnels bool              // Open vSwitch's, in place of routes
+	tunnels bool              // in place of routes between the hosts' own addresses
+	unit    string            // the network's own, if there is one
+	// learning is how long hosts may take to learn the way to one that comes up.
+	learning time.Duration
 }
 
 func (s *dockerStory) hosts() []string { return slices.Sorted(maps.Keys(s.subnets)) }
@@ -147,7 +236,7 @@ func (s *dockerStory) fromBare(t *testing.T) {
 	t.Logf("apply from bare machines: %s", r.elapsed.Round(100*time.Millisecond))
 	s.bridges(t)
 	for _, host := range s.hosts() {
-		if ran := s.ssh(t, host, "ip -o link show type bridge | grep -c . ; ls /etc/kubernetes /var/lib/kubelet 2>/dev/null | wc -l"); ran != "1\n0" {
+		if ran := s.ssh(t, host, "ip -o link show type bridge | grep -c . ; ls /etc/kubernetes/manifests /var/lib/kubelet 2>/dev/null | wc -l"); ran != "1\n0" {
 			t.Errorf("%s: bridges and files of Kubernetes: %s", host, ran)
 		}
 		s.ssh(t, host, server)
@@ -202,7 +291,12 @@ func (s *dockerStory) reach(t *testing.T, transfer bool) {
 			if from == to {
 				continue
 			}
-			s.ssh(t, from, "docker exec server ping -c 1 -W 5 "+address)
+			eventually(t, s.learning, "a way from "+from+" to "+to, func() string {
+				if out, err := s.lab.SSH(t.Context(), from, "docker exec server ping -c 1 -W 5 "+address).CombinedOutput(); err != nil {
+					return string(out)
+				}
+				return ""
+			})
 			if who := s.ssh(t, from, "docker exec server wget -q -O - http://"+address+":8080/cgi-bin/who"); who != addresses[from] {
 				t.Errorf("%s sees a container of %s as %q, not as %s", to, from, who, addresses[from])
 			}
@@ -216,13 +310,13 @@ func (s *dockerStory) reach(t *testing.T, transfer bool) {
 		}
 	}
 	if s.tunnels {
-		return // a host's own packets to containers come from its docker0
+		return // a host's own packets to containers come from its address of the pod network
 	}
 	// What is outside sees the host, and nothing but published ports.
-	if who := s.ssh(t, "heng", "docker exec server ping -c 1 -W 5 10.90.0.12"); !strings.Contains(who, "1 packets received") {
+	if who := s.ssh(t, "heng", "docker exec server ping -c 1 -W 5 10.90.0.11"); !strings.Contains(who, "1 packets received") {
 		t.Errorf("a container does not reach a host: %s", who)
 	}
-	if out, err := s.lab.SSH(t.Context(), "heng", "ping -c 1 -W 1 "+addresses["songshan"]).CombinedOutput(); err == nil {
+	if out, err := s.lab.SSH(t.Context(), "heng", "ping -c 1 -W 1 "+addresses["taishan"]).CombinedOutput(); err == nil {
 		t.Errorf("who is no container reaches one past the published ports: %s", out)
 	}
 }
@@ -305,17 +399,16 @@ func (s *dockerStory) bridgeAnew(t *testing.T) {
 	}
 }
 
-func (s *dockerStory) reboot(t *testing.T) {
-	s.ssh(t, "songshan", "docker update --restart=always server")
-	if err := s.lab.Reboot(t.Context(), "songshan"); err != nil {
+func (s *dockerStory) reboot(t *testing.T) { s.comesBack(t, "songshan") }
+
+func (s *dockerStory) comesBack(t *testing.T, host string) {
+	s.ssh(t, host, "docker update --restart=always server")
+	if err := s.lab.Reboot(t.Context(), host); err != nil {
 		t.Fatal(err)
 	}
-	units := "docker.service kinstall-network.service"
-	if s.tunnels {
-		units += " kinstall-openvswitch.service"
-	}
-	eventually(t, time.Minute, "the units of songshan", func() string {
-		out, err := s.lab.SSH(t.Context(), "songshan", "systemctl is-active "+units).CombinedOutput()
+	units := "docker.service kinstall-network.service " + s.unit
+	eventually(t, time.Minute, "the units of "+host, func() string {
+		out, err := s.lab.SSH(t.Context(), host, "for unit in "+units+"; do systemctl is-active $unit || exit 1; done").CombinedOutput()
 		if err != nil {
 			return string(out)
 		}
@@ -429,16 +522,28 @@ func (s *dockerStory) hostRemoved(t *testing.T) {
 	s.write(t, before+after)
 	gone := s.subnets["songshan"]
 	delete(s.subnets, "songshan")
+	if s.learning > 0 { // as long as it runs, it says where it is
+		if err := s.lab.Stop(t.Context(), "songshan"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.apply(t)
 	for _, host := range s.hosts() {
-		if left := s.ssh(t, host, "ip route show "+gone+"; grep -c "+gone+" /usr/local/lib/kinstall/network.sh || true"); left != "0" {
-			t.Errorf("%s still knows the way to songshan: %s", host, left)
-		}
+		eventually(t, time.Minute, host+" knows no way to songshan", func() string {
+			if left := s.ssh(t, host, "ip route show "+gone+"; grep -c "+gone+" /usr/local/lib/kinstall/network.sh || true"); left != "0" {
+				return left
+			}
+			return ""
+		})
 	}
 	s.nothingToDo(t)
 	s.bridges(t)
 	s.reach(t, false)
-	if entries, err := filepath.Glob(filepath.Join(s.dir, "pki")); err != nil || len(entries) > 0 {
+	authorities := "pki"
+	if s.unit == "flanneld.service" {
+		authorities = "pki/[^e]*" // all but etcd's
+	}
+	if entries, err := filepath.Glob(filepath.Join(s.dir, authorities)); err != nil || len(entries) > 0 {
 		t.Errorf("authorities without Kubernetes: %v %v", entries, err)
 	}
 }

@@ -461,18 +461,25 @@ func openVSwitch(t *testing.T, w *world) {
 	reach(t, w, w.ssh(t, "yandang", "ip -o link show dev pods0 | sed 's/.* mtu \\([0-9]*\\) .*/\\1/'"))
 }
 
-// flannelLeases compares what etcd holds with the address plan.
+// flannelLeases compares what etcd holds with the nodes' objects.
 func flannelLeases(t *testing.T, w *world) {
+	compareLeases(t, w, "hengshan", podCIDRs(t, w), networkHosts())
+}
+
+// compareLeases compares what a member of etcd holds with the address plan:
+// subnets and addresses by host.
+func compareLeases(t *testing.T, w *world, member string, subnets, addresses map[string]string) {
+	t.Helper()
 	want := map[string]string{}
-	for host, subnet := range podCIDRs(t, w) {
-		want["/coreos.com/network/subnets/"+strings.Replace(subnet, "/", "-", 1)] = networkHosts()[host]
+	for host, subnet := range subnets {
+		want["/coreos.com/network/subnets/"+strings.Replace(subnet, "/", "-", 1)] = addresses[host]
 	}
 	const etcdctl = "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt" +
 		" --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key"
 	var found struct {
 		Kvs []struct{ Key, Value []byte }
 	}
-	if err := json.Unmarshal([]byte(w.ssh(t, "hengshan", etcdctl+" get --prefix /coreos.com/network/subnets/ -w json")), &found); err != nil {
+	if err := json.Unmarshal([]byte(w.ssh(t, member, etcdctl+" get --prefix /coreos.com/network/subnets/ -w json")), &found); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
@@ -486,7 +493,7 @@ func flannelLeases(t *testing.T, w *world) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("leases (-plan +etcd):\n%s", diff)
 	}
-	for host, subnet := range podCIDRs(t, w) {
+	for host, subnet := range subnets {
 		if env := w.ssh(t, host, "cat /run/flannel/subnet.env"); !strings.Contains(env, "FLANNEL_SUBNET="+strings.Replace(subnet, ".0/24", ".1/24", 1)) {
 			t.Errorf("%s: flannel took another subnet than %s:\n%s", host, subnet, env)
 		}

@@ -12,14 +12,14 @@ const (
 )
 
 func onBird(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.IsNode() && inv.Network.Kind == inventory.NetworkBird
+	return h.RunsContainers() && inv.Network.Kind == inventory.NetworkBird
 }
 
-// bird adds the routing daemon, which announces the node's own subnet and
+// bird adds the routing daemon, which announces the host's own subnet and
 // learns the others'. It reloads without losing a route.
 //
-// By OSPF the configuration names nothing but the node itself: hosts come and
-// go without touching it. By BGP it names every other node.
+// By OSPF the configuration names nothing but the host itself: hosts come and
+// go without touching it. By BGP it names every other host.
 func (c *compiler) bird(h inventory.Host) {
 	n := c.inventory.Network
 	type neighbor struct{ Name, Address string }

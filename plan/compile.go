@@ -48,10 +48,12 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 			component(h)
 		}
 	}
+	c.gates()
 	if inv.Kubernetes() {
-		c.gates()
 		c.rbac()
-		c.flannelStore()
+	}
+	c.flannelStore()
+	if inv.Kubernetes() {
 		c.dns()
 	}
 	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
@@ -127,7 +129,7 @@ func (c *compiler) locate() {
 // checkFlannelSubnets finds subnets that the lock file remembers from before
 // the size was changed.
 func (c *compiler) checkFlannelSubnets(attribute string, size int, subnets map[string]netip.Prefix) {
-	for _, h := range c.inventory.Nodes() {
+	for _, h := range c.inventory.ContainerHosts() {
 		if subnet, ok := subnets[h.Name]; ok && subnet.Bits() != size {
 			c.fail("Pod subnets of different sizes", "Host %q has the pod subnet %s; flannel in etcd wants them all of %d bits (cluster.%s).", h.Name, subnet, size, attribute)
 		}

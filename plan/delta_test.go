@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -99,5 +101,22 @@ func TestLimit(t *testing.T) {
 	}
 	if seen["(cluster)/gate:apiserver/emei"] {
 		t.Error("a gate of another host is left")
+	}
+}
+
+// The states of these hosts say what is in the API and in etcd.
+func TestKeepers(t *testing.T) {
+	for name, want := range map[string][]string{
+		"split":          {"master-1", "master-2"},
+		"docker-flannel": {"one", "three", "four"},
+		"docker":         nil,
+	} {
+		var got []string
+		for _, h := range Keepers(load(t, name)) {
+			got = append(got, h.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
@@ -146,8 +147,18 @@ func (o Observed) facts(host string) fact.Set {
 	return o.Hosts[host].Facts
 }
 
-// ofCluster tells what belongs to no single host: every master remembers it.
+// ofCluster tells what belongs to no single host: every one of Keepers
+// remembers it.
 func ofCluster(id resource.ID) bool { return id.Kind() == "object" || id.Kind() == "etcd" }
+
+// Keepers are the hosts whose states remember what belongs to no single host:
+// the masters, and without Kubernetes the members of etcd.
+func Keepers(inv *inventory.Inventory) []inventory.Host {
+	if inv.Kubernetes() {
+		return inv.With(inventory.RoleMaster)
+	}
+	return inv.With(inventory.RoleEtcd)
+}
 
 // deleteLast makes all other deletions wait: what replaces an orphan must serve
 // before the orphan goes, so they wait for every gate, and for what changes on

@@ -33,9 +33,9 @@ const (
 	flannelDaemonSet resource.ID = "object:apps/v1/DaemonSet/kube-system/flannel"
 )
 
-// onFlannelEtcd are the nodes whose flannel keeps its subnets in etcd.
+// onFlannelEtcd are the hosts whose flannel keeps its subnets in etcd.
 func onFlannelEtcd(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.IsNode() && flannelIn(inv, inventory.StoreEtcd)
+	return h.RunsContainers() && flannelIn(inv, inventory.StoreEtcd)
 }
 
 func flannelIn(inv *inventory.Inventory, store string) bool {
@@ -81,7 +81,7 @@ func (c *compiler) flannelNetwork() []byte {
 	return must(json.Marshal(config))
 }
 
-// flannel adds what a node needs of flannel.
+// flannel adds what a host needs of flannel.
 //
 // flannel is told to leave iptables alone: what it would set there are
 // kinstall's own rules.
@@ -143,13 +143,13 @@ func (c *compiler) flannelStore() {
 }
 
 // flannelKeys adds the network's configuration and a reservation for each
-// node, so that flannel gives it exactly the subnet of the address plan. A
+// host, so that flannel gives it exactly the subnet of the address plan. A
 // flannel that runs completes its reservation and renews it.
 func (c *compiler) flannelKeys() {
 	keys := resource.EtcdKeys{Prefix: flannelPrefix, Keys: []resource.EtcdKey{
 		{Key: flannelPrefix + "config", Value: string(c.flannelNetwork())},
 	}}
-	for _, h := range c.inventory.Nodes() {
+	for _, h := range c.inventory.ContainerHosts() {
 		reservation := struct {
 			PublicIP    string
 			PublicIPv6  *string

@@ -14,7 +14,12 @@ func (c *compiler) gates() {
 	for _, h := range inv.With(inventory.RoleEtcd) {
 		members = append(members, step(h.Name, resource.Unit{Name: "etcd.service"}))
 	}
-	c.add(Cluster, c.etcdGate(), members...)
+	if len(members) > 0 {
+		c.add(Cluster, c.etcdGate(), members...)
+	}
+	if !inv.Kubernetes() {
+		return
+	}
 
 	for _, h := range inv.With(inventory.RoleMaster) {
 		gate := c.apiServerGate(h)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func follows(old, next *Plan) Observed {
 		o := bare(next, h)
 		state := fact.State{Cluster: next.Inventory.Cluster.Name, Resources: map[string]fact.Record{}}
 		for _, s := range old.Steps {
-			if s.Host == h.Name || s.Host == Cluster && h.Has(inventory.RoleMaster) && ofCluster(s.Resource.ID()) {
+			if s.Host == h.Name || s.Host == Cluster && slices.ContainsFunc(Keepers(old.Inventory), func(k inventory.Host) bool { return k.Name == h.Name }) && ofCluster(s.Resource.ID()) {
 				state.Resources[string(s.Resource.ID())] = fact.Record{Digest: "x"}
 			}
 		}

@@ -14,10 +14,10 @@ func (c *compiler) operator(before []byte) {
 		{AuthorityFrontProxy, "front-proxy-ca"},
 		{AuthorityServiceAccount, ""},
 	}
-	if !c.inventory.Kubernetes() {
-		authorities = nil
-	}
 	for _, a := range authorities {
+		if !c.inventory.Kubernetes() && (a.name != AuthorityEtcd || len(c.inventory.With(inventory.RoleEtcd)) == 0) {
+			continue
+		}
 		c.add(Operator, resource.Authority{
 			Name:       a.name,
 			CommonName: a.commonName,

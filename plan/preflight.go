@@ -133,7 +133,7 @@ func checkPorts(inv *inventory.Inventory, host inventory.Host, o Observation) []
 	if host.IsNode() {
 		need[10250] = "the kubelet"
 	}
-	if host.IsNode() && inv.Network.Kind == inventory.NetworkBird && inv.Network.Mode == inventory.BirdBGP {
+	if onBird(inv, host) && inv.Network.Mode == inventory.BirdBGP {
 		need[179] = "bird"
 	}
 	if inv.Balances(host.Name) {

@@ -53,9 +53,9 @@ func kernelNeeds() []kernelNeed {
 	}
 }
 
-// onVXLAN are nodes whose packets travel in UDP.
+// onVXLAN are hosts whose containers' packets travel in UDP.
 func onVXLAN(inv *inventory.Inventory, h inventory.Host) bool {
-	return h.IsNode() && inv.Network.Kind == inventory.NetworkFlannel && inv.Network.Backend == inventory.FlannelVXLAN
+	return h.RunsContainers() && inv.Network.Kind == inventory.NetworkFlannel && inv.Network.Backend == inventory.FlannelVXLAN
 }
 
 // checkKernel finds what the kernel lacks. Where it can't be told (a host that

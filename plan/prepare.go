@@ -231,7 +231,7 @@ func onProxied(inv *inventory.Inventory, h inventory.Host) bool {
 }
 
 func hasPKI(inv *inventory.Inventory, h inventory.Host) bool {
-	return anyOf(onNodes, onEtcd)(inv, h)
+	return anyOf(onNodes, onEtcd, onFlannelEtcd)(inv, h)
 }
 
 func anyOf(conditions ...condition) condition {

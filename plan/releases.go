@@ -109,7 +109,7 @@ func Releases(inv *inventory.Inventory) []Release {
 		}
 	}
 
-	if len(inv.Nodes()) > 0 {
+	if len(inv.ContainerHosts()) > 0 {
 		switch {
 		case flannelIn(inv, inventory.StoreEtcd):
 			program := github("flannel-io/flannel", inv.Network.Version) + "flanneld-amd64"

@@ -130,6 +130,9 @@ func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
+	if len(t.executor.Fleet.inventory.With(inventory.RoleEtcd)) == 0 {
+		return fact.Record{}, nil // etcd itself leaves, and its keys with it
+	}
 	members, config, err := t.executor.etcd(ctx)
 	if err != nil {
 		return fact.Record{}, err

@@ -129,6 +129,12 @@ func (e *Executor) adopt(item plan.Item) {
 	if !orphan && record.Empty() {
 		return
 	}
+	if orphan && item.Step.Host == plan.Cluster {
+		for _, m := range e.known(e.Fleet.inventory.Hosts) { // one may have been a keeper before
+			m.state.remove(id)
+		}
+		return
+	}
 	for _, m := range e.keepers(item.Step.Host) {
 		if orphan {
 			m.state.remove(id)
@@ -139,19 +145,24 @@ func (e *Executor) adopt(item plan.Item) {
 }
 
 // keepers are the machines whose state remembers what belongs to a host: the
-// host itself, and for what belongs to the cluster each master whose state is
-// known.
+// host itself, and for what belongs to the cluster each of its keepers whose
+// state is known.
 func (e *Executor) keepers(host string) []*machine {
-	if host != plan.Cluster {
-		if m, ok := e.Fleet.machines[host]; ok {
-			return []*machine{m}
-		}
-		return nil
+	if host == plan.Cluster {
+		return e.known(plan.Keepers(e.Fleet.inventory))
 	}
+	if m, ok := e.Fleet.machines[host]; ok {
+		return []*machine{m}
+	}
+	return nil
+}
+
+// known are those of the hosts whose state is known.
+func (e *Executor) known(hosts []inventory.Host) []*machine {
 	var all []*machine
-	for _, master := range e.Fleet.inventory.With(inventory.RoleMaster) {
-		if o, ok := e.delta.Observed.Hosts[master.Name]; ok && o.Err == nil {
-			all = append(all, e.Fleet.machines[master.Name])
+	for _, host := range hosts {
+		if o, ok := e.delta.Observed.Hosts[host.Name]; ok && o.Err == nil {
+			all = append(all, e.Fleet.machines[host.Name])
 		}
 	}
 	return all

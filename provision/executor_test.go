@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -381,6 +382,31 @@ func TestApplyAdopts(t *testing.T) {
 	f.mustApply(t, f.survey(t))
 	if n := len(h.stateFile(t).Resources); n != 2 {
 		t.Errorf("%d resources in the state", n)
+	}
+}
+
+// Without a member of etcd in the inventory there is nobody to be asked to
+// delete keys; whoever remembers them forgets them.
+func TestEtcdLeavesWithItsKeys(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin")
+	h := f.hosts["shaolin"]
+	f.step("shaolin", resource.Directory{Path: h.path("/etc"), Ownership: self(t, 0o755)})
+	f.mustApply(t, f.survey(t))
+	state := h.stateFile(t)
+	keys := resource.NewID("etcd", "/coreos.com/network/")
+	state.Resources[string(keys)] = fact.Record{Digest: "written"}
+	if err := os.WriteFile(h.path(fact.StatePath), state.Format(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.connectAnew(t, Options{})
+	delta := f.survey(t)
+	if diff := cmp.Diff(map[plan.StepID]resource.Action{plan.NewStepID(plan.Cluster, keys): resource.Delete}, changes(delta)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	f.mustApply(t, delta)
+	if resources := h.stateFile(t).Resources; len(resources) != 1 {
+		t.Errorf("state: %+v", resources)
 	}
 }
 

@@ -243,7 +243,7 @@ func etcdBlock() *block {
   args    = { "quota-backend-bytes" = 4294967296 }
 }`,
 		attrs: []attr{
-			{name: "version", kind: text("version", versionText), computed: "what goes with the Kubernetes version (see Versions)",
+			{name: "version", kind: text("version", versionText), computed: "what goes with the Kubernetes version (see Versions), the newest without Kubernetes",
 				field:   of(func(e *Etcd) any { return &e.Version }),
 				doc:     "etcd's version, without a leading v.",
 				example: `"3.6.8"`},
@@ -561,7 +561,7 @@ host "db" {
 			{name: "roles", kind: list("roles", oneOf(RoleEtcd, RoleMaster, RoleWorker, RoleContainer), true),
 				field:    of(func(h *hostDecl) any { return &h.Roles }),
 				computed: "none, which is right for a host that is only a load balancer",
-				doc:      "`etcd`: an etcd member. `master`: API server, controller manager, scheduler and a kubelet. `worker`: a kubelet. `container`: a runtime and the network without Kubernetes; with such hosts only there is no cluster.version, no etcd and no master.",
+				doc:      "`etcd`: an etcd member. `master`: API server, controller manager, scheduler and a kubelet. `worker`: a kubelet. `container`: a runtime and the network without Kubernetes; with such hosts only there is no cluster.version, no master, and etcd only for flannel.",
 				example:  `["etcd", "master"]`},
 			{name: "labels", kind: labelMap(), computed: "masters: `{ \"node-role.kubernetes.io/control-plane\" = \"\" }`",
 				field:   of(func(h *hostDecl) any { return &h.Labels }),

@@ -1,5 +1,7 @@
 package inventory
 
+import "slices"
+
 // ethernetMTU is what interfaces have where nobody chose another.
 const ethernetMTU = 1500
 
@@ -46,9 +48,12 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 		}
 	}
 	if !d.isSet(&inv.Etcd.Version) {
-		if r, ok := releaseOf(c.Version); ok && d.good(&c.Version) {
+		switch r, ok := releaseOf(c.Version); {
+		case ok && d.good(&c.Version):
 			inv.Etcd.Version = r.etcd
-		} else {
+		case !d.isSet(&c.Version) && slices.ContainsFunc(hosts, func(h *hostDecl) bool { return h.has(RoleEtcd) }):
+			inv.Etcd.Version = releases()[0].etcd // without Kubernetes, or else there is an error
+		default:
 			d.bad[&inv.Etcd.Version] = true
 		}
 	}

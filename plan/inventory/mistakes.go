@@ -314,7 +314,7 @@ var mistakeTable = [mistakeCount]explanation{
 		"A host has no role and carries no load balancer.",
 		"Give it roles = [\"worker\"], or name it in load_balancer.hosts."},
 	noEtcd: {hcl.DiagError, "No etcd member",
-		"No host has the role etcd, so that API servers have nowhere to keep their objects.",
+		"No host has the role etcd, so that API servers have nowhere to keep their objects, or flannel its subnets.",
 		"Give one, three or five hosts the role \"etcd\"."},
 	noMaster: {hcl.DiagError, "No master",
 		"No host has the role master.",

@@ -148,7 +148,7 @@ func (r *rules) etcd() {
 			r.report(advise(f.mistake.at(r.subject(&e.Version, e), "%s", f.detail), "%s", f.hint))
 		}
 	}
-	if !r.rolesKnown() || r.standalone() {
+	if !r.rolesKnown() || r.standalone() && !r.flannelInEtcd() {
 		return
 	}
 	members := r.with(RoleEtcd)

@@ -6,26 +6,37 @@ import (
 )
 
 // standalone says that hosts run containers and nothing else: there is no
-// Kubernetes, and nobody asked for it.
+// Kubernetes, and nobody asked for it. Beside them there is etcd at most, for
+// the network.
 func (r *rules) standalone() bool {
-	return r.rolesKnown() && r.inv.LoadBalancer == nil && len(r.hosts) > 0 &&
-		!slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !slices.Equal(h.Roles, []string{RoleContainer}) })
+	return r.rolesKnown() && r.inv.LoadBalancer == nil && len(r.with(RoleContainer)) > 0 &&
+		!slices.ContainsFunc(r.hosts, func(h *hostDecl) bool {
+			return len(h.Roles) == 0 || slices.ContainsFunc(h.Roles, func(role string) bool {
+				return role != RoleContainer && (role != RoleEtcd || r.inv.Network.Kind != NetworkFlannel)
+			})
+		})
+}
+
+// flannelInEtcd says that flannel needs etcd.
+func (r *rules) flannelInEtcd() bool {
+	n := &r.inv.Network
+	return r.good(&n.Kind, &n.Store) && n.Kind == NetworkFlannel && n.Store == StoreEtcd
 }
 
 // kubernetes reports what is missing for it; and hosts without it must have a
-// network that does without it.
+// network that does without it: flannel, if it keeps its subnets elsewhere.
 func (r *rules) kubernetes() {
 	if !r.standalone() {
 		r.report(r.forKubernetes...)
 	}
 	n := &r.inv.Network
-	if !r.good(&n.Kind) || n.Kind == NetworkRoutes || n.Kind == NetworkOpenVSwitch || n.Kind == NetworkExternal {
+	if !r.good(&n.Kind, &n.Store) || n.Kind != NetworkFlannel || n.Store != StoreKubernetes {
 		return
 	}
 	for _, h := range r.hosts {
 		if r.good(&h.Roles) && h.has(RoleContainer) {
-			r.report(r.about(advise(roleConflict.at(r.of(h, &h.Roles), "%s has the role \"container\"; the network %q reaches nodes of Kubernetes only.", h.called(), n.Kind),
-				"Use network %q or %q.", NetworkRoutes, NetworkOpenVSwitch), &h.Roles))
+			r.report(r.about(advise(roleConflict.at(r.of(h, &h.Roles), "%s has the role \"container\"; the network %q with store = %q reaches nodes of Kubernetes only.", h.called(), n.Kind, n.Store),
+				"Set store = %q, or use network %q, %q or %q.", StoreEtcd, NetworkRoutes, NetworkBird, NetworkOpenVSwitch), &h.Roles))
 		}
 	}
 }
