@@ -107,6 +107,7 @@ func TestDockerFlannel(t *testing.T) {
 		{"a host less takes its routes away", s.hostRemoved},
 		{"leases in etcd are still the plan's", s.leases},
 		{"routes take over and leave nothing of flannel and etcd", s.withoutEtcd},
+		{"flannel and its etcd follow routes on living hosts", s.withEtcdAgain},
 	})
 }
 
@@ -148,6 +149,21 @@ func (s *dockerStory) withoutEtcd(t *testing.T) {
 		}
 	}
 	s.tunnels, s.unit = false, ""
+	s.reach(t, true)
+	s.nothingToDo(t)
+}
+
+// withEtcdAgain is the way there, past gates between the hosts.
+func (s *dockerStory) withEtcdAgain(t *testing.T) {
+	s.edit(t, "network \"routes\" {\n  mtu = 1450\n}", flannelBlock)
+	s.edit(t, aloneRole, memberRole)
+	before := s.daemons(t)
+	s.apply(t)
+	if diff := cmp.Diff(before, s.daemons(t)); diff != "" {
+		t.Errorf("something was restarted:\n%s", diff)
+	}
+	s.tunnels, s.unit = true, "flanneld.service"
+	s.leases(t)
 	s.reach(t, true)
 	s.nothingToDo(t)
 }

@@ -132,6 +132,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	gates := delta.handOver(early)
 	delta.Items = slices.Concat(delta.Items, gates, early)
 	deleteLast(delta.Items, late)
+	keysFirst(early, late)
 	delta.Items = append(delta.Items, late...)
 	dropInsFirst(delta.Items)
 	return delta
@@ -185,6 +186,24 @@ func deleteLast(items, gone []Item) {
 		s.After = slices.Concat(changes[s.Host], gates)
 		if s.Resource.ID().Kind() != "unit" {
 			s.After = append(s.After, units[s.Host]...)
+		}
+	}
+}
+
+// EtcdUnit is what the states of etcd's members call their unit.
+const EtcdUnit = "unit:etcd.service"
+
+// keysFirst has an etcd that leaves wait until its keys are deleted: its data
+// stays, and it may come again.
+func keysFirst(early, late []Item) {
+	for i := range late {
+		if late[i].Step.Resource.ID() != EtcdUnit {
+			continue
+		}
+		for _, item := range early {
+			if item.Step.Resource.ID().Kind() == "etcd" {
+				late[i].Step.After = append(late[i].Step.After, item.Step.ID())
+			}
 		}
 	}
 }

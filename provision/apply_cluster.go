@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -130,10 +131,18 @@ func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
 	if err != nil {
 		return fact.Record{}, err
 	}
-	if len(t.executor.Fleet.inventory.With(inventory.RoleEtcd)) == 0 {
-		return fact.Record{}, nil // etcd itself leaves, and its keys with it
+	names := t.executor.etcdNames()
+	if len(names) == 0 { // etcd itself leaves, after its keys: it may come again, with its data
+		for _, host := range t.executor.Fleet.inventory.Hosts {
+			if _, member := t.executor.facts(host.Name).Host.State.Resources[plan.EtcdUnit]; member {
+				names = append(names, host.Name)
+			}
+		}
 	}
-	members, config, err := t.executor.etcd(ctx)
+	if len(names) == 0 {
+		return fact.Record{}, nil
+	}
+	members, config, err := t.executor.Fleet.etcd(ctx, names)
 	if err != nil {
 		return fact.Record{}, err
 	}
@@ -142,9 +151,13 @@ func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
 
 // etcd lists the members that can be reached.
 func (e *Executor) etcd(ctx context.Context) ([]cluster.Member, *tls.Config, error) {
+	return e.Fleet.etcd(ctx, e.etcdNames())
+}
+
+func (e *Executor) etcdNames() []string {
 	var names []string
 	for _, host := range e.Fleet.inventory.With(inventory.RoleEtcd) {
 		names = append(names, host.Name)
 	}
-	return e.Fleet.etcd(ctx, names)
+	return names
 }
