@@ -48,7 +48,7 @@ test: build ## unit, integration and end-to-end tests
 	$(GO) test -timeout 40m -count 1 -v ./e2e
 
 .PHONY: test-networks
-test-networks: build ## every pod network on machines of its own (55 minutes)
+test-networks: build ## every pod network on machines of its own (35 minutes)
 	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDocker(Release|OpenVSwitch|Bird|Flannel))' ./e2e
 
 .PHONY: test-short
@@ -63,7 +63,7 @@ $(GOLANGCI):
 	. .ci/go-toolchain && GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: bench
-bench: build ## seconds to a cluster beside kubeadm's, and what each network carries (45 minutes)
+bench: build ## seconds to a cluster beside kubeadm's, and what each network carries (20 minutes)
 	. .ci/go-toolchain && KINSTALL_BENCH=1 go test -timeout 90m -count 1 -v -run '^TestBenchmark' ./e2e
 
 .PHONY: clean
