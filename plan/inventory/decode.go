@@ -132,13 +132,13 @@ func (d *decoder) body(b *block, body *hclsyntax.Body, header hcl.Range, target 
 	}
 	d.nestedBlocks(b, body, target, sc)
 	for _, a := range b.attrs {
-		if !a.required || a.field == nil {
+		if a.field == nil || !a.required && !misspelt[a.name] {
 			continue
 		}
 		if ptr := a.field(target); !d.isSet(ptr) && !d.bad[ptr] {
 			d.bad[ptr] = true
 			if misspelt[a.name] {
-				continue
+				continue // what it was meant to say is not known, and that is reported
 			}
 			diag := advise(missingAttribute.at(header.Ptr(), "The block %s needs the attribute %q: %s", b.name, a.name, a.doc),
 				"Add it, like: %s = %s", a.name, a.example)

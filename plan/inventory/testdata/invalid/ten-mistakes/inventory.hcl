@@ -4,7 +4,8 @@ cluster "Wuxia" {
   version      = "1.12.0"
   endpoint     = "10.0.0.200:8443"
   pod_cidr     = "10.96.0.0/16"
-  service_cdir = "10.96.0.0/12"
+  service_cidr = "10.96.0.0/12"
+  domian       = "wuxia.local"
 }
 
 ssh {
