@@ -190,9 +190,6 @@ func deleteLast(items, gone []Item) {
 	}
 }
 
-// EtcdUnit is what the states of etcd's members call their unit.
-const EtcdUnit = "unit:etcd.service"
-
 // keysFirst has an etcd that leaves wait until its keys are deleted: its data
 // stays, and it may come again.
 func keysFirst(early, late []Item) {

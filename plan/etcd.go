@@ -13,6 +13,11 @@ import (
 // etcdMetricsPort serves metrics and health, on the host itself only.
 const etcdMetricsPort = 2381
 
+// EtcdUnit is what the states of etcd's members call their unit.
+const EtcdUnit = "unit:" + etcdUnit
+
+const etcdUnit = "etcd.service"
+
 // laneEtcd lets one member at a time be restarted once the cluster lives.
 const laneEtcd = "etcd"
 
@@ -54,12 +59,12 @@ func (c *compiler) etcd(h inventory.Host) {
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseEtcd),
 		c.file(h.Name, "/etc/etcd/etcd.env", map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
-		c.unitFile(h.Name, "etcd.service", nil),
+		c.unitFile(h.Name, etcdUnit, nil),
 	}, credentials...)
 	gate := c.etcdGate()
 	c.addStep(Step{
 		Host:     h.Name,
-		Resource: resource.Unit{Name: "etcd.service", Inputs: inputs, NoBlock: true},
+		Resource: resource.Unit{Name: etcdUnit, Inputs: inputs, NoBlock: true},
 		Lane:     laneEtcd,
 		Gate:     &gate,
 	}, inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),

@@ -12,7 +12,7 @@ func (c *compiler) gates() {
 	inv := c.inventory
 	var members, servers [][]StepID
 	for _, h := range inv.With(inventory.RoleEtcd) {
-		members = append(members, step(h.Name, resource.Unit{Name: "etcd.service"}))
+		members = append(members, step(h.Name, resource.Unit{Name: etcdUnit}))
 	}
 	if len(members) > 0 {
 		c.add(Cluster, c.etcdGate(), members...)

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -151,7 +150,7 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 	if !host.RunsContainers() || !n.Bridged() || found == 0 || packetSize(inv) <= found {
 		return nil
 	}
-	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, cmp.Or(n.MTU, defaultMTU))
+	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, PodMTU(inv))
 	if inv.Overhead() > 0 {
 		text += fmt.Sprintf(" and the network adds %d bytes", inv.Overhead())
 	}

@@ -109,19 +109,19 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 	if len(silent) > 0 {
 		return fmt.Errorf("after %s, pods on %s don't reach those on %s; no further host was changed; "+
 			"to go back, set the previous network in the inventory and apply it",
-			e.waits(), g.Host, strings.Join(silent, ", "))
+			e.timeLimit(), g.Host, strings.Join(silent, ", "))
 	}
 	return err
 }
 
-// waits is how long hosts are waited for that don't reach each other.
-func (e clusterGates) waits() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
+// timeLimit is how long hosts are waited for that don't reach each other.
+func (e clusterGates) timeLimit() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
 
 // untilNone asks again and again which hosts are missing, until none is. When
 // the time is over, it returns those of the last answer; there is one at least,
 // or an error.
 func (e clusterGates) untilNone(ctx context.Context, ask func() ([]string, error), report func(string)) (missing []string, err error) {
-	over := time.After(e.waits())
+	over := time.After(e.timeLimit())
 	for {
 		var found []string
 		if found, err = ask(); err == nil {
@@ -240,7 +240,7 @@ func (e clusterGates) waitLearnt(ctx context.Context, report func(string)) error
 			})
 			if len(unknown) > 0 {
 				return fmt.Errorf("after %s, %s has learnt no way to the pods on %s; the previous network is left as it is",
-					e.waits(), row.Host, strings.Join(unknown, ", "))
+					e.timeLimit(), row.Host, strings.Join(unknown, ", "))
 			}
 			return err
 		})
