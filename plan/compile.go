@@ -152,7 +152,7 @@ func (c *compiler) addresses() []AddressRow {
 		if subnet, ok := c.subnets[h.Name]; ok {
 			row.PodSubnet = subnet.String()
 			if c.inventory.Network.Bridged() {
-				row.Bridge = subnet.Addr().Next().String()
+				row.Bridge = bridgeAddress(subnet).Addr().String()
 				row.Routes = len(c.subnets) - 1 + max(len(c.subnetsV6)-1, 0)
 			}
 		}
@@ -162,7 +162,7 @@ func (c *compiler) addresses() []AddressRow {
 		if subnet, ok := c.subnetsV6[h.Name]; ok {
 			row.PodSubnetV6 = subnet.String()
 			if c.inventory.Network.Bridged() {
-				row.BridgeV6 = subnet.Addr().Next().String()
+				row.BridgeV6 = bridgeAddress(subnet).Addr().String()
 			}
 		}
 		rows = append(rows, row)

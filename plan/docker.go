@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -20,10 +19,6 @@ const (
 
 	// laneDocker lets one host at a time restart its containers.
 	laneDocker = "docker"
-
-	// dockerMTU is what Docker takes when it is told nothing, whatever the
-	// host's own interface has.
-	dockerMTU = 1500
 )
 
 // Parts of daemon.json by what a change of them takes. What stands in neither
@@ -64,7 +59,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 		"exec-opts":    []any{"native.cgroupdriver=" + rt.CgroupDriver},
 		"ip-masq":      inv.Network.Kind == inventory.NetworkExternal,
 		"live-restore": rt.LiveRestore,
-		"mtu":          cmp.Or(inv.Network.MTU, dockerMTU),
+		"mtu":          inv.Network.PodMTU(),
 	}
 	switch driver, chosen := rt.Settings["log-driver"]; {
 	case !chosen:
@@ -143,7 +138,7 @@ func (c *compiler) dockerBridge(h inventory.Host) string {
 	if h.IsNode() || !ok || !subnet.Addr().Is4() {
 		return ""
 	}
-	return fmt.Sprintf("%s/%d", subnet.Addr().Next(), subnet.Bits())
+	return bridgeAddress(subnet).String()
 }
 
 // criDockerd adds the translator between kubelets and Docker.

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -113,7 +112,7 @@ func (c *compiler) flannel(h inventory.Host) {
 	subnetV6 := ""
 	if subnet, ok := c.subnetsV6[h.Name]; ok {
 		args["public-ipv6"] = h.AddressV6.String()
-		subnetV6 = fmt.Sprintf("%s/%d", subnet.Addr().Next(), subnet.Bits())
+		subnetV6 = bridgeAddress(subnet).String()
 	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseFlannel),
@@ -122,7 +121,7 @@ func (c *compiler) flannel(h inventory.Host) {
 		c.content(h.Name, flannelConfig, append(c.flannelNetwork(), '\n')),
 		c.unitFile(h.Name, flannelUnit, map[string]any{
 			"Args":       settings(args),
-			"Subnet":     fmt.Sprintf("%s/%d", c.subnets[h.Name].Addr().Next(), c.subnets[h.Name].Bits()),
+			"Subnet":     bridgeAddress(c.subnets[h.Name]).String(),
 			"SubnetV6":   subnetV6,
 			"SubnetFile": flannelSubnetFile,
 		}),

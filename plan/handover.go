@@ -262,11 +262,3 @@ func LearntRouteMetric(inv *inventory.Inventory) (metric int, ok bool) {
 	}
 	return 0, false
 }
-
-// PodMTU is what pods' interfaces are to have.
-func PodMTU(inv *inventory.Inventory) int {
-	if inv.Network.MTU != 0 {
-		return inv.Network.MTU
-	}
-	return defaultMTU
-}

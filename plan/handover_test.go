@@ -26,7 +26,7 @@ func follows(old, next *Plan) Observed {
 			}
 		}
 		o.Facts.Host.State = state
-		o.Facts.Host.Links = map[string]fact.Link{"cni0": {MTU: PodMTU(old.Inventory)}}
+		o.Facts.Host.Links = map[string]fact.Link{"cni0": {MTU: old.Inventory.Network.PodMTU()}}
 		observed.Hosts[h.Name] = o
 	}
 	return observed

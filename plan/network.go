@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func (c *compiler) network(h inventory.Host) {
 	n := c.inventory.Network
 	if onCNI(c.inventory, h) {
 		config := c.file(h.Name, cniConfig, map[string]any{"MTU": n.MTU, "Subnet": c.subnets[h.Name].String(), "SubnetV6": c.subnetV6(h)})
-		c.add(h.Name, resource.PodMTU{Bridge: podBridge, MTU: PodMTU(c.inventory)}, step(h.Name, config))
+		c.add(h.Name, resource.PodMTU{Bridge: podBridge, MTU: n.PodMTU()}, step(h.Name, config))
 	}
 
 	rules := append(c.firewallRules(h), c.tunnelRules()...)
@@ -95,6 +96,12 @@ func (c *compiler) podNetworks() []string {
 		networks = append(networks, c.inventory.Cluster.PodCIDRv6.String())
 	}
 	return networks
+}
+
+// bridgeAddress is that of the bridge on which a subnet's pods are, with the
+// subnet's length: the first there is.
+func bridgeAddress(subnet netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
 }
 
 // others are all hosts with containers but one, sorted by name.

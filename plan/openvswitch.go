@@ -68,7 +68,7 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	n := inv.Network
 	subnet := c.subnets[h.Name]
 	userspace := inUserspace(inv)
-	pods, ready, gateway := podBridge, []StepID(nil), fmt.Sprintf("%s/%d", subnet.Addr().Next(), subnet.Bits())
+	pods, ready, gateway := podBridge, []StepID(nil), bridgeAddress(subnet).String()
 	after := [][]StepID{step(h.Name, resource.Package{Name: "iproute2"})}
 	if !onCNI(inv, h) { // docker0 is Docker's to make
 		pods, gateway = resource.DockerBridge, ""
@@ -162,7 +162,7 @@ func switchDatapath(n inventory.Network) string {
 // as CNI plugins make theirs, so that neighbours find it where it was before a
 // reboot.
 func bridgeMAC(subnet netip.Prefix) string {
-	ip := subnet.Addr().Next().As4()
+	ip := bridgeAddress(subnet).Addr().As4()
 	return fmt.Sprintf("0a:58:%02x:%02x:%02x:%02x", ip[0], ip[1], ip[2], ip[3])
 }
 

@@ -136,12 +136,9 @@ func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 		fmt.Sprintf("routers don't know the pods' addresses, so that network %q can't work here; use network \"flannel\" with backend = \"vxlan\"", inv.Network.Kind)}}
 }
 
-// defaultMTU is what pods' interfaces have when nothing else is asked for.
-const defaultMTU = 1500
-
 // packetSize is the largest packet of pods that travels between hosts, with
 // what the network adds to it. No IPv4 packet is larger than 65,535 bytes.
-func packetSize(inv *inventory.Inventory) int { return min(PodMTU(inv)+inv.Overhead(), 65535) }
+func packetSize(inv *inventory.Inventory) int { return min(inv.Network.PodMTU()+inv.Overhead(), 65535) }
 
 // checkMTU finds interfaces that packets of pods would not fit through.
 func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
@@ -150,7 +147,7 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 	if !host.RunsContainers() || !n.Bridged() || found == 0 || packetSize(inv) <= found {
 		return nil
 	}
-	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, PodMTU(inv))
+	text := fmt.Sprintf("%s has an MTU of %d, pods have %d", link, found, inv.Network.PodMTU())
 	if inv.Overhead() > 0 {
 		text += fmt.Sprintf(" and the network adds %d bytes", inv.Overhead())
 	}

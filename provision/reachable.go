@@ -99,7 +99,7 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 			switch {
 			case err != nil || found[peer] >= wanted[peer]:
 			case found[peer] == reachSmall:
-				missing = append(missing, fmt.Sprintf("%s with packets of %d bytes", peer, plan.PodMTU(e.delta.Plan.Inventory)))
+				missing = append(missing, fmt.Sprintf("%s with packets of %d bytes", peer, e.delta.Plan.Inventory.Network.PodMTU()))
 			default:
 				missing = append(missing, peer)
 			}
@@ -198,7 +198,7 @@ func (e clusterGates) reaches(ctx context.Context, host string, peers []string) 
 		echo "$1 nothing"
 	fi
 }
-`, ping, plan.PodMTU(e.delta.Plan.Inventory)-pingHeaders)
+`, ping, e.delta.Plan.Inventory.Network.PodMTU()-pingHeaders)
 	for _, peer := range peers {
 		script += "ask " + shell.Join(peer, bridges[peer]) + " &\n"
 	}

@@ -10,6 +10,7 @@
 package inventory
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -181,6 +182,9 @@ type Network struct {
 // Bridged reports whether the network is kinstall's: a bridge on every node
 // that has the node's subnet, and something between the bridges.
 func (n Network) Bridged() bool { return n.Kind != NetworkExternal }
+
+// PodMTU is the MTU of the pods' interfaces, whether it was chosen or not.
+func (n Network) PodMTU() int { return cmp.Or(n.MTU, ethernetMTU) }
 
 // What a tunnel adds to a packet: the outer IPv4 or IPv6 header, the tunnel's own
 // (UDP and VXLAN, RFC 7348; GRE without a key, RFC 2784) and the inner Ethernet
