@@ -47,6 +47,7 @@ func TestRegistries(t *testing.T) {
 	private := serveRegistry(t, w.lab, operator, registryPassword, certificate)
 	proxy := serveProxy(t, w.lab, operator)
 	hub.push(t, w, "library/toolbox:1", nil)
+	pushed := len(hub.calls())
 	private.push(t, w, "team/toolbox:1", authority)
 
 	for file, content := range map[string][]byte{"ca.pem": authority, "password": []byte(registryPassword + "\n")} {
@@ -92,8 +93,9 @@ func TestRegistries(t *testing.T) {
 	if !slices.Contains(proxy.calls(), "CONNECT "+private.address) {
 		t.Errorf("the private registry was not asked through the proxy: %v", proxy.calls())
 	}
-	if !slices.ContainsFunc(hub.calls(), func(call string) bool {
-		return strings.HasPrefix(call, "GET /v2/library/toolbox/blobs/")
+	// For the manifest at least: the blobs may be there already, both images have the same.
+	if !slices.ContainsFunc(hub.calls()[pushed:], func(call string) bool {
+		return strings.Contains(call, " /v2/library/toolbox/manifests/")
 	}) {
 		t.Errorf("the mirror was not asked: %v", hub.calls())
 	}
