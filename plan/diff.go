@@ -150,7 +150,7 @@ func (o Observed) facts(host string) fact.Set {
 
 // ofCluster tells what belongs to no single host: every one of Keepers
 // remembers it.
-func ofCluster(id resource.ID) bool { return id.Kind() == "object" || id.Kind() == "etcd" }
+func ofCluster(id resource.ID) bool { return describe(id).Scope == resource.ScopeCluster }
 
 // Keepers are the hosts whose states remember what belongs to no single host:
 // the masters, and without Kubernetes the members of etcd.
@@ -163,11 +163,11 @@ func Keepers(inv *inventory.Inventory) []inventory.Host {
 
 // deleteLast makes all other deletions wait: what replaces an orphan must serve
 // before the orphan goes, so they wait for every gate, and for what changes on
-// their own host. Units go before the rest, so that nothing runs on without its
-// files.
+// their own host. Programs go before the rest, so that nothing runs on without
+// its files.
 func deleteLast(items, gone []Item) {
 	var gates []StepID
-	changes, units := map[string][]StepID{}, map[string][]StepID{}
+	changes, programs := map[string][]StepID{}, map[string][]StepID{}
 	for _, item := range items {
 		id := item.Step.ID()
 		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
@@ -177,15 +177,15 @@ func deleteLast(items, gone []Item) {
 		}
 	}
 	for _, item := range gone {
-		if item.Step.Resource.ID().Kind() == "unit" {
-			units[item.Step.Host] = append(units[item.Step.Host], item.Step.ID())
+		if describe(item.Step.Resource.ID()).Program() {
+			programs[item.Step.Host] = append(programs[item.Step.Host], item.Step.ID())
 		}
 	}
 	for i := range gone {
 		s := &gone[i].Step
 		s.After = slices.Concat(changes[s.Host], gates)
-		if s.Resource.ID().Kind() != "unit" {
-			s.After = append(s.After, units[s.Host]...)
+		if !describe(s.Resource.ID()).Program() {
+			s.After = append(s.After, programs[s.Host]...)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func keysFirst(early, late []Item) {
 			continue
 		}
 		for _, item := range early {
-			if item.Step.Resource.ID().Kind() == "etcd" {
+			if item.Step.Resource.ID().Kind() == resource.KindEtcdKeys {
 				late[i].Step.After = append(late[i].Step.After, item.Step.ID())
 			}
 		}
@@ -219,7 +219,7 @@ func lives(r resource.Resource, facts fact.Set) bool {
 }
 
 // orphans returns deletions for what a state remembers and the plan no longer
-// has, units first. When each may go is decided later.
+// has, programs first. When each may go is decided later.
 func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
 	var ids []string
 	for id := range state.Resources {
@@ -228,7 +228,7 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item 
 		}
 	}
 	sort.Slice(ids, func(i, j int) bool {
-		a, b := resource.ID(ids[i]).Kind() == "unit", resource.ID(ids[j]).Kind() == "unit"
+		a, b := describe(resource.ID(ids[i])).Program(), describe(resource.ID(ids[j])).Program()
 		if a != b {
 			return a
 		}
@@ -255,14 +255,14 @@ func dropInsFirst(items []Item) {
 	for i := range items {
 		step := &items[i].Step
 		orphan, ok := step.Resource.(resource.Orphan)
-		if !ok || orphan.Was.Kind() != "file" {
+		if !ok || orphan.Was.Kind() != resource.KindFile {
 			continue
 		}
 		unit, ok := strings.CutSuffix(path.Dir(orphan.Was.Name()), ".d")
 		if !ok || path.Dir(unit) != "/etc/systemd/system" {
 			continue
 		}
-		if owner, ok := units[NewStepID(step.Host, resource.NewID("unit", path.Base(unit)))]; ok {
+		if owner, ok := units[NewStepID(step.Host, resource.NewID(resource.KindUnit, path.Base(unit)))]; ok {
 			step.After = nil
 			// A copy: the plan's own edges stay.
 			items[owner].Step.After = sortedIDs(append([]StepID{step.ID()}, items[owner].Step.After...))

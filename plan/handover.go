@@ -11,18 +11,12 @@ import (
 // pingPackage has what the gates between hosts look with.
 const pingPackage = "iputils-ping"
 
-// carriesPods tells what carries packets between the hosts' pods. What else a
-// network leaves behind (files, certificates, images) goes after it.
+// carriesPods tells what carries packets between the hosts' pods: by its kind,
+// or because it is the program of a network. What else a network leaves behind
+// (files, certificates, images) goes after it.
 func carriesPods(id resource.ID) bool {
-	switch id.Kind() {
-	case "route", "routes", "link", "switch", "etcd":
-		return true
-	}
-	switch id {
-	case resource.NewID("unit", flannelUnit), resource.NewID("unit", birdUnit), resource.NewID("unit", switchUnit), flannelDaemonSet:
-		return true
-	}
-	return false
+	return describe(id).CarriesPods ||
+		slices.ContainsFunc(networkKinds(), func(n networkKind) bool { return slices.Contains(n.programs, id) })
 }
 
 // handOver orders the change from one pod network to another, so that pods
@@ -141,7 +135,7 @@ func (h *handover) depart(leaving []Item) map[string][]StepID {
 		turn[host] = h.last
 		var gone []StepID
 		for _, item := range leaving {
-			if item.Step.Host == host && !outlasts(item.Step.Resource.ID()) {
+			if item.Step.Host == host && !describe(item.Step.Resource.ID()).Outlasts {
 				gone = append(gone, item.Step.ID())
 			}
 		}
@@ -162,7 +156,7 @@ func (d *Delta) interimRoutes(hosts []string, leaving []Item) []Item {
 	}
 	if !slices.ContainsFunc(leaving, func(item Item) bool {
 		id := item.Step.Resource.ID()
-		return id.Kind() == "route" || id == resource.NewID("unit", birdUnit)
+		return slices.ContainsFunc(networkKinds(), func(n networkKind) bool { return n.withdraws && n.sends(id) })
 	}) {
 		return nil
 	}
@@ -189,29 +183,25 @@ func (d *Delta) switches(leaving []Item) bool {
 		if !item.Step.Successor {
 			continue
 		}
-		switch kind, action := item.Step.Resource.ID().Kind(), item.Change.Action; {
-		case kind == "unit" && action == resource.Restart, kind == "object" && action == resource.Update:
+		if kind := describe(item.Step.Resource.ID()); kind.Program() && item.Change.Action == kind.StartedBy {
 			return true
 		}
 	}
+	own := networkOf(d.Plan.Inventory).eachHost
 	return slices.ContainsFunc(leaving, func(item Item) bool {
-		// A route to a host that is gone makes no change of networks.
-		return item.Step.Resource.ID().Kind() != "route" || d.Plan.Inventory.Network.Kind != inventory.NetworkRoutes
+		// What led to a host that is gone makes no change of networks.
+		return item.Step.Resource.ID().Kind() != own
 	})
 }
 
-// outlasts tells the parts that other hosts may still send packets to when
-// their own host sends none through them any more.
-func outlasts(id resource.ID) bool { return id.Kind() == "link" || id.Kind() == "switch" }
-
 // orderDepartures says when each part of a network goes: on its host's turn,
-// after the program that would make it anew. What others may still use, and
-// keys, wait for the end.
+// after the programs that would make it anew. What others may still use waits
+// for the end.
 func orderDepartures(leaving []Item, turn map[string][]StepID, end []StepID) {
 	programs := map[string][]StepID{}
 	var all []StepID
 	for _, item := range leaving {
-		if kind := item.Step.Resource.ID().Kind(); kind == "unit" || kind == "object" {
+		if describe(item.Step.Resource.ID()).Program() {
 			programs[item.Step.Host] = append(programs[item.Step.Host], item.Step.ID())
 			all = append(all, item.Step.ID())
 		}
@@ -219,13 +209,14 @@ func orderDepartures(leaving []Item, turn map[string][]StepID, end []StepID) {
 	for i := range leaving {
 		s := &leaving[i].Step
 		s.After = turn[s.Host]
-		switch id := s.Resource.ID(); {
-		case id.Kind() == "etcd":
-			s.After = slices.Concat(s.After, all, end)
-		case outlasts(id):
-			s.After = slices.Concat(s.After, programs[s.Host], programs[Cluster], end)
-		case id.Kind() == "routes":
+		kind := describe(s.Resource.ID())
+		if kind.Remade && kind.Scope == resource.ScopeCluster {
+			s.After = slices.Concat(s.After, all)
+		} else if kind.Remade {
 			s.After = slices.Concat(s.After, programs[s.Host], programs[Cluster])
+		}
+		if kind.Outlasts {
+			s.After = slices.Concat(s.After, end)
 		}
 		s.After = sortedIDs(s.After)
 	}
@@ -254,11 +245,6 @@ func (d *Delta) orderMTU(arriving map[string][]int, end StepID) {
 // LearntRouteMetric is that of the routes a network's own program sets, one
 // for each other host's subnet; ok is false when it has no such program.
 func LearntRouteMetric(inv *inventory.Inventory) (metric int, ok bool) {
-	switch inv.Network.Kind {
-	case inventory.NetworkFlannel:
-		return 0, true
-	case inventory.NetworkBird:
-		return birdMetric, true
-	}
-	return 0, false
+	n := networkOf(inv)
+	return n.metric, n.learnt
 }

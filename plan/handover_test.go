@@ -111,7 +111,7 @@ func TestHandOver(t *testing.T) {
 				for _, a := range ids {
 					for _, b := range ids {
 						i, j := indexOf(hosts, steps[a].Host), indexOf(hosts, steps[b].Host)
-						if i >= 0 && j == i+1 && !waits(b, a) && !outlasts(steps[a].Resource.ID()) {
+						if i >= 0 && j == i+1 && !waits(b, a) && !describe(steps[a].Resource.ID()).Outlasts {
 							t.Errorf("%s does not wait for %s", b, a)
 						}
 					}

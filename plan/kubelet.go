@@ -40,7 +40,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		"DNSAddress":    dns.String(),
 		"Domain":        inv.Cluster.Domain,
 		"FailSwapOn":    inv.Preparation.Swap != "keep",
-		"RuntimeSocket": engineSocket(inv),
+		"RuntimeSocket": runtimeOf(inv).criSocket,
 		"StaticPodPath": staticPods,
 		"Taints":        h.Taints,
 	})
@@ -57,7 +57,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
 		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
-		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": engineUnit(inv)}),
+		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
 	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
 
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),

@@ -9,14 +9,37 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-// loadBalancer adds nginx with a stream upstream over all API servers. Files
-// of Debian's package stay as they are; what belongs to kinstall stands in
-// files of its own.
+// balancerKind is what one kind of load balancer is told from the others by.
+type balancerKind struct {
+	kind string
+	add  func(*compiler, inventory.Host) // to a host that carries it
+}
+
+// balancerKinds has one line for each of inventory.BalancerKinds.
+func balancerKinds() []balancerKind {
+	return []balancerKind{
+		{inventory.BalancerNginx, (*compiler).nginx},
+	}
+}
+
+// loadBalancer adds a layer-4 load balancer over all API servers to the hosts
+// that carry it.
 func (c *compiler) loadBalancer(h inventory.Host) {
-	inv := c.inventory
-	if !inv.Balances(h.Name) {
+	if !c.inventory.Balances(h.Name) {
 		return
 	}
+	for _, b := range balancerKinds() {
+		if b.kind == c.inventory.LoadBalancer.Kind {
+			b.add(c, h)
+		}
+	}
+}
+
+// nginx adds nginx with a stream upstream over all API servers. Files of
+// Debian's package stay as they are; what belongs to kinstall stands in files
+// of its own.
+func (c *compiler) nginx(h inventory.Host) {
+	inv := c.inventory
 	packages := c.packages(h.Name, "nginx", "libnginx-mod-stream")
 
 	type server struct{ Name, Address string }

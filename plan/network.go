@@ -31,7 +31,7 @@ func (c *compiler) network(h inventory.Host) {
 
 	rules := append(c.firewallRules(h), c.tunnelRules()...)
 	var routes []resource.Route
-	if n.Kind == inventory.NetworkRoutes {
+	if networkOf(c.inventory).eachHost == resource.KindRoute {
 		routes = c.routes(h)
 	}
 	script := resource.File{
@@ -56,13 +56,8 @@ func (c *compiler) network(h inventory.Host) {
 		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))
 	}
 
-	switch n.Kind {
-	case inventory.NetworkFlannel:
-		c.flannel(h)
-	case inventory.NetworkBird:
-		c.bird(h)
-	case inventory.NetworkOpenVSwitch:
-		c.openVSwitch(h)
+	if add := networkOf(c.inventory).add; add != nil {
+		add(c, h)
 	}
 }
 
@@ -134,10 +129,7 @@ func (c *compiler) routes(h inventory.Host) []resource.Route {
 // Kubernetes only containers reach each other: what else dials them goes
 // through published ports, as with Docker everywhere.
 func (c *compiler) firewallRules(h inventory.Host) []resource.FirewallRule {
-	chain := "FORWARD"
-	if c.inventory.Runtime.Kind == inventory.RuntimeDocker {
-		chain = dockerUserChain
-	}
+	chain := runtimeOf(c.inventory).forward
 	var rules []resource.FirewallRule
 	for _, pods := range c.podNetworks() {
 		if chain == dockerUserChain && !h.IsNode() {

@@ -190,7 +190,7 @@ func checkOpenVSwitch(inv *inventory.Inventory, host inventory.Host, o Observati
 		return problems
 	}
 	links := o.Facts.Host.Links
-	if _, ours := o.Facts.Host.State.Resources[string(resource.NewID("file", switchScript))]; !ours {
+	if _, ours := o.Facts.Host.State.Resources[string(resource.NewID(resource.KindFile, switchScript))]; !ours {
 		for _, name := range []string{podSwitch, underlaySwitch} {
 			if _, there := links[name]; there {
 				problems = append(problems, Problem{host.Name, fmt.Sprintf("has a bridge %s already, which network %q makes for itself", name, n.Kind), "rename it; kinstall takes over nobody else's"})

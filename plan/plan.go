@@ -152,9 +152,8 @@ type builder struct {
 }
 
 // add appends a step and returns its ID. Adding a resource twice on one host
-// is a mistake of the programmer, unless both are equal in ID and it is a
-// directory or package, which several components may ask for: then the edges
-// are joined.
+// is a mistake of the programmer, unless it is of a kind that several
+// components may ask for: then the edges are joined.
 func (b *builder) add(host string, r resource.Resource, after ...[]StepID) StepID {
 	return b.addStep(Step{Host: host, Resource: r}, after...)
 }
@@ -165,8 +164,7 @@ func (b *builder) addStep(step Step, after ...[]StepID) StepID {
 		step.After = append(step.After, ids...)
 	}
 	if i, ok := b.index[id]; ok {
-		switch id.resourceKind() {
-		case "directory", "package", "module":
+		if describe(step.Resource.ID()).Shared {
 			b.steps[i].After = sortedIDs(append(b.steps[i].After, step.After...))
 			return id
 		}
@@ -178,14 +176,11 @@ func (b *builder) addStep(step Step, after ...[]StepID) StepID {
 	return id
 }
 
-func (id StepID) resourceKind() string {
-	s := string(id)
-	for i := range s {
-		if s[i] == '/' {
-			return resource.ID(s[i+1:]).Kind()
-		}
-	}
-	return ""
+// describe returns what has to be known of a resource's kind; nothing of one
+// that a host remembers from another version of kinstall.
+func describe(id resource.ID) resource.Descriptor {
+	d, _ := resource.Describe(id.Kind())
+	return d
 }
 
 func sortedIDs(ids []StepID) []StepID {

@@ -14,11 +14,10 @@ func checkRuntime(inv *inventory.Inventory, host inventory.Host, o Observation) 
 	if !host.RunsContainers() {
 		return nil
 	}
-	kind := map[string]string{containerdUnit: inventory.RuntimeContainerd, dockerUnit: inventory.RuntimeDocker}
-	for _, unit := range []string{containerdUnit, dockerUnit} {
-		_, installed := o.Facts.Host.State.Resources[string(resource.NewID("unit", unit))]
-		if installed && kind[unit] != inv.Runtime.Kind {
-			return []Problem{{host.Name, fmt.Sprintf("its containers run in %s, and the inventory says runtime %q", kind[unit], inv.Runtime.Kind),
+	for _, r := range runtimeKinds() {
+		_, installed := o.Facts.Host.State.Resources[string(unitID(r.unit))]
+		if installed && r.kind != inv.Runtime.Kind {
+			return []Problem{{host.Name, fmt.Sprintf("its containers run in %s, and the inventory says runtime %q", r.kind, inv.Runtime.Kind),
 				"set the runtime back; to change it, take the host out of the inventory, install it anew, and add it again"}}
 		}
 	}
@@ -32,7 +31,7 @@ func checkRuntime(inv *inventory.Inventory, host inventory.Host, o Observation) 
 // daemons would share one socket and one place for their data.
 func checkDockerSource(rt inventory.Runtime, host inventory.Host, o Observation) []Problem {
 	if rt.Version == "" {
-		if _, released := o.Facts.Host.State.Resources[string(resource.NewID("artifact", releaseDocker))]; released {
+		if _, released := o.Facts.Host.State.Resources[string(resource.NewID(resource.KindArtifact, releaseDocker))]; released {
 			return []Problem{{host.Name, fmt.Sprintf("its Docker comes from a release, and the inventory says package %q", rt.Package),
 				"set `version` again; to change it, take the host out of the inventory, install it anew, and add it again"}}
 		}

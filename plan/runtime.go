@@ -13,19 +13,51 @@ const (
 	dockerUnit     = "docker.service"
 )
 
+// runtimeKind is what one kind of container runtime is told from the others by,
+// besides its attributes in the inventory.
+type runtimeKind struct {
+	kind string
+	// add adds the runtime to a host, and returns the step that has it ready.
+	add func(*compiler, inventory.Host) StepID
+	// unit is the runtime's own; criUnit and criSocket are those by which kubelets
+	// reach it.
+	unit, criUnit, criSocket string
+	// forward is the chain of the table filter where packets of pods are let
+	// through.
+	forward string
+}
+
+// runtimeKinds has one line for each of inventory.RuntimeKinds.
+func runtimeKinds() []runtimeKind {
+	return []runtimeKind{
+		{
+			kind: inventory.RuntimeContainerd, add: (*compiler).containerd, unit: containerdUnit,
+			criUnit: containerdUnit, criSocket: "/run/containerd/containerd.sock", forward: "FORWARD",
+		},
+		{
+			kind: inventory.RuntimeDocker, add: (*compiler).docker, unit: dockerUnit,
+			criUnit: criDockerdUnit, criSocket: criDockerdSocket, forward: dockerUserChain,
+		},
+	}
+}
+
+// runtimeOf is the kind of an inventory's runtime.
+func runtimeOf(inv *inventory.Inventory) runtimeKind {
+	for _, r := range runtimeKinds() {
+		if r.kind == inv.Runtime.Kind {
+			return r
+		}
+	}
+	return runtimeKind{}
+}
+
 // runtime adds the container runtime of a host, and the images its own pods
 // are made of, imported from archives so that no node needs a registry.
 func (c *compiler) runtime(h inventory.Host) {
 	if !h.RunsContainers() {
 		return
 	}
-	inv := c.inventory
-	var unit StepID
-	if inv.Runtime.Kind == inventory.RuntimeDocker {
-		unit = c.docker(h)
-	} else {
-		unit = c.containerd(h)
-	}
+	unit := runtimeOf(c.inventory).add(c, h)
 	for _, name := range c.images(h) {
 		c.add(h.Name, c.image(name), []StepID{unit})
 	}
@@ -128,30 +160,11 @@ func (c *compiler) registryCredentials(h inventory.Host, path string) {
 // engine is the step that has a host's runtime ready for those who run
 // containers: kubelets reach Docker through cri-dockerd.
 func (c *compiler) engine(h inventory.Host) []StepID {
-	switch {
-	case c.inventory.Runtime.Kind != inventory.RuntimeDocker:
-		return step(h.Name, resource.Unit{Name: containerdUnit})
-	case h.IsNode():
-		return step(h.Name, resource.Unit{Name: criDockerdUnit})
-	default:
-		return step(h.Name, resource.Unit{Name: dockerUnit})
+	runtime := runtimeOf(c.inventory)
+	if h.IsNode() {
+		return step(h.Name, resource.Unit{Name: runtime.criUnit})
 	}
-}
-
-// engineUnit is the unit a kubelet starts after, and engineSocket where it
-// finds it.
-func engineUnit(inv *inventory.Inventory) string {
-	if inv.Runtime.Kind == inventory.RuntimeDocker {
-		return criDockerdUnit
-	}
-	return containerdUnit
-}
-
-func engineSocket(inv *inventory.Inventory) string {
-	if inv.Runtime.Kind == inventory.RuntimeDocker {
-		return criDockerdSocket
-	}
-	return "/run/containerd/containerd.sock"
+	return step(h.Name, resource.Unit{Name: runtime.unit})
 }
 
 // images are the names of the releases a host has images of.

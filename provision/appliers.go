@@ -22,7 +22,7 @@ type task struct {
 type applier func(context.Context, *task) (fact.Record, error)
 
 // appliers is how each kind of resource is carried out.
-var appliers = map[string]applier{
+var appliers = map[resource.Kind]applier{
 	// on a host
 	"file":          applyFile,
 	"directory":     applyDirectory,
@@ -56,7 +56,7 @@ var appliers = map[string]applier{
 }
 
 // removers is how each kind that is removed when it leaves the inventory goes.
-var removers = map[string]applier{
+var removers = map[resource.Kind]applier{
 	"file":          removeFiles,
 	"authorityfile": removeFiles,
 	"cert":          removeFiles,

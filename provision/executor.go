@@ -236,9 +236,7 @@ func (t *task) carryOut(ctx context.Context) error {
 	case !record.Empty():
 		t.machine.state.put(r.ID(), record)
 	}
-	if kind == "unit" || kind == "artifact" {
-		// The restarts and the large transfers are what must not be repeated
-		// after a crash.
+	if d, _ := resource.Describe(kind); d.RecordAtOnce {
 		return t.machine.flush(ctx)
 	}
 	return nil

@@ -265,7 +265,7 @@ func networkBlock() *block {
 		doc:    "How pods on different hosts reach each other. Without this block: routes.",
 		target: part(func(inv *Inventory) any { return &inv.Network }),
 		label: &label{name: "KIND", doc: "`routes`: a bridge on every node and static routes between them. `flannel`: flannel carries packets between the nodes' bridges. `bird`: nodes tell each other their routes by OSPF or BGP. `openvswitch`: Open vSwitch carries packets in tunnels. `external`: kinstall keeps out, your manifests bring a network. docs/networks.md helps to choose.",
-			kind: choice(NetworkRoutes, NetworkFlannel, NetworkBird, NetworkOpenVSwitch, NetworkExternal), field: of(func(n *Network) any { return &n.Kind })},
+			kind: choice(NetworkKinds()...), field: of(func(n *Network) any { return &n.Kind })},
 		example: `network "flannel" {
   backend = "vxlan"
   store   = "kubernetes"
@@ -327,7 +327,7 @@ func loadBalancerBlock() *block {
 			return inv.LoadBalancer
 		},
 		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module.",
-			kind: choice("nginx"), field: of(func(l *LoadBalancer) any { return &l.Kind })},
+			kind: choice(BalancerKinds()...), field: of(func(l *LoadBalancer) any { return &l.Kind })},
 		example: `load_balancer "nginx" {
   hosts = ["emei"]
   port  = 8443

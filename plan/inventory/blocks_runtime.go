@@ -7,7 +7,7 @@ func runtimeBlock() *block {
 		doc:    "The container runtime of nodes and of hosts with the role container. Without this block: containerd.",
 		target: part(func(inv *Inventory) any { return &inv.Runtime }),
 		label: &label{name: "KIND", doc: "`containerd`: containerd from its own releases. `docker`: Docker Engine from the distribution's packages or its own releases; kubelets reach it through cri-dockerd. docs/runtimes.md tells more.",
-			kind: choice(RuntimeContainerd, RuntimeDocker), field: of(func(r *Runtime) any { return &r.Kind })},
+			kind: choice(RuntimeKinds()...), field: of(func(r *Runtime) any { return &r.Kind })},
 		example: `runtime "containerd" {
   version = "2.4.2"
   settings = {

@@ -147,6 +147,11 @@ const (
 	NetworkExternal    = "external"    // none of kinstall's
 )
 
+// NetworkKinds are all kinds of networks, in the order they are told of.
+func NetworkKinds() []string {
+	return []string{NetworkRoutes, NetworkFlannel, NetworkBird, NetworkOpenVSwitch, NetworkExternal}
+}
+
 // What the attributes of networks may say.
 const (
 	FlannelVXLAN    = "vxlan"
@@ -222,6 +227,9 @@ const (
 	RuntimeDocker     = "docker"
 )
 
+// RuntimeKinds are all kinds of runtimes, in the order they are told of.
+func RuntimeKinds() []string { return []string{RuntimeContainerd, RuntimeDocker} }
+
 // Who makes the control groups of containers.
 const (
 	CgroupSystemd = "systemd"
@@ -285,6 +293,12 @@ type Registry struct {
 	Username     string
 	PasswordFile string
 }
+
+// BalancerNginx is nginx with its stream module.
+const BalancerNginx = "nginx"
+
+// BalancerKinds are all kinds of load balancers.
+func BalancerKinds() []string { return []string{BalancerNginx} }
 
 // LoadBalancer is the `load_balancer "KIND"` block.
 type LoadBalancer struct {

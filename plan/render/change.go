@@ -48,7 +48,7 @@ const notShown = "(sensitive, not shown)"
 // head is "  ~ file /etc/hosts" without style.
 func head(item plan.Item) string {
 	id := item.Step.Resource.ID()
-	return "  " + Sign(item.Change.Action) + " " + Clean(id.Kind()+" "+id.Name())
+	return "  " + Sign(item.Change.Action) + " " + Clean(string(id.Kind())+" "+id.Name())
 }
 
 // reasonColumn finds one column for the reasons of all sections: right of most

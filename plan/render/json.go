@@ -90,7 +90,7 @@ func NewDocument(d *plan.Delta) Document {
 				continue
 			}
 			changed[s.host] = true
-			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: id.Kind(), Name: id.Name(), Change: redacted(item.Change)})
+			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Change: redacted(item.Change)})
 		}
 	}
 	for _, name := range d.Plan.Hosts() {

@@ -24,7 +24,7 @@ type Artifact struct {
 }
 
 // ID implements Resource.
-func (a Artifact) ID() ID { return NewID("artifact", a.Name) }
+func (a Artifact) ID() ID { return NewID(KindArtifact, a.Name) }
 
 // Queries implements Resource.
 func (a Artifact) Queries() []fact.Query {
@@ -100,7 +100,7 @@ type Image struct {
 }
 
 // ID implements Resource.
-func (i Image) ID() ID { return NewID("image", i.Reference) }
+func (i Image) ID() ID { return NewID(KindImage, i.Reference) }
 
 // Queries implements Resource.
 func (i Image) Queries() []fact.Query {

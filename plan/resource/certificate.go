@@ -40,7 +40,7 @@ type Certificate struct {
 }
 
 // ID implements Resource.
-func (c Certificate) ID() ID { return NewID("cert", c.Path) }
+func (c Certificate) ID() ID { return NewID(KindCertificate, c.Path) }
 
 // KeyOwn returns the key's ownership with defaults.
 func (c Certificate) KeyOwn() Ownership { return c.KeyOwnership.withDefaults(0o600) }
@@ -282,7 +282,7 @@ type Authority struct {
 }
 
 // ID implements Resource.
-func (a Authority) ID() ID { return NewID("authority", a.Name) }
+func (a Authority) ID() ID { return NewID(KindAuthority, a.Name) }
 
 // Queries implements Resource: nothing is asked of a host.
 func (a Authority) Queries() []fact.Query { return nil }
@@ -323,7 +323,7 @@ type AuthorityFile struct {
 }
 
 // ID implements Resource.
-func (f AuthorityFile) ID() ID { return NewID("authorityfile", f.Path) }
+func (f AuthorityFile) ID() ID { return NewID(KindAuthorityFile, f.Path) }
 
 // Own returns the ownership with defaults: 0600 for private keys, else 0644.
 func (f AuthorityFile) Own() Ownership {

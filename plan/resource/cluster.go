@@ -31,7 +31,7 @@ type Node struct {
 }
 
 // ID implements Resource.
-func (n Node) ID() ID { return NewID("node", n.Name) }
+func (n Node) ID() ID { return NewID(KindNode, n.Name) }
 
 // Queries implements Resource.
 func (n Node) Queries() []fact.Query {
@@ -235,7 +235,7 @@ type Object struct {
 }
 
 // ID implements Resource: "object:apps/v1/Deployment/kube-system/coredns".
-func (o Object) ID() ID { return NewID("object", o.key()) }
+func (o Object) ID() ID { return NewID(KindObject, o.key()) }
 
 func (o Object) key() string {
 	return o.APIVersion + "/" + o.Kind + "/" + o.Namespace + "/" + o.Name
@@ -312,9 +312,9 @@ type Gate struct {
 // ID implements Resource.
 func (g Gate) ID() ID {
 	if g.Host == "" {
-		return NewID("gate", string(g.Gate))
+		return NewID(KindGate, string(g.Gate))
 	}
-	return NewID("gate", string(g.Gate)+"/"+g.Host)
+	return NewID(KindGate, string(g.Gate)+"/"+g.Host)
 }
 
 // Queries implements Resource.

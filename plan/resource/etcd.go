@@ -46,7 +46,7 @@ type EtcdKeys struct {
 }
 
 // ID implements Resource: "etcd:/coreos.com/network/".
-func (e EtcdKeys) ID() ID { return NewID("etcd", e.Prefix) }
+func (e EtcdKeys) ID() ID { return NewID(KindEtcdKeys, e.Prefix) }
 
 // Queries implements Resource.
 func (e EtcdKeys) Queries() []fact.Query {

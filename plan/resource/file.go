@@ -70,7 +70,7 @@ type File struct {
 }
 
 // ID implements Resource.
-func (f File) ID() ID { return NewID("file", f.Path) }
+func (f File) ID() ID { return NewID(KindFile, f.Path) }
 
 // Own returns the ownership with defaults: 0644 (0600 if sensitive), root.
 func (f File) Own() Ownership {
@@ -144,7 +144,7 @@ type Directory struct {
 }
 
 // ID implements Resource.
-func (d Directory) ID() ID { return NewID("directory", d.Path) }
+func (d Directory) ID() ID { return NewID(KindDirectory, d.Path) }
 
 // Own returns the ownership with defaults: 0755, root.
 func (d Directory) Own() Ownership { return d.withDefaults(0o755) }
@@ -186,7 +186,7 @@ type Block struct {
 }
 
 // ID implements Resource.
-func (b Block) ID() ID { return NewID("block", b.Path+"#"+b.Name) }
+func (b Block) ID() ID { return NewID(KindBlock, b.Path+"#"+b.Name) }
 
 // Queries implements Resource. The whole file is needed, whatever its digest.
 func (b Block) Queries() []fact.Query {

@@ -15,7 +15,7 @@ import (
 type Hostname struct{ Name string }
 
 // ID implements Resource.
-func (h Hostname) ID() ID { return NewID("hostname", h.Name) }
+func (h Hostname) ID() ID { return NewID(KindHostname, h.Name) }
 
 // Queries implements Resource: the hostname is among what is always learnt.
 func (h Hostname) Queries() []fact.Query { return nil }
@@ -36,7 +36,7 @@ func (h Hostname) Diff(facts fact.Set) (Change, error) {
 type SwapOff struct{}
 
 // ID implements Resource.
-func (SwapOff) ID() ID { return NewID("swap", "off") }
+func (SwapOff) ID() ID { return NewID(KindSwap, "off") }
 
 // Queries implements Resource: swaps are among what is always learnt; fstab
 // decides whether they come back.
@@ -83,7 +83,7 @@ func (s SwapOff) Diff(facts fact.Set) (Change, error) {
 type Sysctl struct{ Key, Value string }
 
 // ID implements Resource.
-func (s Sysctl) ID() ID { return NewID("sysctl", s.Key) }
+func (s Sysctl) ID() ID { return NewID(KindSysctl, s.Key) }
 
 // Queries implements Resource.
 func (s Sysctl) Queries() []fact.Query {
@@ -131,7 +131,7 @@ func driftOrMissing(facts fact.Set, id ID) Cause {
 type Module struct{ Name string }
 
 // ID implements Resource.
-func (m Module) ID() ID { return NewID("module", m.Name) }
+func (m Module) ID() ID { return NewID(KindModule, m.Name) }
 
 // Queries implements Resource.
 func (m Module) Queries() []fact.Query {
@@ -156,7 +156,7 @@ func (m Module) Diff(facts fact.Set) (Change, error) {
 type Package struct{ Name string }
 
 // ID implements Resource.
-func (p Package) ID() ID { return NewID("package", p.Name) }
+func (p Package) ID() ID { return NewID(KindPackage, p.Name) }
 
 // Queries implements Resource.
 func (p Package) Queries() []fact.Query {
@@ -202,7 +202,7 @@ func (r Route) Way() []string {
 }
 
 // ID implements Resource.
-func (r Route) ID() ID { return NewID("route", r.Destination) }
+func (r Route) ID() ID { return NewID(KindRoute, r.Destination) }
 
 // Queries implements Resource.
 func (r Route) Queries() []fact.Query {
@@ -239,7 +239,7 @@ func (r Route) Diff(facts fact.Set) (Change, error) {
 type InterimRoute struct{ Destination, Via string } // as Route's
 
 // ID implements Resource.
-func (r InterimRoute) ID() ID { return NewID("interimroute", r.Destination) }
+func (r InterimRoute) ID() ID { return NewID(KindInterimRoute, r.Destination) }
 
 // Queries implements Resource.
 func (r InterimRoute) Queries() []fact.Query { return nil }
@@ -253,7 +253,7 @@ func (r InterimRoute) Diff(fact.Set) (Change, error) { return Change{Action: NoO
 type Link struct{ Name string }
 
 // ID implements Resource.
-func (l Link) ID() ID { return NewID("link", l.Name) }
+func (l Link) ID() ID { return NewID(KindLink, l.Name) }
 
 // Queries implements Resource.
 func (l Link) Queries() []fact.Query { return nil }
@@ -269,7 +269,7 @@ func (l Link) Diff(fact.Set) (Change, error) {
 type DynamicRoutes struct{ Network string } // prefix: "10.244.0.0/16"
 
 // ID implements Resource.
-func (r DynamicRoutes) ID() ID { return NewID("routes", r.Network) }
+func (r DynamicRoutes) ID() ID { return NewID(KindDynamicRoutes, r.Network) }
 
 // Queries implements Resource.
 func (r DynamicRoutes) Queries() []fact.Query { return nil }
@@ -288,7 +288,7 @@ type PodMTU struct {
 }
 
 // ID implements Resource.
-func (m PodMTU) ID() ID { return NewID("podmtu", m.Bridge) }
+func (m PodMTU) ID() ID { return NewID(KindPodMTU, m.Bridge) }
 
 // Queries implements Resource: a host's interfaces are always learnt.
 func (m PodMTU) Queries() []fact.Query { return nil }
@@ -343,7 +343,7 @@ type FirewallRule struct {
 
 // ID implements Resource: "firewall:filter/FORWARD -s 10.244.0.0/16 -j ACCEPT".
 func (r FirewallRule) ID() ID {
-	return NewID("firewall", r.Table+"/"+r.Chain+" "+strings.Join(r.Rule, " "))
+	return NewID(KindFirewallRule, r.Table+"/"+r.Chain+" "+strings.Join(r.Rule, " "))
 }
 
 // ParseFirewallRule reads a rule back from its ID, for deletion.

@@ -9,7 +9,7 @@ type LockFile struct {
 }
 
 // ID implements Resource.
-func (l LockFile) ID() ID { return NewID("lock", l.Path) }
+func (l LockFile) ID() ID { return NewID(KindLockFile, l.Path) }
 
 // Queries implements Resource: the file was read with the inventory.
 func (l LockFile) Queries() []fact.Query { return nil }
@@ -40,17 +40,10 @@ func (o Orphan) ID() ID { return o.Was }
 // Queries implements Resource.
 func (o Orphan) Queries() []fact.Query { return nil }
 
-// Removable reports whether the kind is removed from a host when it leaves the
-// inventory. What others may rely on by now (packages, kernel parameters, the
-// host's name) or what may hold data (directories) is only forgotten.
+// Removable reports whether it is deleted, and not only forgotten.
 func (o Orphan) Removable() bool {
-	switch o.Was.Kind() {
-	case "file", "authorityfile", "cert", "unit", "staticpod", "artifact", "image", "route", "firewall", "switch", "link", "routes", "block":
-		return true
-	case "object", "etcd":
-		return true
-	}
-	return false
+	d, _ := Describe(o.Was.Kind())
+	return d.Removable
 }
 
 // Diff implements Resource.

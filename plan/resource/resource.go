@@ -21,12 +21,12 @@ import (
 type ID string
 
 // NewID makes an ID of a kind and a name.
-func NewID(kind, name string) ID { return ID(kind + ":" + name) }
+func NewID(kind Kind, name string) ID { return ID(string(kind) + ":" + name) }
 
 // Kind is the part before the first colon.
-func (id ID) Kind() string {
+func (id ID) Kind() Kind {
 	kind, _, _ := strings.Cut(string(id), ":")
-	return kind
+	return Kind(kind)
 }
 
 // Name is the part after the first colon.

@@ -47,7 +47,7 @@ type Cable struct {
 }
 
 // ID implements Resource.
-func (s Switch) ID() ID { return NewID("switch", s.Name) }
+func (s Switch) ID() ID { return NewID(KindSwitch, s.Name) }
 
 // Queries implements Resource. Interfaces are among what is always learnt.
 func (s Switch) Queries() []fact.Query {

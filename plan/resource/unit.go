@@ -68,7 +68,7 @@ func (u Unit) Recorded(digests map[string]string) map[string]string {
 }
 
 // ID implements Resource.
-func (u Unit) ID() ID { return NewID("unit", u.Name) }
+func (u Unit) ID() ID { return NewID(KindUnit, u.Name) }
 
 // Queries implements Resource: the unit and everything it is restarted for.
 func (u Unit) Queries() []fact.Query {
@@ -229,7 +229,7 @@ const Placeholder = "@INPUTS@"
 const unknownDigest = "(known after apply)"
 
 // ID implements Resource.
-func (p StaticPod) ID() ID { return NewID("staticpod", p.Path) }
+func (p StaticPod) ID() ID { return NewID(KindStaticPod, p.Path) }
 
 // Own is the manifest's ownership: readable by root only, as kubeadm has it.
 func (p StaticPod) Own() Ownership { return Ownership{Mode: 0o600, Owner: "root", Group: "root"} }

@@ -196,10 +196,10 @@ func (c *Client) DeleteObject(ctx context.Context, id resource.ID) error {
 // cluster's own object is empty.
 func parseObjectID(id resource.ID) (kind schema.GroupVersionKind, namespace, name string, err error) {
 	parts := strings.Split(id.Name(), "/")
-	if id.Kind() == "object" && len(parts) == 4 {
+	if id.Kind() == resource.KindObject && len(parts) == 4 {
 		parts = append([]string{""}, parts...)
 	}
-	if id.Kind() != "object" || len(parts) != 5 || parts[1] == "" || parts[2] == "" || parts[4] == "" {
+	if id.Kind() != resource.KindObject || len(parts) != 5 || parts[1] == "" || parts[2] == "" || parts[4] == "" {
 		return kind, "", "", fmt.Errorf("%s: not the ID of an object", id)
 	}
 	return schema.GroupVersionKind{Group: parts[0], Version: parts[1], Kind: parts[2]}, parts[3], parts[4], nil

@@ -174,7 +174,7 @@ func shortName(name string) string { return strings.Trim(name, "()") }
 
 func label(item plan.Item) string {
 	id := item.Step.Resource.ID()
-	return oneLine(id.Kind() + " " + id.Name())
+	return oneLine(string(id.Kind()) + " " + id.Name())
 }
 
 func sign(item plan.Item) string { return render.Sign(item.Change.Action) }
