@@ -15,19 +15,11 @@ import (
 	"github.com/kinstall/kinstall/provision/cluster"
 )
 
-func applyAuthority(_ context.Context, t *task) (fact.Record, error) {
-	a, err := want[resource.Authority](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyAuthority(_ context.Context, t *task, a resource.Authority) (fact.Record, error) {
 	return fact.Record{}, t.executor.Authorities.Create(a)
 }
 
-func applyLockFile(_ context.Context, t *task) (fact.Record, error) {
-	l, err := want[resource.LockFile](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyLockFile(_ context.Context, t *task, l resource.LockFile) (fact.Record, error) {
 	found, err := os.ReadFile(l.Path)
 	if err != nil && !os.IsNotExist(err) {
 		return fact.Record{}, err
@@ -61,11 +53,7 @@ func replaceFile(file string, content []byte) error {
 	return err
 }
 
-func applyNode(ctx context.Context, t *task) (fact.Record, error) {
-	n, err := want[resource.Node](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyNode(ctx context.Context, t *task, n resource.Node) (fact.Record, error) {
 	client, err := t.executor.kubernetes(ctx)
 	if err != nil {
 		return fact.Record{}, err
@@ -76,11 +64,7 @@ func applyNode(ctx context.Context, t *task) (fact.Record, error) {
 	return fact.Record{}, client.ApplyNode(ctx, n)
 }
 
-func applyObject(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Object](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyObject(ctx context.Context, t *task, o resource.Object) (fact.Record, error) {
 	client, err := t.executor.kubernetes(ctx)
 	if err != nil {
 		return fact.Record{}, err
@@ -90,27 +74,19 @@ func applyObject(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, client.ApplyObject(ctx, o)
 }
 
-func removeObject(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeObject(ctx context.Context, t *task, o resource.Orphan) error {
 	client, err := t.executor.kubernetes(ctx)
 	if err != nil {
-		return fact.Record{}, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	return fact.Record{}, client.DeleteObject(ctx, o.Was)
+	return client.DeleteObject(ctx, o.Was)
 }
 
 // applyEtcdKeys writes what the plan showed. Where etcd was not there to be
 // compared with, keys that are not wanted stay: nobody was told of them.
-func applyEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
-	e, err := want[resource.EtcdKeys](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyEtcdKeys(ctx context.Context, t *task, e resource.EtcdKeys) (fact.Record, error) {
 	members, config, err := t.executor.etcd(ctx)
 	if err != nil {
 		return fact.Record{}, err
@@ -126,11 +102,7 @@ func applyEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, cluster.WriteEtcdKeys(ctx, members, config, writes)
 }
 
-func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeEtcdKeys(ctx context.Context, t *task, o resource.Orphan) error {
 	names := t.executor.etcdNames()
 	if len(names) == 0 { // etcd itself leaves, after its keys: it may come again, with its data
 		for _, host := range t.executor.Fleet.inventory.Hosts {
@@ -140,13 +112,13 @@ func removeEtcdKeys(ctx context.Context, t *task) (fact.Record, error) {
 		}
 	}
 	if len(names) == 0 {
-		return fact.Record{}, nil
+		return nil
 	}
 	members, config, err := t.executor.Fleet.etcd(ctx, names)
 	if err != nil {
-		return fact.Record{}, err
+		return err
 	}
-	return fact.Record{}, cluster.DeleteEtcdKeys(ctx, members, config, o.Was.Name())
+	return cluster.DeleteEtcdKeys(ctx, members, config, o.Was.Name())
 }
 
 // etcd lists the members that can be reached.

@@ -13,32 +13,20 @@ import (
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
-func applyFile(ctx context.Context, t *task) (fact.Record, error) {
-	f, err := want[resource.File](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyFile(ctx context.Context, t *task, f resource.File) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: f.Path, content: f.Content, own: f.Own(), before: t.item.Change.Evidence,
 		keep: t.executor.keeps(t.item.Step.ID()),
 	})
 }
 
-func applyDirectory(ctx context.Context, t *task) (fact.Record, error) {
-	d, err := want[resource.Directory](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyDirectory(ctx context.Context, t *task, d resource.Directory) (fact.Record, error) {
 	own, dir := d.Own(), shell.Quote(d.Path)
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"(umask 022; mkdir -p -- %[1]s)\nchown -- %[2]s %[1]s\nchmod -- %04[3]o %[1]s\n", dir, shell.Quote(own.Owner+":"+own.Group), own.Mode))
 }
 
-func applyBlock(ctx context.Context, t *task) (fact.Record, error) {
-	b, err := want[resource.Block](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyBlock(ctx context.Context, t *task, b resource.Block) (fact.Record, error) {
 	if t.item.Change.Text == nil {
 		return fact.Record{}, fmt.Errorf("%s: no text planned", t.label())
 	}
@@ -47,11 +35,7 @@ func applyBlock(ctx context.Context, t *task) (fact.Record, error) {
 	})
 }
 
-func applyAuthorityFile(ctx context.Context, t *task) (fact.Record, error) {
-	f, err := want[resource.AuthorityFile](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyAuthorityFile(ctx context.Context, t *task, f resource.AuthorityFile) (fact.Record, error) {
 	content, err := t.executor.Authorities.Bytes(f.Authority, f.Part)
 	if err != nil {
 		return fact.Record{}, err
@@ -63,11 +47,7 @@ func applyAuthorityFile(ctx context.Context, t *task) (fact.Record, error) {
 	})
 }
 
-func applyCertificate(ctx context.Context, t *task) (fact.Record, error) {
-	c, err := want[resource.Certificate](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyCertificate(ctx context.Context, t *task, c resource.Certificate) (fact.Record, error) {
 	if t.item.Change.Action == resource.Update { // only modes and owners
 		own, keyOwn := c.Own(), c.KeyOwn()
 		return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
@@ -114,11 +94,7 @@ func (t *task) inputDigests(inputs []resource.Input) (map[string]string, error) 
 	return digests, errors.Join(missing...)
 }
 
-func applyStaticPod(ctx context.Context, t *task) (fact.Record, error) {
-	p, err := want[resource.StaticPod](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyStaticPod(ctx context.Context, t *task, p resource.StaticPod) (fact.Record, error) {
 	digests, err := t.inputDigests(p.Inputs)
 	if err != nil {
 		return fact.Record{}, err
@@ -136,38 +112,30 @@ func applyStaticPod(ctx context.Context, t *task) (fact.Record, error) {
 }
 
 // removeFiles removes what the record says belongs to the resource.
-func removeFiles(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeFiles(ctx context.Context, t *task, o resource.Orphan) error {
 	paths := slices.Sorted(maps.Keys(o.Record.Files))
 	if len(paths) == 0 {
 		paths = []string{o.Was.Name()}
 	}
-	return fact.Record{}, t.machine.script(ctx, t.label(), "rm -f -- "+shell.Join(paths...)+"\n")
+	return t.machine.script(ctx, t.label(), "rm -f -- "+shell.Join(paths...)+"\n")
 }
 
-func removeBlock(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeBlock(ctx context.Context, t *task, o resource.Orphan) error {
 	file, name, _ := strings.Cut(o.Was.Name(), "#")
 	block := resource.Block{Path: file, Name: name}
 	facts, _, err := t.machine.ask(ctx, block.Queries())
 	if err != nil {
-		return fact.Record{}, err
+		return err
 	}
 	found, err := facts.File(file)
 	if err != nil || !found.Exists {
-		return fact.Record{}, err
+		return err
 	}
 	content, err := block.Splice(string(found.Content))
 	if err != nil || content == string(found.Content) {
-		return fact.Record{}, err
+		return err
 	}
-	return fact.Record{}, t.machine.writeFile(ctx, fileWrite{
+	return t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: file, content: []byte(content), before: found.SHA256, likeBefore: true,
 	})
 }

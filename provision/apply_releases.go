@@ -78,11 +78,7 @@ if [ "$got" != %[2]s ]; then echo "the upload has SHA-256 $got, expected "%[2]s"
 `, shell.Quote(remote), shell.Quote(sha256))
 }
 
-func applyArtifact(ctx context.Context, t *task) (fact.Record, error) {
-	a, err := want[resource.Artifact](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyArtifact(ctx context.Context, t *task, a resource.Artifact) (fact.Record, error) {
 	_, remote, err := t.upload(ctx, a.Location, a.SHA256)
 	if err != nil {
 		return fact.Record{}, err
@@ -139,11 +135,7 @@ func applyArtifact(ctx context.Context, t *task) (fact.Record, error) {
 	return fact.Record{Digest: a.SHA256, Files: files}, nil
 }
 
-func applyImage(ctx context.Context, t *task) (fact.Record, error) {
-	i, err := want[resource.Image](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyImage(ctx context.Context, t *task, i resource.Image) (fact.Record, error) {
 	local, remote, err := t.upload(ctx, i.Location, i.SHA256)
 	if err != nil {
 		return fact.Record{}, err
@@ -180,16 +172,12 @@ func applyImage(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), b.String())
 }
 
-func removeImage(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeImage(ctx context.Context, t *task, o resource.Orphan) error {
 	// Only the name goes: containers that still run keep the content.
 	if t.executor.Fleet.inventory.Runtime.Kind == inventory.RuntimeDocker {
 		name := shell.Quote(o.Was.Name())
-		return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+		return t.machine.script(ctx, t.label(), fmt.Sprintf(
 			"if docker image inspect -- %[1]s >/dev/null 2>&1; then docker image rm --force --no-prune -- %[1]s >/dev/null; fi\n", name))
 	}
-	return fact.Record{}, t.machine.script(ctx, t.label(), "ctr -n k8s.io images remove "+shell.Quote(o.Was.Name())+" >/dev/null\n")
+	return t.machine.script(ctx, t.label(), "ctr -n k8s.io images remove "+shell.Quote(o.Was.Name())+" >/dev/null\n")
 }

@@ -11,20 +11,12 @@ import (
 
 // applySwitch runs the script that makes all switches of a host as they should
 // be and leaves alone what is right.
-func applySwitch(ctx context.Context, t *task) (fact.Record, error) {
-	s, err := want[resource.Switch](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applySwitch(ctx context.Context, t *task, s resource.Switch) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), shell.Quote(s.Script)+"\n")
 }
 
-func removeSwitch(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeSwitch(ctx context.Context, t *task, o resource.Orphan) error {
 	// The database remembers it over reboots: without Open vSwitch there is none.
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if command -v ovs-vsctl >/dev/null; then ovs-vsctl -t 30 --if-exists del-br %s; fi\n", shell.Quote(o.Was.Name())))
 }

@@ -14,11 +14,7 @@ import (
 	"github.com/kinstall/kinstall/provision/ssh"
 )
 
-func applyUnit(ctx context.Context, t *task) (fact.Record, error) {
-	u, err := want[resource.Unit](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyUnit(ctx context.Context, t *task, u resource.Unit) (fact.Record, error) {
 	name := shell.Quote(u.Name)
 	if u.Stopped {
 		return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf("systemctl disable --now -- %s\n", name))
@@ -100,22 +96,14 @@ esac
 `
 )
 
-func removeUnit(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeUnit(ctx context.Context, t *task, o resource.Orphan) error {
 	name := shell.Quote(o.Was.Name())
 	// How it ended matters no more: a failure would be listed for ever.
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if [ \"$(systemctl show -p LoadState --value -- %[1]s)\" != not-found ]; then systemctl disable --now --quiet -- %[1]s; systemctl reset-failed -- %[1]s 2>/dev/null || true; fi\n", name))
 }
 
-func applyHostname(ctx context.Context, t *task) (fact.Record, error) {
-	h, err := want[resource.Hostname](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyHostname(ctx context.Context, t *task, h resource.Hostname) (fact.Record, error) {
 	w := fileWrite{path: "/etc/hostname", content: []byte(h.Name + "\n"), own: resource.Ownership{Mode: 0o644, Owner: "root", Group: "root"}}
 	return t.item.Change.Record, t.machine.write(ctx, ssh.Command{
 		Label:  t.label(),
@@ -125,7 +113,7 @@ func applyHostname(ctx context.Context, t *task) (fact.Record, error) {
 	})
 }
 
-func applySwapOff(ctx context.Context, t *task) (fact.Record, error) {
+func applySwapOff(ctx context.Context, t *task, _ resource.SwapOff) (fact.Record, error) {
 	if err := t.machine.script(ctx, t.label(), "swapoff -a\n"); err != nil {
 		return fact.Record{}, err
 	}
@@ -139,11 +127,7 @@ func applySwapOff(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, nil
 }
 
-func applySysctl(ctx context.Context, t *task) (fact.Record, error) {
-	s, err := want[resource.Sysctl](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applySysctl(ctx context.Context, t *task, s resource.Sysctl) (fact.Record, error) {
 	// Not sysctl(8): written directly, the kernel's refusal is the error.
 	file, err := probe.SysctlPath(s.Key)
 	if err != nil {
@@ -152,19 +136,11 @@ func applySysctl(ctx context.Context, t *task) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf("printf '%%s\\n' %s > %s\n", shell.Quote(s.Value), shell.Quote("/proc/sys/"+file)))
 }
 
-func applyModule(ctx context.Context, t *task) (fact.Record, error) {
-	m, err := want[resource.Module](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyModule(ctx context.Context, t *task, m resource.Module) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), "modprobe -- "+shell.Quote(m.Name)+"\n")
 }
 
-func applyPackage(ctx context.Context, t *task) (fact.Record, error) {
-	p, err := want[resource.Package](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyPackage(ctx context.Context, t *task, p resource.Package) (fact.Record, error) {
 	t.machine.packages.Lock()
 	defer t.machine.packages.Unlock()
 	// Nothing is removed to make room (docker-ce for docker.io): that is the
@@ -175,20 +151,12 @@ func applyPackage(ctx context.Context, t *task) (fact.Record, error) {
 		"if ! { %[1]s; } 2>/dev/null; then\n\tapt-get -qq -o DPkg::Lock::Timeout=120 update >&2\n\t%[1]s\nfi\n", install))
 }
 
-func applyRoute(ctx context.Context, t *task) (fact.Record, error) {
-	r, err := want[resource.Route](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyRoute(ctx context.Context, t *task, r resource.Route) (fact.Record, error) {
 	words := append(append([]string{r.Destination}, r.Way()...), "metric", routeMetric)
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(words...)+"\n")
 }
 
-func applyInterimRoute(ctx context.Context, t *task) (fact.Record, error) {
-	r, err := want[resource.InterimRoute](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyInterimRoute(ctx context.Context, t *task, r resource.InterimRoute) (fact.Record, error) {
 	return fact.Record{}, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
 }
 
@@ -203,21 +171,13 @@ func ipRoute(destination string) string {
 	return "ip -4 route "
 }
 
-func removeRoute(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeRoute(ctx context.Context, t *task, o resource.Orphan) error {
 	destination := o.Was.Name()
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if [ -n \"$(%[1]sshow exact %[2]s metric %[3]s)\" ]; then %[1]sdel %[2]s metric %[3]s; fi\n", ipRoute(destination), shell.Quote(destination), routeMetric))
 }
 
-func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
-	r, err := want[resource.FirewallRule](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyFirewallRule(ctx context.Context, t *task, r resource.FirewallRule) (fact.Record, error) {
 	rule := shell.Join(r.Rule...)
 	// A chain of somebody's own (Docker's DOCKER-USER) may not be there yet;
 	// whose it is takes it as it finds it.
@@ -227,46 +187,36 @@ func applyFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
 		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
-func removeFirewallRule(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeFirewallRule(ctx context.Context, t *task, o resource.Orphan) error {
 	r, err := resource.ParseFirewallRule(o.Was)
 	if err != nil {
-		return fact.Record{}, err
+		return err
 	}
 	rule := shell.Join(r.Rule...)
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if %[4]s -w -t %[1]s -C %[2]s %[3]s 2>/dev/null; then %[4]s -w -t %[1]s -D %[2]s %[3]s; fi\n",
 		shell.Quote(r.Table), shell.Quote(r.Chain), rule, r.Program()))
 }
 
 // applyNothing is for what a program makes by itself.
-func applyNothing(_ context.Context, t *task) (fact.Record, error) { return t.item.Change.Record, nil }
+func applyNothing[R resource.Resource](_ context.Context, t *task, _ R) (fact.Record, error) {
+	return t.item.Change.Record, nil
+}
 
-func removeLink(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeLink(ctx context.Context, t *task, o resource.Orphan) error {
 	name := shell.Quote(o.Was.Name())
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(
 		"if ip link show dev %[1]s >/dev/null 2>&1; then ip link del dev %[1]s; fi\n", name))
 }
 
-func removeDynamicRoutes(ctx context.Context, t *task) (fact.Record, error) {
-	o, err := want[resource.Orphan](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func removeDynamicRoutes(ctx context.Context, t *task, o resource.Orphan) error {
 	// In IPv4, those with a metric are another network's; in IPv6 all have one. A
 	// bridge's own route has no next hop.
 	others := "*' metric '*"
 	if prefix, err := netip.ParsePrefix(o.Was.Name()); err == nil && prefix.Addr().Is6() {
 		others = "*' metric " + routeMetric + " '*"
 	}
-	return fact.Record{}, t.machine.script(ctx, t.label(), fmt.Sprintf(`%[1]sshow root %[2]s | while read -r route; do
+	return t.machine.script(ctx, t.label(), fmt.Sprintf(`%[1]sshow root %[2]s | while read -r route; do
 	case " $route " in
 	%[3]s) ;;
 	*' via '*) %[1]sdel $route </dev/null || exit 1 ;;
@@ -277,11 +227,7 @@ done
 
 // applyPodMTU sets the MTU of a bridge, of its ports, and of the interfaces at
 // their other ends, in the pods. Kernels keep TCP connections to the new size.
-func applyPodMTU(ctx context.Context, t *task) (fact.Record, error) {
-	m, err := want[resource.PodMTU](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyPodMTU(ctx context.Context, t *task, m resource.PodMTU) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(`bridge=%s mtu=%d
 # "12: veth1@if2: <...": the port's number and name.
 ports=$(ip -o link show master "$bridge" | sed -n 's/^\([0-9]*\): \([^@:]*\).*/\1 \2/p')

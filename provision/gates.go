@@ -39,11 +39,7 @@ type gatekeeper interface {
 	wait(ctx context.Context, g resource.Gate, since string, report func(string)) error
 }
 
-func applyGate(ctx context.Context, t *task) (fact.Record, error) {
-	g, err := want[resource.Gate](t)
-	if err != nil {
-		return fact.Record{}, err
-	}
+func applyGate(ctx context.Context, t *task, g resource.Gate) (fact.Record, error) {
 	return fact.Record{}, t.executor.gates.wait(ctx, g, "", t.report)
 }
 
