@@ -53,7 +53,7 @@ func (k *stateKeeper) put(id resource.ID, record fact.Record) {
 
 // sameRecord compares as the state's file does: no entries are no map.
 func sameRecord(a, b fact.Record) bool {
-	return a.Digest == b.Digest && maps.Equal(a.Files, b.Files) && maps.Equal(a.Inputs, b.Inputs)
+	return a.Digest == b.Digest && a.Started == b.Started && maps.Equal(a.Files, b.Files) && maps.Equal(a.Inputs, b.Inputs)
 }
 
 func (k *stateKeeper) remove(id resource.ID) {

@@ -31,10 +31,12 @@ const (
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
-	KindPath        Kind = "path"   // Name: another host's IP address
-	KindNode        Kind = "node"   // Name: Kubernetes node
-	KindObject      Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
-	KindEtcd        Kind = "etcd"   // Name: prefix of keys, with a slash at its end
+	KindPath        Kind = "path" // Name: another host's IP address
+	// KindStaticPod's Name is that of the pod in its manifest: "kube-apiserver".
+	KindStaticPod Kind = "staticpod"
+	KindNode      Kind = "node"   // Name: Kubernetes node
+	KindObject    Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
+	KindEtcd      Kind = "etcd"   // Name: prefix of keys, with a slash at its end
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -51,7 +53,8 @@ type Query struct {
 	// time of recording: for binaries of a hundred megabytes.
 	Trusted bool
 	// Args (firewall) are the words of the rule, after -C CHAIN; (switch) the path
-	// of the file with the wanted flows, if they are to be compared.
+	// of the file with the wanted flows, if they are to be compared; (static pod)
+	// the pod's namespace and the node's name, which its own ends with.
 	Args []string
 	// Size (path) is that of a packet, its IP header included, in bytes.
 	Size int
@@ -82,17 +85,10 @@ type File struct {
 	Content    []byte
 	HasContent bool
 	Target     string // of a link
-}
-
-// Unit is the answer to a unit query: systemctl show's words.
-type Unit struct {
-	LoadState        string // loaded, not-found, masked …
-	ActiveState      string // active, inactive, failed, activating …
-	SubState         string
-	UnitFileState    string // enabled, disabled, static …
-	NeedDaemonReload bool
-	MainPID          int
-	StartedAt        string // ActiveEnterTimestampMonotonic, as printed
+	// MTime is when the content was last written, CTime when the file was last
+	// written, put in place (by a rename) or changed in its attributes: the host's
+	// clock, both.
+	MTime, CTime time.Time
 }
 
 // Package is the answer to a package query.
@@ -235,6 +231,10 @@ type Host struct {
 	// there, or the host is installed).
 	Duplicate string
 	State     State
+	// BootID is the kernel's name for this boot, Uptime the time since it began,
+	// when Time was read, to a hundredth of a second.
+	BootID string
+	Uptime time.Duration
 }
 
 // Link is a network interface.
@@ -306,6 +306,9 @@ func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModul
 
 // Route returns the answer about a destination.
 func (s Set) Route(destination string) (Route, error) { return get[Route](s, KindRoute, destination) }
+
+// Pod returns the answer about a static pod.
+func (s Set) Pod(name string) (Pod, error) { return get[Pod](s, KindStaticPod, name) }
 
 // Switch returns the answer about a bridge of Open vSwitch.
 func (s Set) Switch(name string) (Switch, error) { return get[Switch](s, KindSwitch, name) }

@@ -32,10 +32,15 @@ type Record struct {
 	// Inputs (units, static pods) maps resource IDs to the digests that were in
 	// force at the last successful start.
 	Inputs map[string]string `json:"inputs,omitempty"`
+	// Started (units) identifies the main process of the last successful start,
+	// as Unit.Started does: the one that is known to run with Inputs.
+	Started string `json:"started,omitempty"`
 }
 
 // Empty reports whether there is nothing to remember.
-func (r Record) Empty() bool { return r.Digest == "" && len(r.Files)+len(r.Inputs) == 0 }
+func (r Record) Empty() bool {
+	return r.Digest == "" && r.Started == "" && len(r.Files)+len(r.Inputs) == 0
+}
 
 // ParseState decodes a state file; no bytes are the state of a bare host.
 func ParseState(data []byte) (State, error) {

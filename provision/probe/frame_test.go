@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 )
@@ -52,16 +53,16 @@ func TestCorruption(t *testing.T) {
 		corrupt func(string) string
 		want    string
 	}{
-		{"wrong count", replace("\nEND 16\n", "\nEND 15\n"), `16 answers, the sentinel says "15"`},
-		{"padded count", replace("\nEND 16\n", "\nEND 016\n"), `the sentinel says "016"`},
+		{"wrong count", replace("\nEND 17\n", "\nEND 16\n"), `17 answers, the sentinel says "16"`},
+		{"padded count", replace("\nEND 17\n", "\nEND 017\n"), `the sentinel says "017"`},
 		{"trailing garbage", func(s string) string { return s + "x" }, "something follows the sentinel"},
 		{"trailing newline", func(s string) string { return s + "\n" }, "something follows the sentinel"},
 		{"twice", func(s string) string { return s + s }, "something follows the sentinel"},
 		{"answer missing", func(s string) string {
-			return replace("\nEND 16\n", "\nEND 15\n")(replace("1 ok 6\nabsent\n", "")(s))
+			return replace("\nEND 17\n", "\nEND 16\n")(replace("1 ok 6\nabsent\n", "")(s))
 		}, "file " + queries[1].Name + " was not answered"},
 		{"answer twice", replace("1 ok 6\nabsent\n", "1 ok 6\nabsent\n1 ok 6\nabsent\n"), "answer 1 came twice"},
-		{"answer too many", replace("END 16\n", "7 ok 6\nabsent\nEND 17\n"), "answer 7: nobody asked"},
+		{"answer too many", replace("END 17\n", "7 ok 6\nabsent\nEND 18\n"), "answer 7: nobody asked"},
 		{"bytes lost", replace("absent", "absnt"), "answer 1 does not have the length"},
 		{"bytes inserted", replace("absent", "abbsent"), "answer 1 does not have the length"},
 		{"noise between", replace("1 ok 6", "noise\n1 ok 6"), "has no label"},
@@ -93,16 +94,19 @@ func TestCorruption(t *testing.T) {
 // TestFileAnswers covers what no honest script prints about a file.
 func TestFileAnswers(t *testing.T) {
 	d := digest("x")
+	const times = " 2026-11-21 15:04:45.5 +0000 2026-11-21 15:04:46 +0000"
 	for _, tt := range []struct{ text, want string }{
 		{"plain " + d + " 1 81a4 0 root 0", "unreadable answer"},
-		{"plain " + d + " -1 81a4 0 root 0 root", "unreadable size"},
-		{"plain " + d + " 1 zz 0 root 0 root", "unreadable mode"},
-		{"plain - 1 81a4 0 root 0 root", "unreadable digest"},
-		{"plain " + d + " 1 81a4 0 root 0 root", "the content was asked for"},
-		{"content " + d + " 1 81a4 0 root 0 root\n!!", "unreadable content"},
-		{"content - 1 41ed 0 root 0 root\neA==", "unexpected answer"},
-		{"target " + d + " 1 81a4 0 root 0 root\n/x", "unexpected answer"},
-		{"plain - 1 a1ff 0 root 0 root", "unexpected answer"},
+		{"plain " + d + " 1 81a4 0 root 0 root" + strings.Replace(times, "45.5", "x", 1), "unreadable time"},
+		{"plain " + d + " 1 81a4 0 root 0 root" + strings.Replace(times, "46", "x", 1), "unreadable time"},
+		{"plain " + d + " -1 81a4 0 root 0 root" + times, "unreadable size"},
+		{"plain " + d + " 1 zz 0 root 0 root" + times, "unreadable mode"},
+		{"plain - 1 81a4 0 root 0 root" + times, "unreadable digest"},
+		{"plain " + d + " 1 81a4 0 root 0 root" + times, "the content was asked for"},
+		{"content " + d + " 1 81a4 0 root 0 root" + times + "\n!!", "unreadable content"},
+		{"content - 1 41ed 0 root 0 root" + times + "\neA==", "unexpected answer"},
+		{"target " + d + " 1 81a4 0 root 0 root" + times + "\n/x", "unexpected answer"},
+		{"plain - 1 a1ff 0 root 0 root" + times, "unexpected answer"},
 	} {
 		_, err := parseFile([]byte(tt.text), fact.Query{Kind: fact.KindFile, Name: "/x", Content: true})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -110,8 +114,8 @@ func TestFileAnswers(t *testing.T) {
 		}
 	}
 	// A file that changed between being hashed and being read is as it was read.
-	got, err := parseFile([]byte("content "+digest("old")+" 3 81a4 0 root 0 root\neA=="), fact.Query{Content: true})
-	if f, ok := got.(fact.File); err != nil || !ok || f.SHA256 != d || f.Size != 1 || string(f.Content) != "x" {
+	got, err := parseFile([]byte("content "+digest("old")+" 3 81a4 0 root 0 root"+times+"\neA=="), fact.Query{Content: true})
+	if f, ok := got.(fact.File); err != nil || !ok || f.SHA256 != d || f.Size != 1 || string(f.Content) != "x" || f.CTime.Sub(f.MTime) != time.Second/2 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -25,6 +25,7 @@ func (p *parser) host() fact.Host {
 		read  func(text string) error
 	}{
 		{"time", func(text string) (err error) { host.Time, err = parseTime(text); return err }},
+		{"clock", func(text string) error { return parseClock(&host, text) }},
 		{"address", func(text string) (err error) { address, err = netip.ParseAddr(text); return err }},
 		{"uname", func(text string) error { return parseUname(&host, text) }},
 		{"files", func(text string) error { return parseHostFiles(&host, text) }},
@@ -73,6 +74,17 @@ func parseTime(text string) (time.Time, error) {
 		ns = 0
 	}
 	return time.Unix(s, ns).UTC(), nil
+}
+
+// parseClock reads "BOOT-ID TICKS".
+func parseClock(host *fact.Host, text string) error {
+	boot, ticks, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(ticks, 10, 64)
+	if err != nil {
+		return fmt.Errorf("unreadable time since the boot %q", text)
+	}
+	host.BootID, host.Uptime = boot, time.Duration(n)*tick
+	return nil
 }
 
 // architectures maps uname's words to Go's.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 )
@@ -32,7 +33,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 		return fact.Set{}, err
 	}
 	p := parser{answers: answers, used: map[string]bool{}}
-	set := fact.NewSet(p.host())
+	host := p.host()
+	set := fact.NewSet(host)
 	p.wire(&set, queries)
 	var units, packages []fact.Query
 	var routes, images bool
@@ -50,6 +52,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			p.put(set, q, about, strconv.Itoa(i), parseSwitch)
 		case fact.KindUnit:
 			units = append(units, q)
+		case fact.KindStaticPod:
+			p.put(set, q, about, strconv.Itoa(i), func(text []byte) (any, error) { return parsePod(text, host) })
 		case fact.KindPackage:
 			packages = append(packages, q)
 		case fact.KindRoute:
@@ -145,15 +149,16 @@ const (
 	modeBits      = 0o7777
 )
 
-// parseFile reads "FORM DIGEST SIZE MODE UID USER GID GROUP" and, after a
-// newline, the content in base64 or the link's target.
+// parseFile reads "FORM DIGEST SIZE MODE UID USER GID GROUP MTIME CTIME", the times
+// as three words each, and, after a newline, the content in base64 or the link's
+// target.
 func parseFile(text []byte, q fact.Query) (any, error) {
 	if string(text) == "absent" {
 		return fact.File{}, nil
 	}
 	head, rest, _ := bytes.Cut(text, []byte("\n"))
 	words := strings.Split(string(head), " ")
-	if len(words) != 8 {
+	if len(words) != 14 {
 		return nil, fmt.Errorf("unreadable answer %s", excerpt(head))
 	}
 	size, err := strconv.ParseInt(words[2], 10, 64)
@@ -164,8 +169,18 @@ func parseFile(text []byte, q fact.Query) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unreadable mode %q", words[3])
 	}
+	mtime, err := parseStatTime(words[8:11])
+	if err != nil {
+		return nil, err
+	}
+	ctime, err := parseStatTime(words[11:14])
+	if err != nil {
+		return nil, err
+	}
 	file := fact.File{
 		Exists: true,
+		MTime:  mtime,
+		CTime:  ctime,
 		Type:   "other",
 		Mode:   uint32(mode) & modeBits,
 		Owner:  nameOr(words[5], words[4]),
@@ -208,6 +223,16 @@ func parseFile(text []byte, q fact.Query) (any, error) {
 		return nil, errors.New("the content was asked for and did not come")
 	}
 	return file, nil
+}
+
+// parseStatTime reads a time as stat's %y prints it; a fraction may be missing.
+func parseStatTime(words []string) (time.Time, error) {
+	text := strings.Join(words, " ")
+	t, err := time.Parse("2006-01-02 15:04:05 -0700", text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("unreadable time %q", text)
+	}
+	return t.UTC(), nil
 }
 
 // nameOr returns the name of a user or group, or the number where stat knows none.
@@ -293,55 +318,6 @@ func parseSwitch(text []byte) (any, error) {
 		}
 	}
 	return found, nil
-}
-
-// units reads systemctl show: a block of properties for each unit, in the order asked.
-func (p *parser) units(set fact.Set, queries []fact.Query) {
-	const about = "units"
-	text, ok := p.take(about, "units")
-	if !ok {
-		return
-	}
-	if string(text) == "absent" { // a host without systemd
-		for _, q := range queries {
-			set.Put(q.Key(), fact.Unit{LoadState: "not-found", ActiveState: "inactive", SubState: "dead"})
-		}
-		return
-	}
-	blocks := strings.Split(string(text), "\n\n")
-	if len(blocks) != len(queries) {
-		p.fail(about, fmt.Sprintf("systemctl described %d of %d units", len(blocks), len(queries)))
-		return
-	}
-	for i, q := range queries {
-		properties := map[string]string{}
-		for _, line := range strings.Split(blocks[i], "\n") {
-			if name, value, ok := strings.Cut(line, "="); ok {
-				properties[name] = value
-			}
-		}
-		if properties["LoadState"] == "" || properties["ActiveState"] == "" {
-			p.fail("unit "+q.Name, fmt.Sprintf("unexpected answer %s", excerpt([]byte(blocks[i]))))
-			continue
-		}
-		unit := fact.Unit{
-			LoadState:        properties["LoadState"],
-			ActiveState:      properties["ActiveState"],
-			SubState:         properties["SubState"],
-			UnitFileState:    properties["UnitFileState"],
-			NeedDaemonReload: properties["NeedDaemonReload"] == "yes",
-			StartedAt:        properties["ActiveEnterTimestampMonotonic"],
-		}
-		if pid := properties["MainPID"]; pid != "" { // only services have one
-			n, err := strconv.Atoi(pid)
-			if err != nil {
-				p.fail("unit "+q.Name, fmt.Sprintf("unreadable MainPID %q", pid))
-				continue
-			}
-			unit.MainPID = n
-		}
-		set.Put(q.Key(), unit)
-	}
 }
 
 // packages reads dpkg-query's lines "NAME STATUS VERSION". A package has one

@@ -11,7 +11,8 @@
 //
 // The price is the same for one file and for hundreds: one stat, one sha256sum
 // and one process for every other kind of question. Content travels only for
-// files whose digest differs from the wanted one.
+// files whose digest differs from the wanted one, and the end of a log only for
+// a unit or a static pod that is in trouble.
 //
 // What callers owe: the same queries, in the same order, to Script and Parse;
 // only standard output to Parse. Queries for the cluster's API (fact.KindNode,
@@ -25,6 +26,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -33,6 +35,10 @@ import (
 
 //go:embed probe.sh
 var body string
+
+// tick is the unit of the start times in /proc: Linux shows them so whatever
+// its own clock's rate is (USER_HZ).
+const tick = time.Second / 100
 
 // HostQueries returns the queries that a host answers itself.
 func HostQueries(queries []fact.Query) []fact.Query {
@@ -56,6 +62,7 @@ var (
 	imageName   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9._:/@-]*$`)
 	switchName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	plainPath   = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+	podName     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
 	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -66,7 +73,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, packages, rules, dockerImages, paths, switches []string
+	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches []string
 	routes6, images := 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -100,6 +107,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				return "", bad("not the name of a systemd unit")
 			}
 			units = append(units, q.Name)
+		case fact.KindStaticPod:
+			if len(q.Args) != 2 || !podName.MatchString(q.Name) || !podName.MatchString(q.Args[0]) || !podName.MatchString(q.Args[1]) {
+				return "", bad("not the names of a pod, a namespace and a node")
+			}
+			pods = append(pods, fmt.Sprintf("%d %s %s %s", i, q.Args[0], q.Name, q.Args[1]))
 		case fact.KindPackage:
 			if !packageName.MatchString(q.Name) {
 				return "", bad("not the name of a package")
@@ -177,6 +189,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"sysctls", strings.Join(sysctls, "\n")},
 		{"modules", strings.Join(modules, "\n")},
 		{"units", strings.Join(units, "\n")},
+		{"pods", strings.Join(pods, "\n")},
 		{"packages", strings.Join(packages, "\n")},
 		{"docker_images", strings.Join(dockerImages, "\n")},
 		{"paths", strings.Join(paths, "\n")},
@@ -184,7 +197,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}
-	fmt.Fprintf(&b, "routes6=%d\nimages=%d\n", routes6, images)
+	fmt.Fprintf(&b, "young=%d\nroutes6=%d\nimages=%d\n", fact.Settling/tick, routes6, images)
 	fmt.Fprintf(&b, "firewall_rules() {\n%s\n}\nmain </dev/null\n", strings.Join(rules, "\n"))
 	return b.String(), nil
 }

@@ -14,6 +14,8 @@
 #   sysctls         INDEX PATH below /proc/sys
 #   modules         INDEX NAME, with underscores
 #   units, packages names
+#   pods            INDEX NAMESPACE NAME NODE
+#   young           ticks, see below, during which a process is not trusted yet
 #   docker_images   INDEX REFERENCE
 #   paths           INDEX SIZE ADDRESS
 #   switches        INDEX BRIDGE PATH, the path - if flows are not asked for
@@ -32,6 +34,9 @@ nl='
 '
 IFS=$nl
 count=0
+# Where the kubelet puts the logs of pods, and where processes are seen.
+pod_logs=/var/log/pods
+processes=/proc
 # Content is compared, shown and kept in memory: this much at most, in bytes.
 content_limit=16777216
 
@@ -55,8 +60,27 @@ capture() {
 	fi
 }
 
+# read_clock sets boot and now: the name of this boot, and the ticks of a
+# hundredth of a second since it began, as the start times of processes are
+# counted (proc(5)). /proc/uptime is not asked: in containers it may be theirs.
+read_clock() {
+	boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+	start_of "$(cat /proc/self/stat 2>/dev/null)"
+	now=$ticks
+}
+
+# start_of STAT sets ticks to when a process started: the 22nd field of its stat,
+# of which the second may hold any character.
+start_of() {
+	IFS=' '
+	set -- ${1##*) }
+	IFS=$nl
+	ticks=${20-0}
+}
+
 host() {
 	answer host.time ok "$host_time"
+	answer host.clock ok "$boot $now"
 	answer host.address ok "$address"
 	capture host.uname uname -n -r -m
 	answer host.files ok "$(grep -H '' /etc/os-release /etc/machine-id /proc/meminfo /proc/swaps /sys/devices/system/cpu/online 2>/dev/null)"
@@ -138,7 +162,7 @@ ask_files() {
 	if [ "$trusted" = yes ]; then read_digests; fi
 	asked=$#
 	missing=0
-	if ! stats=$(stat -c "%f$nl%u %U %g %G$nl%i %s %y %z$nl%s$nl%n" "$@" 2>/dev/null); then
+	if ! stats=$(stat -c "%f$nl%u %U %g %G %y %z$nl%i %s %y %z$nl%s$nl%n" "$@" 2>/dev/null); then
 		# Absent is only what every message says is absent. A message of another
 		# kind makes each missing path be looked at for itself.
 		for word in $(stat -c %n "$@" 2>&1 >/dev/null); do
@@ -381,8 +405,184 @@ ask_units() {
 		answer units ok absent
 		return
 	fi
+	capture_out=
 	capture units systemctl show --no-pager -p LoadState -p ActiveState -p SubState -p UnitFileState \
-		-p NeedDaemonReload -p MainPID -p ActiveEnterTimestampMonotonic -- $units
+		-p NeedDaemonReload -p MainPID -p ActiveEnterTimestampMonotonic -p ExecMainStartTimestampMonotonic \
+		-p NRestarts -p Result -p ExecMainCode -p ExecMainStatus -- $units
+	unit_logs "$capture_out"
+}
+
+# unit_logs SHOWN answers with the end of the log of each unit that failed, is
+# being started or stopped, or was started again of late. Others cost nothing.
+unit_logs() {
+	rest=$1$nl$nl
+	number=-1
+	for unit in $units; do
+		number=$((number + 1))
+		block=$nl${rest%%"$nl$nl"*}$nl
+		rest=${rest#*"$nl$nl"}
+		property ActiveState
+		case $value in
+		failed | activating | deactivating) ;;
+		active | reloading)
+			property NRestarts
+			case $value in '' | 0 | 1 | *[!0-9]*) continue ;; esac
+			property ExecMainStartTimestampMonotonic
+			case $value in '' | *[!0-9]*) continue ;; esac
+			if [ $((now - value / 10000)) -gt "$young" ]; then continue; fi
+			;;
+		*) continue ;;
+		esac
+		journal "$unit" 40
+		answer "log.$number" ok "$out"
+	done
+}
+
+# property NAME sets value to that of a property of the block.
+property() {
+	value=
+	case $block in
+	*"$nl$1="*)
+		value=${block#*"$nl$1="}
+		value=${value%%"$nl"*}
+		;;
+	esac
+}
+
+# journal UNIT LINES [PATTERN] sets out to the end of a unit's log, or to those of
+# its lines that match, as far as they come in time. A journal that did not answer
+# is not asked again.
+journal_answers=yes
+journal() {
+	out=
+	if [ "$journal_answers" = no ] || ! has journalctl; then return; fi
+	out=$(
+		{
+			timeout 5 journalctl --no-pager -q -o cat -n "$2" -u "$1" 2>/dev/null
+			echo "status $?"
+		} | tr -d '\000' | grep -e "${3-}" -e '^status [0-9]*$' | tail -c 16384
+	)
+	case $out in *'status 124') journal_answers=no ;; esac
+	out=${out%status *}
+}
+
+# ask_pods learns of static pods without the API and without the runtime, which
+# may both be what is broken. The kubelet keeps the logs of a pod's container in
+# NAMESPACE_NAME-NODE_UID/CONTAINER/RESTARTS.log; a static pod's UID is a digest
+# of its manifest, without dashes. Processes are known by their cgroup, that is
+# named for the UID. The answer is "pod UID RESTARTS PID TICKS", each - for none,
+# and the end of the log where the pod does not run, or not for long.
+ask_pods() {
+	if [ -z "$pods" ]; then return; fi
+	uids=
+	for line in $pods; do
+		pod_files "$line"
+		for path in $files_found; do
+			pod_uid "$path"
+			case "|$uids|" in *"|$uid|"*) ;; *) uids=$uids${uids:+|}$uid ;; esac
+		done
+	done
+	members= stats=
+	if [ -n "$uids" ]; then
+		members=$(cd "$processes" && set +f && grep -s -o -H -E "pod($uids)" [0-9]*/cgroup)
+		set --
+		for line in $members; do set -- "$@" "$processes/${line%%/*}/stat"; done
+		if [ $# -gt 0 ]; then stats=$(cat "$@" 2>/dev/null); fi
+	fi
+	for line in $pods; do
+		pod_files "$line"
+		pod_answer "$line"
+	done
+}
+
+# pod_files INDEX NAMESPACE NAME NODE sets files_found to the directories and logs
+# of a static pod, the newest first.
+pod_files() {
+	IFS=' '
+	set -- $1
+	IFS=$nl
+	files_found=$(
+		set +f
+		ls -1dt "$pod_logs/$2_$3-$4_"???????????????????????????????? "$pod_logs/$2_$3-$4_"????????????????????????????????/*/*.log 2>/dev/null
+	)
+}
+
+# pod_uid PATH sets uid.
+pod_uid() {
+	uid=${1#"$pod_logs/"}
+	uid=${uid%%/*}
+	uid=${uid##*_}
+}
+
+pod_answer() {
+	index=${1%% *}
+	# The newest pod that has a process, or else the newest.
+	newest= pod= pid=- started=-
+	for path in $files_found; do
+		pod_uid "$path"
+		if [ "$uid" = "$newest" ]; then continue; fi
+		if [ -z "$newest" ]; then newest=$uid; fi
+		pod_process "$uid"
+		if [ "$pid" != - ]; then
+			pod=$uid
+			break
+		fi
+	done
+	if [ -z "$newest" ]; then
+		pod_words "$1"
+		answer "$index" ok "pod - - - -$nl$out"
+		return
+	fi
+	pod=${pod:-$newest}
+	log= attempt=-
+	for path in $files_found; do
+		case $path in
+		*"_$pod/"*.log)
+			log=$path
+			attempt=${path##*/}
+			attempt=${attempt%.log}
+			break
+			;;
+		esac
+	done
+	case $attempt in '' | *[!0-9]*) attempt=- ;; esac
+	out=
+	if [ "$pid" = - ]; then
+		if [ -n "$log" ]; then
+			log_end "$log"
+		else
+			pod_words "$1"
+		fi
+	elif [ "$attempt" != - ] && [ "$attempt" -gt 0 ] && [ $((now - started)) -le "$young" ]; then
+		# What the one before it said is why there is another.
+		before=${log%/*}/$((attempt - 1)).log
+		if [ -e "$before" ]; then log=$before; fi
+		log_end "$log"
+	fi
+	answer "$index" ok "pod $pod $attempt $pid $started$nl$out"
+}
+
+# pod_process UID sets pid and started to those of the pod's first process: that
+# of its container. The sandbox's own, and what starts containers, don't count.
+pod_process() {
+	for stat in $stats; do
+		case $stat in *'(pause) '* | *'(runc'* | *'(conmon) '* | *') Z '*) continue ;; esac
+		case "$nl$members$nl" in *"$nl${stat%% *}/cgroup:pod$1$nl"*) ;; *) continue ;; esac
+		start_of "$stat"
+		if [ "$pid" = - ] || [ "$ticks" -lt "$started" ]; then pid=${stat%% *} started=$ticks; fi
+	done
+}
+
+log_end() { out=$(tail -c 16384 "$1" 2>/dev/null | tail -n 15 | tr -d '\000'); }
+
+# pod_words INDEX NAMESPACE NAME NODE sets out to what the kubelet says of a pod
+# that has no log of its own: a manifest it can't read, an image that is missing.
+pod_words() {
+	out=
+	if [ ! -d "$pod_logs" ]; then return; fi # no kubelet was here yet
+	name=${1#* * }
+	name=${name%% *}
+	journal kubelet.service 300 "$name"
 }
 
 # ask_packages: dpkg-query's status is 1 when some package is unknown to it.
@@ -559,12 +759,14 @@ duplicate() {
 
 main() {
 	host_time=$(date '+%s %N')
+	read_clock
 	printf 'BEGIN kinstall probe 1\n'
 	host
 	ask_files
 	ask_sysctls
 	ask_modules
 	ask_units
+	ask_pods
 	ask_packages
 	capture routes4 ip -o -4 route show table main
 	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi

@@ -365,6 +365,17 @@ func testFiles(t *testing.T, m *machine) {
 		if got.Type == "directory" || got.Type == "link" {
 			got.Size = 0 // the file system's affair
 		}
+		if got.Exists {
+			info, err := os.Lstat(tt.query.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sys := info.Sys().(*syscall.Stat_t)
+			if !got.MTime.Equal(time.Unix(sys.Mtim.Unix())) || !got.CTime.Equal(time.Unix(sys.Ctim.Unix())) {
+				t.Errorf("%q: written at %v, changed at %v; the file system says %v, %v", tt.query.Name, got.MTime, got.CTime, info.ModTime(), time.Unix(sys.Ctim.Unix()))
+			}
+		}
+		got.MTime, got.CTime = time.Time{}, time.Time{}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", tt.query.Name, diff)
 		}
@@ -822,6 +833,9 @@ func TestScriptRefuses(t *testing.T) {
 		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/it's"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "FORWARD"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "-F", "-j", "ACCEPT"}},
+		{Kind: fact.KindStaticPod, Name: "kube-apiserver"},
+		{Kind: fact.KindStaticPod, Name: "*", Args: []string{"kube-system", "emei"}},
+		{Kind: fact.KindStaticPod, Name: "kube-apiserver", Args: []string{"kube-system", "../x"}},
 		{Kind: fact.KindNode, Name: "emei"},
 		{Kind: "weather", Name: "tomorrow"},
 	} {
@@ -861,6 +875,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindSysctl, Name: "net.ipv4.ip_forward"},
 		{Kind: fact.KindUnit, Name: "etcd.service"},
 		{Kind: fact.KindUnit, Name: "kubelet.service"},
+		{Kind: fact.KindStaticPod, Name: "kube-apiserver", Args: []string{"kube-system", "emei"}},
 		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/kinstall/openvswitch.flows"}},
 		{Kind: fact.KindSwitch, Name: "br-underlay"},
 	}, "10.27.52.72")
