@@ -175,7 +175,24 @@ type Node struct {
 	Annotations map[string]string
 	Taints      []Taint
 	PodCIDRs    []string
-	Ready       bool
+	// Ready is what the node's condition of that name says, Reason and Message why.
+	Ready           bool
+	Reason, Message string
+	// Heartbeat is when the kubelet last said that it is there, by its own clock.
+	Heartbeat time.Time
+}
+
+// Trouble says why a node is not ready, "" if it is.
+func (n Node) Trouble() string {
+	switch {
+	case n.Ready:
+		return ""
+	case n.Message != "":
+		return "NotReady: " + n.Message
+	case n.Reason != "":
+		return "NotReady: " + n.Reason
+	}
+	return "NotReady: the kubelet has not reported its status"
 }
 
 // Object is the answer to an object query: YAML without the fields the server

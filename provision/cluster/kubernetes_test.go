@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -203,6 +204,51 @@ func TestApplyNode(t *testing.T) {
 		`"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},{"key":"dedicated","value":"db","effect":"NoSchedule"}]}}`}
 	if diff := cmp.Diff(want, api.patches); diff != "" {
 		t.Errorf("patches (-want +got):\n%s", diff)
+	}
+}
+
+// A node's heartbeat is that of its lease, and of its status without one.
+func TestNode(t *testing.T) {
+	ca := newAuthority(t)
+	said := time.Date(2026, 3, 14, 9, 20, 0, 0, time.UTC)
+	api := &nodeServer{node: &corev1.Node{
+		TypeMeta:   metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: "emei"},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+			{Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasNoDiskPressure"},
+			{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: "cni plugin not initialized", LastHeartbeatTime: metav1.NewTime(said)},
+		}},
+	}}
+	renewed := ""
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/emei" || renewed == "" {
+			api.ServeHTTP(w, r)
+			return
+		}
+		respond(w, http.StatusOK, map[string]any{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+			"metadata": map[string]any{"name": "emei"}, "spec": map[string]any{"renewTime": renewed}})
+	})
+	client := newClient(t, ca, serve(t, ca, handler, "kubernetes.default.svc"))
+	want := fact.Node{Exists: true, Reason: "KubeletNotReady", Message: "cni plugin not initialized", Heartbeat: said}
+	for _, tt := range []struct {
+		renewed   string
+		heartbeat time.Time
+	}{
+		{"", said},
+		{"2026-03-14T09:26:53.500000Z", said.Add(6*time.Minute + 53*time.Second + 500*time.Millisecond)},
+		{"2026-03-14T09:10:00.000000Z", said}, // one that is not renewed any more
+	} {
+		renewed, want.Heartbeat = tt.renewed, tt.heartbeat
+		got, err := client.Node(testContext(t), "emei")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateApproxTime(0)); diff != "" {
+			t.Errorf("lease of %q (-want +got):\n%s", tt.renewed, diff)
+		}
+	}
+	if got, err := client.Node(testContext(t), "kunlun"); err != nil || got.Exists {
+		t.Errorf("a node that is not there: %+v, %v", got, err)
 	}
 }
 

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -25,6 +28,11 @@ func nodeFact(node *corev1.Node) fact.Node {
 		Annotations: node.Annotations,
 		PodCIDRs:    podCIDRs(node),
 		Ready:       ready(node),
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			found.Reason, found.Message, found.Heartbeat = c.Reason, c.Message, c.LastHeartbeatTime.Time
+		}
 	}
 	for _, t := range node.Spec.Taints {
 		found.Taints = append(found.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: string(t.Effect)})
@@ -46,6 +54,36 @@ func ready(node *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// leases are those by which kubelets say that they are there
+// (https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats).
+var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+
+// Node returns what the API says of one node now, with the heartbeat of its
+// lease: that comes every few seconds, while a status that stays the same is
+// written every few minutes. Without a lease the status counts.
+func (c *Client) Node(ctx context.Context, name string) (fact.Node, error) {
+	node, err := c.nodes.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return fact.Node{}, nil
+	}
+	if err != nil {
+		return fact.Node{}, fmt.Errorf("node %s: %w", name, err)
+	}
+	found := nodeFact(node)
+	lease, err := c.dynamic.Resource(leases).Namespace(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return found, nil
+	}
+	if err != nil {
+		return fact.Node{}, fmt.Errorf("lease of node %s: %w", name, err)
+	}
+	text, _, _ := unstructured.NestedString(lease.Object, "spec", "renewTime")
+	if at, err := time.Parse(time.RFC3339Nano, text); err == nil && at.After(found.Heartbeat) {
+		found.Heartbeat = at
+	}
+	return found, nil
 }
 
 // ApplyNode makes a node's labels, taints and pod network as wanted, in one

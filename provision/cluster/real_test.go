@@ -160,7 +160,8 @@ spec:
 	applied := make(chan error, 1)
 	go func() { applied <- c.ApplyNode(ctx, node) }()
 	if _, err := c.nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "emei", Labels: map[string]string{"kubernetes.io/hostname": "emei"}},
-		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}}}}, metav1.CreateOptions{}); err != nil {
+		Spec:   corev1.NodeSpec{Taints: []corev1.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}}},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-applied; err != nil {
@@ -180,6 +181,8 @@ spec:
 		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "node-role.kubernetes.io/control-plane,zone", resource.ManagedTaintsAnnotation: "node-role.kubernetes.io/control-plane:NoSchedule"},
 		Taints:      []fact.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}, {Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}},
 		PodCIDRs:    []string{"10.244.3.0/24"},
+		Ready:       true,
+		Reason:      "KubeletReady",
 	}, got); diff != "" {
 		t.Errorf("node (-want +got):\n%s", diff)
 	}
