@@ -110,6 +110,7 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 	image := c.image(p.release)
 	manifest := resource.StaticPod{
 		Name:   p.name,
+		Node:   h.Name,
 		Path:   ManifestDirectory + "/" + p.name + ".yaml",
 		Inputs: append([]resource.Input{image}, p.files...),
 	}

@@ -31,6 +31,8 @@ func bare(p *Plan, h inventory.Host) Observation {
 			answer = fact.File{}
 		case fact.KindUnit:
 			answer = fact.Unit{LoadState: "not-found", ActiveState: "inactive"}
+		case fact.KindStaticPod:
+			answer = fact.Pod{}
 		case fact.KindPackage:
 			answer = fact.Package{}
 		case fact.KindRoute:

@@ -276,6 +276,7 @@ type Summary struct {
 	Change         int `json:"change"`
 	Delete         int `json:"delete"`
 	Restart        int `json:"restart"`
+	Check          int `json:"check"`
 	Deferred       int `json:"deferred"`
 	HostsChanged   int `json:"hosts_changed"`
 	HostsUnchanged int `json:"hosts_unchanged"`
@@ -284,7 +285,9 @@ type Summary struct {
 }
 
 // Changes is the number of resources that would change.
-func (s Summary) Changes() int { return s.Create + s.Change + s.Delete + s.Restart + s.Deferred }
+func (s Summary) Changes() int {
+	return s.Create + s.Change + s.Delete + s.Restart + s.Check + s.Deferred
+}
 
 // Summary counts the delta's changes.
 func (d *Delta) Summary() Summary {
@@ -300,6 +303,8 @@ func (d *Delta) Summary() Summary {
 			s.Delete++
 		case resource.Restart, resource.Reload:
 			s.Restart++
+		case resource.Check:
+			s.Check++
 		case resource.Deferred:
 			s.Deferred++
 		}

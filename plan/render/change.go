@@ -27,6 +27,8 @@ func signOf(a resource.Action) sign {
 		return sign{"-", red}
 	case resource.Restart, resource.Reload:
 		return sign{"↻", cyan}
+	case resource.Check:
+		return sign{"◎", yellow}
 	case resource.Wait:
 		return sign{"◷", dim}
 	case resource.Deferred:
@@ -96,6 +98,7 @@ func (t *text) item(item plan.Item) {
 		body = append(body, span{dim, spaces(bodyIndent) + notShown})
 	default:
 		body = append(body, diffLines(change.Text)...)
+		body = append(body, t.logLines(change)...)
 	}
 	// What was shown for another host is not repeated, as far as that saves lines.
 	if (len(body) > 1 || len(body) > 0 && len(notes) == 0) && !t.options.Verbose {
@@ -114,6 +117,31 @@ func (t *text) item(item plan.Item) {
 	for _, l := range body {
 		t.line(l)
 	}
+}
+
+// shownLog is how many lines of a log are shown, if not all are asked for.
+const shownLog = 6
+
+// logLines are the last words of what is in trouble, and the likely cause.
+func (t *text) logLines(change resource.Change) []span {
+	var lines []span
+	log := change.Log
+	if !t.options.Verbose {
+		log = log[max(len(log)-shownLog, 0):]
+	}
+	for _, l := range log {
+		margin := "| "
+		for _, part := range wrap(Clean(l), t.options.Width-bodyIndent-4) {
+			lines = append(lines, span{dim, spaces(bodyIndent) + margin + part})
+			margin = "|   " // the same line goes on
+		}
+	}
+	if change.Hint != "" {
+		for _, part := range wrap("hint: "+Clean(change.Hint), t.options.Width-bodyIndent) {
+			lines = append(lines, span{plain, spaces(bodyIndent) + part})
+		}
+	}
+	return lines
 }
 
 // worthCondensing is how many lines a new file has that is not simply repeated.

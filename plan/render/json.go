@@ -14,7 +14,7 @@ import (
 // something is added, the part before it when something is changed or removed:
 // a reader should accept any document whose first part it knows, and ignore
 // attributes it does not know.
-const FormatVersion = "1.0"
+const FormatVersion = "1.1"
 
 // Document is a delta as JSON; docs/plan-json.md describes it to its readers.
 type Document struct {

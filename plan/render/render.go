@@ -69,6 +69,9 @@ func SummaryLine(d *plan.Delta) string {
 		return line + "."
 	}
 	line := fmt.Sprintf("Plan: %d to create, %d to change, %d to delete, %d to restart", s.Create, s.Change, s.Delete, s.Restart)
+	if s.Check > 0 {
+		line += fmt.Sprintf(", %d to check", s.Check)
+	}
 	if s.Deferred > 0 {
 		line += fmt.Sprintf(", %d judged later", s.Deferred)
 	}

@@ -244,7 +244,7 @@ func driftAndIntent(*testing.T) *plan.Delta {
 	s.recorded("emei", "block:/etc/hosts#hosts", fact.Record{Files: map[string]string{"/etc/hosts#hosts": resource.SHA256([]byte("10.27.52.72 emei\n"))}})
 	s.want(plan.Cluster, resource.Node{Name: "huashan", Labels: map[string]string{"zone": "north"}})
 	s.observed.Cluster = fact.NewSet(fact.Host{})
-	s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: "huashan"}, fact.Node{Exists: true,
+	s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: "huashan"}, fact.Node{Exists: true, Ready: true,
 		Labels:      map[string]string{"zone": "south", "rack": "7"},
 		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "rack,zone"}})
 	return s.delta()
@@ -351,6 +351,38 @@ func hostile(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// health: everything is on the disk as wanted, and does not work.
+func health(*testing.T) *plan.Delta {
+	s := newScene()
+	record := fact.Record{Inputs: map[string]string{"file:/var/lib/kubelet/config.yaml": resource.SHA256([]byte("config\n"))}, Started: "boot/1"}
+	kubelet := resource.Unit{Name: "kubelet.service", Inputs: []resource.Input{resource.File{Path: "/var/lib/kubelet/config.yaml", Content: []byte("config\n")}}}
+	unit := func(host string, found fact.Unit) {
+		found.LoadState, found.UnitFileState, found.Started, found.StartedTime = "loaded", "enabled", "boot/2", now
+		s.want(host, kubelet)
+		s.found(host, fact.KindUnit, "kubelet.service", found)
+		s.found(host, fact.KindFile, "/var/lib/kubelet/config.yaml", fact.File{Exists: true, Type: "file", SHA256: resource.SHA256([]byte("config\n")), MTime: now.Add(time.Hour)})
+		s.recorded(host, kubelet.ID(), record)
+	}
+	var log []string
+	for i := range 8 {
+		log = append(log, fmt.Sprintf("I0314 09:26:5%d.000000    1234 server.go:487] \"Kubelet version\" kubeletVersion=\"v1.36.3\"", i))
+	}
+	log = append(log, `E0314 09:26:58.000000    1234 run.go:72] "command failed" err="failed to parse kubelet flag: unknown flag: --no-such-flag"`)
+	unit("shaolin", fact.Unit{ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 1, NRestarts: 7, Log: strings.Join(log, "\n")})
+	unit("wudang", fact.Unit{ActiveState: "active", SubState: "running", Result: "success"})
+	pod := resource.StaticPod{Name: "kube-apiserver", Node: "emei", Path: "/etc/kubernetes/manifests/kube-apiserver.yaml", Manifest: "kind: Pod\n"}
+	s.want("emei", pod)
+	s.found("emei", fact.KindStaticPod, pod.Name, fact.Pod{UID: "0123", Attempt: 12,
+		Log: `E0314 09:26:53.000000       1 run.go:72] "command failed" err="failed to create listener: failed to listen on 0.0.0.0:6443: listen tcp 0.0.0.0:6443: bind: address already in use"`})
+	s.found("emei", fact.KindFile, pod.Path, fact.File{Exists: true, Type: "file", Mode: 0o600, Owner: "root", Group: "root", SHA256: resource.SHA256([]byte("kind: Pod\n"))})
+	s.recorded("emei", pod.ID(), fact.Record{Digest: "0600 root:root", Files: map[string]string{pod.Path: resource.SHA256([]byte("kind: Pod\n"))}})
+	s.want(plan.Cluster, resource.Node{Name: "huashan"})
+	s.observed.Cluster = fact.NewSet(fact.Host{})
+	s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: "huashan"}, fact.Node{Exists: true, Reason: "NodeStatusUnknown", Message: "Kubelet stopped posting node status.",
+		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "", resource.ManagedTaintsAnnotation: ""}})
+	return s.delta()
+}
+
 func noChange(*testing.T) *plan.Delta { return newScene().delta() }
 
 // cases are all deltas there is a golden for.
@@ -368,6 +400,7 @@ var cases = []struct {
 	{"unreachable", unreachable},
 	{"problems", problems},
 	{"hostile", hostile},
+	{"health", health},
 	{"no-change", noChange},
 }
 
@@ -424,7 +457,7 @@ func TestTextVerbose(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "no-change"} {
+	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "health", "no-change"} {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range cases {
 				if c.name != name {

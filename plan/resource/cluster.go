@@ -201,6 +201,18 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 		change.Action = Update
 		change.because(Intent, "not yet marked as managed by kinstall")
 	}
+	if !found.Ready {
+		cause := Drift
+		if _, seen := found.Annotations[ManagedLabelsAnnotation]; !seen {
+			cause = Unknown // it has just registered
+		}
+		trouble := found.Trouble()
+		change.because(cause, trouble)
+		change.Hint = fact.Hint(trouble)
+		if change.Action == NoOp {
+			change.Action = Check
+		}
+	}
 	return change, nil
 }
 

@@ -54,6 +54,7 @@ const (
 	Delete   Action = "delete"   // -
 	Restart  Action = "restart"  // ↻
 	Reload   Action = "reload"   // ↻
+	Check    Action = "check"    // ◎ as wanted on the disk, and to be seen to work: nothing is written
 	Wait     Action = "wait"     // ◷ a gate, because something before it changes
 	Deferred Action = "deferred" // ? judged again just before it runs
 )
@@ -98,6 +99,10 @@ type Change struct {
 	Reasons []Reason `json:"reasons,omitempty"`
 	Fields  []Field  `json:"fields,omitempty"`
 	Text    *Text    `json:"text,omitempty"`
+	// Log holds the last words, a line each, of what should run and is in trouble,
+	// and Hint the likely cause, if it is a known one.
+	Log  []string `json:"log,omitempty"`
+	Hint string   `json:"hint,omitempty"`
 	// Sensitive marks content that differs but is not shown.
 	Sensitive bool `json:"sensitive,omitempty"`
 	// Evidence is what the judgement rests on, for a check just before
@@ -109,12 +114,21 @@ type Change struct {
 	Record fact.Record `json:"-"`
 }
 
-// Changes reports whether carrying the change out does anything.
+// Changes reports whether there is anything to carry out: also a check, which
+// writes nothing and may fail.
 func (c Change) Changes() bool { return c.Action != NoOp && c.Action != Wait }
 
 // Because appends a reason.
 func (c *Change) because(cause Cause, text string) {
 	c.Reasons = append(c.Reasons, Reason{cause, text})
+}
+
+// troubled adds what a program in trouble said last, and why that may be.
+func (c *Change) troubled(trouble, log string) {
+	if log != "" {
+		c.Log = strings.Split(log, "\n")
+	}
+	c.Hint = fact.Hint(trouble + "\n" + log)
 }
 
 // Input is a resource whose content decides whether a unit or static pod must

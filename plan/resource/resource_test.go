@@ -407,7 +407,7 @@ func TestNodeDiff(t *testing.T) {
 	both.Annotations = map[string]string{"example.com/address": "fd00::1"}
 	good := func(edit func(*fact.Node)) map[fact.Key]any {
 		node := fact.Node{
-			Exists: true, Labels: map[string]string{"zone": "north", "theirs": "1"}, Taints: []fact.Taint{taint, {Key: "theirs", Effect: "NoExecute"}},
+			Exists: true, Ready: true, Labels: map[string]string{"zone": "north", "theirs": "1"}, Taints: []fact.Taint{taint, {Key: "theirs", Effect: "NoExecute"}},
 			Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone", resource.ManagedTaintsAnnotation: "dedicated:NoSchedule"},
 			PodCIDRs:    []string{"10.244.1.0/24"},
 		}
@@ -421,6 +421,15 @@ func TestNodeDiff(t *testing.T) {
 		{name: "no API yet", r: n, want: resource.Deferred, reasons: because(resource.Unknown, "the API server does not answer yet")},
 		{name: "not registered", r: n, answers: good(func(f *fact.Node) { *f = fact.Node{} }), want: resource.Deferred,
 			reasons: because(resource.Unknown, "the kubelet has not registered yet")},
+		{name: "not ready", r: n, answers: good(func(f *fact.Node) {
+			f.Ready, f.Reason, f.Message = false, "NodeStatusUnknown", "Kubelet stopped posting node status."
+		}), want: resource.Check, reasons: because(resource.Drift, "NotReady: Kubelet stopped posting node status.")},
+		{name: "not ready, for a reason", r: n, answers: good(func(f *fact.Node) { f.Ready, f.Reason = false, "KubeletNotReady" }), want: resource.Check,
+			reasons: because(resource.Drift, "NotReady: KubeletNotReady")},
+		{name: "not ready, and changed", r: n, answers: good(func(f *fact.Node) { f.Ready = false; delete(f.Labels, "zone") }), want: resource.Update,
+			reasons: append(because(resource.Drift, "label zone differs"), because(resource.Drift, "NotReady: the kubelet has not reported its status")...)},
+		{name: "just registered", r: resource.Node{Name: "huashan"}, answers: map[fact.Key]any{{Kind: fact.KindNode, Name: "huashan"}: fact.Node{Exists: true, Message: "cni plugin not initialized"}},
+			want: resource.Check, reasons: because(resource.Unknown, "NotReady: cni plugin not initialized")},
 		{name: "label removed by hand", r: n, answers: good(func(f *fact.Node) { delete(f.Labels, "zone") }), want: resource.Update,
 			reasons: because(resource.Drift, "label zone differs"), fields: []resource.Field{{Name: "label", After: "zone=north"}}},
 		{name: "label new in the inventory", r: n, answers: good(func(f *fact.Node) { delete(f.Labels, "zone"); f.Annotations[resource.ManagedLabelsAnnotation] = "" }),

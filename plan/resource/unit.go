@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 )
@@ -107,18 +108,30 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 	digests = u.Recorded(digests)
 	change.Record = fact.Record{Inputs: digests}
 
-	running := found.ActiveState == "active" || (found.ActiveState == "activating" && found.LoadState == "loaded") || found.ActiveState == "reloading"
-	if !running {
+	trouble := found.Trouble()
+	if trouble != "" {
+		change.troubled(trouble, found.Log)
+	}
+	if !found.Running() && !(found.Starting() && found.LoadState == "loaded") {
 		change.Action = Create
 		before := found.ActiveState
-		if found.LoadState == "not-found" {
+		switch {
+		case found.LoadState == "not-found":
 			before = ""
+		case before == "activating":
+			before = found.SubState // auto-restart
 		}
 		change.Fields = append(change.Fields, Field{Name: "active", Before: before, After: "active"})
-		if known && len(record.Inputs) > 0 {
-			change.because(Drift, fmt.Sprintf("%s on the host", found.ActiveState))
-		} else {
+		switch {
+		case !known || len(record.Inputs) == 0:
 			change.because(Missing, "to be started")
+			if trouble != "" {
+				change.because(Missing, trouble)
+			}
+		case trouble == "" || trouble == found.ActiveState:
+			change.because(Drift, found.ActiveState+" on the host")
+		default:
+			change.because(Drift, trouble)
 		}
 	} else {
 		changed := append([]string{}, unknown...)
@@ -142,6 +155,14 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 			} else {
 				change.because(Follows, fmt.Sprintf("%s: %s", change.Action, describeInputs(changed)))
 			}
+		} else if err := u.compareProcess(&change, facts, found, record); err != nil {
+			return Change{}, err
+		}
+		if trouble != "" {
+			change.because(Drift, trouble)
+			if change.Action == NoOp {
+				change.Action = Check
+			}
 		}
 		if u.Docker != nil {
 			u.Docker.diff(&change, facts, changed)
@@ -149,12 +170,75 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 	}
 	if found.UnitFileState != "enabled" && found.UnitFileState != "static" && found.UnitFileState != "generated" {
 		change.Fields = append(change.Fields, Field{Name: "enabled", Before: found.UnitFileState, After: "enabled"})
-		if change.Action == NoOp {
+		if change.Action == NoOp || change.Action == Check {
 			change.Action = Update
 			change.because(Drift, "not enabled at boot")
 		}
 	}
 	return change, nil
+}
+
+// startMargin is how exactly the start of a process and the times of files can
+// be compared.
+const startMargin = 100 * time.Millisecond
+
+// compareProcess says whether a unit that runs, and was last started by kinstall
+// with the inputs it should have, runs with them still. It does if its process is
+// the one that was recorded. Another one (after a crash, a reboot, a restart by
+// hand) read its files as they were when it began: if one of them was written
+// later, or is not now as kinstall wrote it, the process is started anew.
+func (u Unit) compareProcess(change *Change, facts fact.Set, found fact.Unit, record fact.Record) error {
+	if record.Started != "" && found.Started != "" && record.Started != found.Started {
+		var stale []string
+		because := ""
+		for _, input := range u.Inputs {
+			why, err := notAsStarted(input, facts, found.StartedTime)
+			if err != nil {
+				return err
+			}
+			if why != "" {
+				stale, because = append(stale, string(input.ID())), cmp.Or(because, why)
+			}
+		}
+		if len(stale) > 0 {
+			change.Action = Restart
+			if u.reloadable(stale) {
+				change.Action = Reload
+			}
+			change.because(Drift, fmt.Sprintf("%s: %s", change.Action, because))
+			return nil
+		}
+	}
+	change.Record.Started = found.Started
+	if found.NeedDaemonReload {
+		change.Action = Update
+		change.because(Drift, "systemd has not read its unit file again since that changed")
+	}
+	return nil
+}
+
+// notAsStarted says why a process that began at a time may not have read an
+// input as it should be, "" if it has.
+func notAsStarted(input Input, facts fact.Set, began time.Time) (string, error) {
+	record, _ := recorded(facts, input.ID())
+	for _, q := range input.Queries() {
+		if q.Kind != fact.KindFile {
+			continue
+		}
+		file, err := facts.File(q.Name)
+		if err != nil {
+			return "", err
+		}
+		written := record.Files[q.Name]
+		switch {
+		case !file.Exists || file.Type == "directory":
+		case file.SHA256 != "" && written != "" && file.SHA256 != written:
+			return fmt.Sprintf("was started with %s as changed on the host", q.Name), nil
+		case file.MTime.After(began.Add(-startMargin)) || file.CTime.After(began.Add(-startMargin)):
+			return fmt.Sprintf("runs since before %s was written", q.Name), nil
+		}
+	}
+	return "", nil
 }
 
 // diff says when containers have to be restarted.
@@ -215,12 +299,18 @@ func describeInputs(ids []string) string {
 // still to be issued) the plan says so.
 type StaticPod struct {
 	Name string
+	// Node is the name of the node the kubelet runs it on; "" where the manifest
+	// alone is looked at.
+	Node string
 	Path string
 	// Manifest is the pod as YAML, with the line Placeholder where the
 	// annotation belongs.
 	Manifest string
 	Inputs   []Input
 }
+
+// staticPodNamespace is that of all manifests.
+const staticPodNamespace = "kube-system"
 
 // Placeholder stands in a static pod's manifest for the digest of its inputs.
 const Placeholder = "@INPUTS@"
@@ -237,6 +327,9 @@ func (p StaticPod) Own() Ownership { return Ownership{Mode: 0o600, Owner: "root"
 // Queries implements Resource.
 func (p StaticPod) Queries() []fact.Query {
 	queries := []fact.Query{{Kind: fact.KindFile, Name: p.Path, Content: true}}
+	if p.Node != "" {
+		queries = append(queries, fact.Query{Kind: fact.KindStaticPod, Name: p.Name, Args: []string{staticPodNamespace, p.Node}})
+	}
 	for _, input := range p.Inputs {
 		queries = append(queries, input.Queries()...)
 	}
@@ -265,6 +358,18 @@ func (p StaticPod) Diff(facts fact.Set) (Change, error) {
 		if change.Action == Update && len(change.Reasons) > 0 {
 			change.Reasons = []Reason{{Follows, "restart: " + describeInputs(unknown)}}
 		}
+	}
+	if change.Action != NoOp || p.Node == "" {
+		return change, nil
+	}
+	pod, err := facts.Pod(p.Name)
+	if err != nil {
+		return Change{}, err
+	}
+	if trouble := pod.Trouble(); trouble != "" {
+		change.Action = Check
+		change.because(Drift, trouble)
+		change.troubled(trouble, pod.Log)
 	}
 	return change, nil
 }
