@@ -150,6 +150,9 @@ type Pod struct {
 	StartedTime time.Time
 	Age         time.Duration
 	Running     bool
+	// Before is how long the container before this one ran, as far as its log
+	// tells, if this one began less than Settling ago; 0 if that is not known.
+	Before time.Duration
 	// Log holds the last lines of a container that does not run, of the one before
 	// it if it was started again a moment ago, or of the kubelet if there is none.
 	Log string
@@ -164,7 +167,7 @@ func (p Pod) Trouble() string {
 		return "not running"
 	case !p.Running:
 		return "not running: restarted " + times(p.Attempt)
-	case p.Attempt > 1 && p.Age <= Settling:
+	case p.Attempt > 1 && p.Age <= Settling && p.Before > 0 && p.Before <= Settling:
 		return "runs, but not for long: restarted " + times(p.Attempt)
 	}
 	return ""

@@ -101,10 +101,11 @@ func started(host fact.Host, began time.Duration, word string) (id string, at ti
 	return host.BootID + "/" + word, host.Time.Add(-age), age
 }
 
-// parsePod reads "pod UID RESTARTS PID TICKS", with - for what there is not, and
-// the end of a log.
+// parsePod reads "pod UID RESTARTS PID TICKS", with - for what there is not, the
+// first line of the log of the container before, and the end of a log.
 func parsePod(text []byte, host fact.Host) (any, error) {
 	head, log, _ := strings.Cut(string(text), "\n")
+	first, log, _ := strings.Cut(log, "\n")
 	words := strings.Split(head, " ")
 	if len(words) != 5 || words[0] != "pod" {
 		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
@@ -130,8 +131,15 @@ func parsePod(text []byte, host fact.Host) (any, error) {
 		pod.Started, pod.StartedTime, pod.Age = started(host, time.Duration(ticks)*tick, words[3]+"/"+words[4])
 	}
 	var lines []string
+	var last time.Time
 	for _, line := range strings.Split(log, "\n") {
+		if at, ok := loggedAt(line); ok {
+			last = at
+		}
 		lines = append(lines, withoutRuntime(line))
+	}
+	if begin, ok := loggedAt(first); ok && !last.IsZero() {
+		pod.Before = max(last.Sub(begin), time.Millisecond)
 	}
 	pod.Log = logEnd(lines)
 	return pod, nil
@@ -144,6 +152,19 @@ var criPrefix = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP](
 // dockerLine is a line of Docker's json-file logs, of which the beginning may
 // have been cut off.
 var dockerLine = regexp.MustCompile(`^\{"log":"((?:[^"\\]|\\.)*)"`)
+
+// dockerTime is when a line of Docker's log was written.
+var dockerTime = regexp.MustCompile(`"time":"([^"]+)"\}$`)
+
+// loggedAt is when the runtime took a line from a container.
+func loggedAt(line string) (time.Time, bool) {
+	word, _, _ := strings.Cut(line, " ")
+	if match := dockerTime.FindStringSubmatch(line); match != nil {
+		word = match[1]
+	}
+	at, err := time.Parse(time.RFC3339Nano, word)
+	return at, err == nil
+}
 
 // withoutRuntime is what a container wrote itself.
 func withoutRuntime(line string) string {

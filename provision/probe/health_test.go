@@ -253,9 +253,13 @@ func testStaticPods(t *testing.T, m *podMachine) {
 	m.process(t, 102, "pause", "S", slice(uid("c"), "00"), now-5000)
 	// Was started again a moment ago, below cgroupfs and by Docker.
 	m.log(t, "kube-system_kube-controller-manager-emei_"+uid("d")+"/kube-controller-manager/2.log",
-		`{"log":"it \u003cwas\u003e me\n","stream":"stderr","time":"2026-11-21T15:04:45Z"}`+"\n", time.Minute)
+		`{"log":"begin\n","stream":"stderr","time":"2026-11-21T15:04:25Z"}`+"\n"+`{"log":"it \u003cwas\u003e me\n","stream":"stderr","time":"2026-11-21T15:04:45.5Z"}`+"\n", time.Minute)
 	m.log(t, "kube-system_kube-controller-manager-emei_"+uid("d")+"/kube-controller-manager/3.log", `{"log":"now\n","stream":"stderr"}`+"\n", time.Second)
 	m.process(t, 103, "kube-controller", "S", "12:cpu:/kubepods/burstable/pod"+uid("d")+"/0123\n0::/kubepods/burstable/pod"+uid("d")+"/0123", now-500)
+	// The same, but the one before it had run for long; its log does not say all of that.
+	m.log(t, "kube-system_etcd-emei_"+uid("9")+"/etcd/1.log", "2026-11-21T10:00:00.5Z stdout F hello\n"+line("and goodbye"), time.Minute)
+	m.log(t, "kube-system_etcd-emei_"+uid("9")+"/etcd/2.log", line("now"), time.Second)
+	m.process(t, 104, "etcd", "S", slice(uid("9"), "01"), now-500)
 	// Has another node's name, belongs to the API, or is another pod's.
 	m.log(t, "kube-system_proxy-other_"+uid("e")+"/proxy/0.log", line("x"), 0)
 	m.log(t, "kube-system_proxy-emei_01234567-0123-0123-0123-0123456789ab/proxy/0.log", line("x"), 0)
@@ -266,7 +270,7 @@ func testStaticPods(t *testing.T, m *podMachine) {
 echo 'E1121 "Error syncing pod" err="ErrImageNeverPull" pod="kube-system/waiting-emei"'
 echo 'E1121 "Error syncing pod" err="else" pod="kube-system/another-emei"'`)
 
-	queries := []fact.Query{query("kube-apiserver"), query("kube-scheduler"), query("kube-controller-manager"), query("proxy"), query("waiting")}
+	queries := []fact.Query{query("kube-apiserver"), query("kube-scheduler"), query("kube-controller-manager"), query("proxy"), query("waiting"), query("etcd")}
 	set, err := m.probe(t, queries)
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +282,8 @@ echo 'E1121 "Error syncing pod" err="else" pod="kube-system/another-emei"'`)
 	}{
 		"kube-apiserver":          {Pod: fact.Pod{UID: uid("b"), Attempt: 2, PID: 101, Running: true, Started: id(101, 80000)}},
 		"kube-scheduler":          {Pod: fact.Pod{UID: uid("c"), Attempt: 7, Log: "attempt 7\nunknown flag: --no-such-flag"}, trouble: "not running: restarted 7 times"},
-		"kube-controller-manager": {Pod: fact.Pod{UID: uid("d"), Attempt: 3, PID: 103, Running: true, Started: id(103, 500), Log: "it <was> me"}, trouble: "runs, but not for long: restarted 3 times"},
+		"kube-controller-manager": {Pod: fact.Pod{UID: uid("d"), Attempt: 3, PID: 103, Running: true, Started: id(103, 500), Before: 20500 * time.Millisecond, Log: "begin\nit <was> me"}, trouble: "runs, but not for long: restarted 3 times"},
+		"etcd":                    {Pod: fact.Pod{UID: uid("9"), Attempt: 2, PID: 104, Running: true, Started: id(104, 500), Before: 5*time.Hour + 4*time.Minute + 44*time.Second + 623456789, Log: "hello\nand goodbye"}},
 		"proxy":                   {trouble: "not running: the kubelet has not started it"},
 		"waiting":                 {Pod: fact.Pod{UID: uid("f"), Log: `E1121 "Error syncing pod" err="ErrImageNeverPull" pod="kube-system/waiting-emei"`}, trouble: "not running"},
 	} {

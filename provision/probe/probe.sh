@@ -471,7 +471,8 @@ journal() {
 # NAMESPACE_NAME-NODE_UID/CONTAINER/RESTARTS.log; a static pod's UID is a digest
 # of its manifest, without dashes. Processes are known by their cgroup, that is
 # named for the UID. The answer is "pod UID RESTARTS PID TICKS", each - for none,
-# and the end of the log where the pod does not run, or not for long.
+# and the end of the log where the pod does not run; where it does not run for
+# long, the first line and the end of that of the container before it.
 ask_pods() {
 	if [ -z "$pods" ]; then return; fi
 	uids=
@@ -530,7 +531,7 @@ pod_answer() {
 	done
 	if [ -z "$newest" ]; then
 		pod_words "$1"
-		answer "$index" ok "pod - - - -$nl$out"
+		answer "$index" ok "pod - - - -$nl$nl$out"
 		return
 	fi
 	pod=${pod:-$newest}
@@ -546,7 +547,7 @@ pod_answer() {
 		esac
 	done
 	case $attempt in '' | *[!0-9]*) attempt=- ;; esac
-	out=
+	out= first=
 	if [ "$pid" = - ]; then
 		if [ -n "$log" ]; then
 			log_end "$log"
@@ -556,10 +557,13 @@ pod_answer() {
 	elif [ "$attempt" != - ] && [ "$attempt" -gt 0 ] && [ $((now - started)) -le "$young" ]; then
 		# What the one before it said is why there is another.
 		before=${log%/*}/$((attempt - 1)).log
-		if [ -e "$before" ]; then log=$before; fi
+		if [ -e "$before" ]; then
+			log=$before
+			first=$(head -c 4096 "$log" 2>/dev/null | head -n 1 | tr -d '\000')
+		fi
 		log_end "$log"
 	fi
-	answer "$index" ok "pod $pod $attempt $pid $started$nl$out"
+	answer "$index" ok "pod $pod $attempt $pid $started$nl$first$nl$out"
 }
 
 # pod_process UID sets pid and started to those of the pod's first process: that
