@@ -72,6 +72,7 @@ case $unit in
 failed.service) printf '%b\n' 'Started failed.service - A service.' '\033[31mred\033[0m	tab' 'failed.service: Main process exited, code=exited, status=203/EXEC' 'failed.service: Failed to locate executable /usr/local/bin/failed: No such file or directory' ;;
 looping.service) i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo "line $i"; done; printf 'E1121 "command failed" err="unknown flag: --no-such-flag" \000\001\377日本\n\n' ;;
 starting.service) printf '%s\n' 'starting.service: Scheduled restart job, restart counter is at 1.' ;;
+healthy.service | once.service) echo 'nobody asked' ;;
 flapping.service) head -c 3000 /dev/zero | tr '\000' x; echo ;;
 esac`)
 	m.systemctl(t,
@@ -82,9 +83,10 @@ esac`)
 		"LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nMainPID=99\nNRestarts=3\nResult=success\nExecMainCode=0\nExecMainStatus=0\nExecMainStartTimestampMonotonic="+ago(200),
 		"LoadState=loaded\nActiveState=inactive\nSubState=dead\nUnitFileState=disabled\nMainPID=0\nNRestarts=0\nResult=success\nExecMainCode=1\nExecMainStatus=0\nExecMainStartTimestampMonotonic=0",
 		"LoadState=loaded\nActiveState=active\nSubState=exited\nUnitFileState=enabled",
+		"LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nMainPID=98\nNRestarts=1\nResult=success\nExecMainStartTimestampMonotonic="+ago(200),
 	)
 	var queries []fact.Query
-	names := []string{"healthy.service", "failed.service", "looping.service", "starting.service", "flapping.service", "stopped.service", "old.service"}
+	names := []string{"healthy.service", "failed.service", "looping.service", "starting.service", "flapping.service", "stopped.service", "old.service", "once.service"}
 	for _, name := range names {
 		queries = append(queries, fact.Query{Kind: fact.KindUnit, Name: name})
 	}
@@ -117,6 +119,7 @@ esac`)
 			Log: strings.Repeat("x", 500) + "…"}, running: true, trouble: "runs, but not for long: restarted 3 times"},
 		{Unit: fact.Unit{LoadState: "loaded", ActiveState: "inactive", SubState: "dead", UnitFileState: "disabled", Result: "success", ExecMainCode: 1}},
 		{Unit: fact.Unit{LoadState: "loaded", ActiveState: "active", SubState: "exited", UnitFileState: "enabled"}, running: true},
+		{Unit: fact.Unit{LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled", MainPID: 98, NRestarts: 1, Result: "success", Started: id(200)}, running: true},
 	}
 	for i, name := range names {
 		got, err := set.Unit(name)
@@ -155,15 +158,17 @@ func TestHealthyUnitsCostNothing(t *testing.T) {
 		t.Errorf("the log of a healthy unit came:\n%s", out)
 	}
 
-	m.program(t, "timeout", `shift; exit 124`) // as if nothing answered in time
+	m.program(t, "timeout", `echo so far; exit 124`) // as if that was all that came in time
 	failed := "LoadState=loaded\nActiveState=failed\nSubState=failed"
 	m.systemctl(t, failed, failed)
 	set, err := m.probe(t, queries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if unit, err := set.Unit("b.service"); err != nil || unit.Log != "" || unit.Trouble() != "failed" {
-		t.Errorf("got %+v, %v", unit, err)
+	for name, log := range map[string]string{"a.service": "so far", "b.service": ""} {
+		if unit, err := set.Unit(name); err != nil || unit.Log != log || unit.Trouble() != "failed" {
+			t.Errorf("%s: got %+v, %v, want the log %q", name, unit, err, log)
+		}
 	}
 }
 
@@ -242,7 +247,7 @@ func testStaticPods(t *testing.T, m *podMachine) {
 	m.log(t, "kube-system_kube-apiserver-emei_"+uid("b")+"/kube-apiserver/2.log", line("new"), time.Second)
 	m.process(t, 100, "pause", "S", slice(uid("b"), "00"), now-90000)
 	m.process(t, 101, "kube-apiserver", "S", slice(uid("b"), "01"), now-80000)
-	m.process(t, 9, "sh) S (x", "S", slice(uid("b"), "01"), now-100) // a probe inside the container, with a trap for a name
+	m.process(t, 1009, "sh) S (x", "S", slice(uid("b"), "01"), now-100) // a probe inside the container, with a trap for a name
 	m.process(t, 7, "kube-apiserver", "Z", slice(uid("b"), "01"), now-90000)
 	m.process(t, 8, "etcd", "S", "0::/system.slice/etcd.service", now-90000)
 	// Crashes: the log of its last attempt.
