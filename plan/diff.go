@@ -25,6 +25,9 @@ type Observation struct {
 // Observed is what was learnt of all hosts and of the cluster's API.
 type Observed struct {
 	Hosts map[string]Observation
+	// Elsewhere holds hosts that a limited plan leaves out, as far as they were
+	// asked: for what concerns the cluster as a whole.
+	Elsewhere map[string]Observation
 	// Cluster holds the answers of the API server; ClusterErr says why there
 	// are none. No answers and no error means there is no API server yet.
 	Cluster    fact.Set
@@ -69,7 +72,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Unreachable[host] = observation.Err
 		}
 	}
-	delta.Problems = preflight(p, observed, delta.Unreachable)
+	delta.Problems = append(preflight(p, observed, delta.Unreachable), checkMembers(p, observed)...)
 
 	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}

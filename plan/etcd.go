@@ -55,7 +55,7 @@ func (c *compiler) etcd(h inventory.Host) {
 		"initial-cluster-state": "new",
 		"initial-cluster-token": inv.Cluster.Name,
 	}
-	first := c.file(h.Name, "/etc/etcd/bootstrap.env", map[string]any{"Flags": settings(bootstrap)})
+	first := c.file(h.Name, bootstrapFile, map[string]any{"Flags": settings(bootstrap)})
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseEtcd),
 		c.file(h.Name, "/etc/etcd/etcd.env", map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),

@@ -27,6 +27,7 @@ func follows(old, next *Plan) Observed {
 		}
 		o.Facts.Host.State = state
 		o.Facts.Host.Links = map[string]fact.Link{"cni0": {MTU: old.Inventory.Network.PodMTU()}}
+		o.Facts.Put(fact.Key{Kind: fact.KindFile, Name: memberDirectory(old.Inventory)}, fact.File{Exists: h.Has(inventory.RoleEtcd), Type: "directory"})
 		observed.Hosts[h.Name] = o
 	}
 	return observed

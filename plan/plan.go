@@ -93,6 +93,7 @@ func (p *Plan) Queries(host string) []fact.Query {
 	if h, ok := p.Inventory.Host(host); ok {
 		queries = append(queries, networkQueries(p.Inventory, h)...)
 		queries = append(queries, runtimeQueries(p.Inventory, h)...)
+		queries = append(queries, memberQueries(p.Inventory, h)...)
 	}
 	return fact.Merge(queries)
 }

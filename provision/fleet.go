@@ -208,25 +208,59 @@ func (m *machine) ssh() *ssh.Client { return m.client.Load() }
 // connection and one exec a host. A host that can't be asked is in the result
 // with its error; the returned error is only ever that of ctx.
 func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error) {
-	observed := plan.Observed{Hosts: map[string]plan.Observation{}}
-	var mu sync.Mutex
-	var group errgroup.Group
-	group.SetLimit(f.options.Parallelism)
-	for _, name := range p.Hosts() {
-		group.Go(func() error {
-			observation := f.observeHost(ctx, name, p.Queries(name))
-			mu.Lock()
-			observed.Hosts[name] = observation
-			mu.Unlock()
-			return nil
-		})
-	}
-	_ = group.Wait()
+	observed := plan.Observed{Hosts: map[string]plan.Observation{}, Elsewhere: map[string]plan.Observation{}}
+	f.observeHosts(ctx, p, observed, p.Elsewhere(inventory.RoleEtcd))
 	if err := ctx.Err(); err != nil {
 		return observed, err
 	}
 	observed.Cluster, observed.ClusterErr = f.observeCluster(ctx, p, observed)
+	if _, err := observed.Cluster.EtcdMembers(); err != nil && f.lacksMembers(observed) {
+		// Perhaps etcd lives on hosts that had its role before.
+		if more := p.Elsewhere(""); len(more) > 0 {
+			f.observeHosts(ctx, p, observed, more)
+			f.observeMembers(ctx, observed.Cluster, f.members(observed))
+		}
+	}
 	return observed, ctx.Err()
+}
+
+// observeHosts asks the hosts of the plan, and of those that it leaves out the
+// ones named, as far as they were not asked yet.
+func (f *Fleet) observeHosts(ctx context.Context, p *plan.Plan, observed plan.Observed, elsewhere []string) {
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(f.options.Parallelism)
+	ask := func(into map[string]plan.Observation, names []string, queries func(string) []fact.Query) {
+		for _, name := range names {
+			mu.Lock()
+			_, asked := into[name]
+			mu.Unlock()
+			if asked {
+				continue
+			}
+			group.Go(func() error {
+				observation := f.observeHost(ctx, name, queries(name))
+				mu.Lock()
+				into[name] = observation
+				mu.Unlock()
+				return nil
+			})
+		}
+	}
+	ask(observed.Hosts, p.Hosts(), p.Queries)
+	ask(observed.Elsewhere, elsewhere, p.MemberQueries)
+	_ = group.Wait()
+}
+
+// lacksMembers reports whether a host that should be a member of etcd has no
+// data of it.
+func (f *Fleet) lacksMembers(observed plan.Observed) bool {
+	for _, host := range f.inventory.With(inventory.RoleEtcd) {
+		if facts, ok := observed.Learnt(host.Name); ok && plan.LacksData(f.inventory, facts) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *Fleet) observeHost(ctx context.Context, name string, queries []fact.Query) plan.Observation {
@@ -282,7 +316,36 @@ func (f *Fleet) observeCluster(ctx context.Context, p *plan.Plan, observed plan.
 		}
 	}
 	facts, apiErr := f.observeAPI(ctx, objects, f.installed(inventory.RoleMaster, observed))
+	f.observeMembers(ctx, facts, f.members(observed))
 	return facts, errors.Join(apiErr, f.observeEtcd(ctx, facts, keys, f.installed(inventory.RoleEtcd, observed)))
+}
+
+// members are the hosts on which a member of etcd may run: by the inventory, or
+// because kinstall made them members once.
+func (f *Fleet) members(observed plan.Observed) []string {
+	var names []string
+	for _, host := range f.inventory.Hosts {
+		facts, ok := observed.Learnt(host.Name)
+		if ok && (plan.WasMember(f.inventory, facts) || host.Has(inventory.RoleEtcd) && len(facts.Host.State.Resources) > 0) {
+			names = append(names, host.Name)
+		}
+	}
+	return names
+}
+
+// observeMembers adds etcd's list of its members. Where etcd does not answer,
+// the plan judges by what the hosts have.
+func (f *Fleet) observeMembers(ctx context.Context, facts fact.Set, hosts []string) {
+	if len(f.inventory.With(inventory.RoleEtcd)) == 0 || len(hosts) == 0 || !f.authorities.Exists(plan.AuthorityEtcd) {
+		return
+	}
+	members, config, err := f.etcd(ctx, hosts)
+	if err != nil {
+		return
+	}
+	if found, err := cluster.EtcdMembers(ctx, members, config); err == nil {
+		facts.Put(fact.EtcdMembersKey, found)
+	}
 }
 
 // installed are the hosts of a role on which kinstall has been at work.

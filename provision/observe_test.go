@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
@@ -202,5 +204,48 @@ func TestObserveRefusesHalfAnAnswer(t *testing.T) {
 	}
 	if err := observed.Hosts["shaolin"].Err; err == nil {
 		t.Error("half an answer was taken for a whole one")
+	}
+}
+
+// A limited plan asks etcd's members all the same, once each; and everybody
+// where one of them has no data and etcd does not answer.
+func TestObserveAsksForMembersLeftOut(t *testing.T) {
+	f := newFleet(t, Options{}, "shaolin", "wudang", "huashan", "hengshan")
+	for i := range 2 {
+		f.inventory.Hosts[i].Roles = []string{inventory.RoleEtcd}
+	}
+	f.inventory.Etcd.DataDir = f.hosts["shaolin"].path("/etcd") // the hosts share a file system
+	for name, h := range f.hosts {
+		h.program(t, "systemctl", "echo LoadState=not-found; echo ActiveState=inactive; echo SubState=dead; echo UnitFileState=; echo NeedDaemonReload=no; echo MainPID=0; echo ActiveEnterTimestampMonotonic=0\n")
+		f.step(name, resource.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"})
+	}
+	look := func(limit ...string) []string {
+		t.Helper()
+		f.connectAnew(t, Options{})
+		observed, err := f.Observe(t.Context(), f.plan().Limit(limit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for name, o := range observed.Elsewhere {
+			if o.Err != nil || plan.LacksData(f.inventory, o.Facts) == (limit[0] == "hengshan") {
+				t.Errorf("%s: %v", name, o.Err)
+			}
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		if connections, execs := f.Counts(); connections != execs || execs != len(names)+len(limit) {
+			t.Errorf("%d connections, %d execs for %v and %v", connections, execs, limit, names)
+		}
+		return names
+	}
+	if diff := cmp.Diff([]string{"hengshan", "shaolin", "wudang"}, look("huashan")); diff != "" {
+		t.Errorf("without data (-want +got):\n%s", diff)
+	}
+	if err := os.MkdirAll(filepath.Join(f.inventory.Etcd.DataDir, "member"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"shaolin", "wudang"}, look("hengshan")); diff != "" {
+		t.Errorf("with data (-want +got):\n%s", diff)
 	}
 }

@@ -17,8 +17,9 @@ import (
 // Kind says what a Query asks about.
 type Kind string
 
-// The kinds of questions. All but the last three are answered by the host's own
-// probe; Node and Object by the cluster's API server, Etcd by its etcd.
+// The kinds of questions. All but the last four are answered by the host's own
+// probe; Node and Object by the cluster's API server, Etcd and EtcdMembers by
+// its etcd.
 const (
 	KindFile     Kind = "file"     // Name: absolute path (file, directory or link)
 	KindUnit     Kind = "unit"     // Name: systemd unit with suffix
@@ -37,6 +38,8 @@ const (
 	KindNode      Kind = "node"   // Name: Kubernetes node
 	KindObject    Kind = "object" // Name: GROUP/VERSION/KIND/NAMESPACE/NAME
 	KindEtcd      Kind = "etcd"   // Name: prefix of keys, with a slash at its end
+	// KindEtcdMembers has no name: there is one list.
+	KindEtcdMembers Kind = "etcdmembers"
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -211,6 +214,25 @@ type Etcd struct {
 	Keys map[string]string // by whole key
 }
 
+// EtcdMember is an entry of etcd's own list of members.
+type EtcdMember struct {
+	ID       uint64
+	Name     string   // "" of one that was added and has never started
+	PeerURLs []string // "https://10.27.53.32:2380"
+	// ClientURLs are empty until the member has served for the first time: it
+	// tells the others then.
+	ClientURLs []string
+	Learner    bool
+}
+
+// EtcdMembers is etcd's list of members, sorted by name and ID.
+type EtcdMembers struct {
+	Members []EtcdMember
+	// Quorum says that a quorum stands behind the list. Else it is what one
+	// member knew last.
+	Quorum bool
+}
+
 // Host is what is learnt about every host, asked for or not.
 type Host struct {
 	Hostname     string
@@ -347,6 +369,13 @@ func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObj
 
 // Etcd returns the keys below a prefix.
 func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, prefix) }
+
+// EtcdMembersKey is where the list of etcd's members is put.
+var EtcdMembersKey = Key{Kind: KindEtcdMembers}
+
+// EtcdMembers returns etcd's list of members; it is not observed where etcd
+// does not answer.
+func (s Set) EtcdMembers() (EtcdMembers, error) { return get[EtcdMembers](s, KindEtcdMembers, "") }
 
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.

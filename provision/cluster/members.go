@@ -1,0 +1,75 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/kinstall/kinstall/plan/fact"
+)
+
+// EtcdMembers reads etcd's own list of members. All are asked at once, for any
+// of them may hang that waits for a quorum to start with. A list that a quorum
+// stands behind is preferred to what one member knew last. The error matches
+// ErrNoEtcd when none listens.
+func EtcdMembers(ctx context.Context, members []Member, tlsConfig *tls.Config) (fact.EtcdMembers, error) {
+	answers := make([]fact.EtcdMembers, len(members))
+	errs := make([]error, len(members))
+	var group sync.WaitGroup
+	for i, m := range members {
+		group.Go(func() { answers[i], errs[i] = membersKnownTo(ctx, m, tlsConfig) })
+	}
+	group.Wait()
+	best, absent := -1, true
+	for i, err := range errs {
+		if err == nil && (best < 0 || answers[i].Quorum && !answers[best].Quorum) {
+			best = i
+		}
+		absent = absent && err != nil && refused(err)
+	}
+	switch {
+	case best >= 0:
+		return answers[best], nil
+	case ctx.Err() != nil:
+		return fact.EtcdMembers{}, fmt.Errorf("list of etcd's members: %w", context.Cause(ctx))
+	case absent:
+		return fact.EtcdMembers{}, ErrNoEtcd
+	}
+	return fact.EtcdMembers{}, fmt.Errorf("list of etcd's members: %w", errors.Join(errs...))
+}
+
+// membersKnownTo asks one member, which answers by itself where it has no leader.
+func membersKnownTo(ctx context.Context, m Member, tlsConfig *tls.Config) (fact.EtcdMembers, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	fail := func(err error) (fact.EtcdMembers, error) {
+		return fact.EtcdMembers{}, fmt.Errorf("%s: %s", m.Name, reason(err))
+	}
+	conn, err := connect(m, tlsConfig)
+	if err != nil {
+		return fail(err)
+	}
+	defer conn.Close()
+	status, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		return fail(err)
+	}
+	found := fact.EtcdMembers{Quorum: status.Leader != 0 && !status.IsLearner}
+	list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{Linearizable: found.Quorum})
+	if err != nil {
+		return fail(err)
+	}
+	for _, e := range list.Members {
+		found.Members = append(found.Members, fact.EtcdMember{ID: e.ID, Name: e.Name, PeerURLs: e.PeerURLs, ClientURLs: e.ClientURLs, Learner: e.IsLearner})
+	}
+	slices.SortFunc(found.Members, func(a, b fact.EtcdMember) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return found, nil
+}
