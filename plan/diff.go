@@ -73,6 +73,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		}
 	}
 	delta.Problems = append(preflight(p, observed, delta.Unreachable), checkMembers(p, observed)...)
+	delta.Problems = append(delta.Problems, checkAuthorities(p, observed)...)
 
 	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}

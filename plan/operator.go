@@ -23,6 +23,8 @@ func (c *compiler) operator(before []byte) {
 			CommonName: a.commonName,
 			Validity:   c.inventory.Cluster.CAValidity,
 			Exists:     c.authorities.Exists(a.name),
+			// Of the pair that signs tokens this is nil.
+			Certificate: c.authorities.Certificate(a.name),
 		})
 	}
 	lock := c.lock

@@ -198,12 +198,18 @@ func (c Certificate) judge(cert *x509.Certificate, now time.Time) []Reason {
 	if found, want := strings.Join(usagesOf(cert), ", "), strings.Join(c.usages(), ", "); found != want {
 		reasons = append(reasons, Reason{Intent, fmt.Sprintf("usages are %q", found)})
 	}
+	withIssuer := false
 	if len(c.Issuer) == 0 {
 		reasons = append(reasons, Reason{Follows, "authority " + c.Authority + " will be created"})
 	} else if issuer, err := parseCertificate(c.Issuer); err != nil || cert.CheckSignatureFrom(issuer) != nil {
 		reasons = append(reasons, Reason{Drift, "not issued by authority " + c.Authority})
+	} else {
+		// No certificate outlives its authority: a new one would end on the same
+		// day. That the authority ends is a problem of its own.
+		withIssuer = !cert.NotAfter.Before(issuer.NotAfter)
 	}
 	switch left := cert.NotAfter.Sub(now); {
+	case left < c.RenewBefore && withIssuer:
 	case left <= 0:
 		reasons = append(reasons, Reason{Expiry, fmt.Sprintf("expired %d days ago", int(-left/(24*time.Hour)))})
 	case left < c.RenewBefore:
@@ -279,6 +285,21 @@ type Authority struct {
 	CommonName string // of a certificate authority; "" for a bare key pair
 	Validity   time.Duration
 	Exists     bool
+	// Certificate of an authority that exists, in PEM; nil of a bare key pair.
+	Certificate []byte
+}
+
+// Ends returns the time at which a certificate authority ends; ok is false of
+// one that does not exist, and of a bare key pair.
+func (a Authority) Ends() (end time.Time, ok bool) {
+	if a.CommonName == "" || len(a.Certificate) == 0 {
+		return time.Time{}, false
+	}
+	cert, err := parseCertificate(a.Certificate)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return cert.NotAfter, true
 }
 
 // ID implements Resource.

@@ -51,6 +51,21 @@ func newAuthority(t *testing.T, name string) authority {
 	return authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
+// renew gives the authority a certificate with another end, for the same key.
+func (a *authority) renew(t *testing.T, end time.Time) {
+	t.Helper()
+	template := *a.cert
+	template.NotBefore, template.NotAfter = now().Add(-10*day), end
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 // issue signs the certificate a specification asks for, edited.
 func (a authority) issue(t *testing.T, edit func(*x509.Certificate)) string {
 	t.Helper()
@@ -84,6 +99,18 @@ func TestCertificateDiff(t *testing.T) {
 	noAuthority.Issuer = nil
 	good := ca.issue(t, nil)
 	const key = "the private key"
+	ending := newAuthority(t, "kubernetes")
+	ending.renew(t, now().Add(12*day+time.Hour))
+	ends := spec
+	ends.Issuer = ending.pem
+	ended := newAuthority(t, "kubernetes")
+	ended.renew(t, now().Add(-day))
+	over := spec
+	over.Issuer = ended.pem
+	longer := ending
+	longer.renew(t, now().Add(3650*day))
+	renewed := spec
+	renewed.Issuer = longer.pem
 
 	for _, test := range []struct {
 		name    string
@@ -119,6 +146,14 @@ func TestCertificateDiff(t *testing.T) {
 		{name: "just before the renewal window", cert: ca.issue(t, func(c *x509.Certificate) { c.NotAfter = now().Add(30 * day) }), want: resource.NoOp},
 		{name: "expired", cert: ca.issue(t, func(c *x509.Certificate) { c.NotAfter = now().Add(-3 * day); c.NotBefore = now().Add(-9 * day) }), want: resource.Replace,
 			reasons: because(resource.Expiry, "expired 3 days ago")},
+		// A new one would end with its authority, too.
+		{name: "ends with its authority", spec: ends, cert: ending.issue(t, func(c *x509.Certificate) { c.NotAfter = ending.cert.NotAfter }), want: resource.NoOp},
+		{name: "ends before its authority", spec: ends, cert: ending.issue(t, func(c *x509.Certificate) { c.NotAfter = now().Add(3 * day) }), want: resource.Replace,
+			reasons: because(resource.Expiry, "expires in 3 days")},
+		{name: "ended with its authority", spec: over, cert: ended.issue(t, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now().Add(-9*day), ended.cert.NotAfter }), want: resource.NoOp},
+		{name: "its authority was renewed with the same key", spec: renewed, cert: ending.issue(t, nil), want: resource.NoOp},
+		{name: "ended with what its authority was", spec: renewed, cert: ending.issue(t, func(c *x509.Certificate) { c.NotAfter = ending.cert.NotAfter }), want: resource.Replace,
+			reasons: because(resource.Expiry, "expires in 12 days")},
 		{name: "not valid yet", cert: ca.issue(t, func(c *x509.Certificate) { c.NotBefore = now().Add(day) }), want: resource.Replace,
 			reasons: because(resource.Drift, "not valid yet by the host's clock")},
 		{name: "garbage", cert: "garbage", want: resource.Replace, reasons: because(resource.Drift, "holds no PEM certificate")},

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,52 @@ func TestIssueEndsWithItsAuthority(t *testing.T) {
 		s.now = func() time.Time { return now }
 		if _, _, err := s.Issue(spec); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("at %s: got error %v, want one that says %q", now, err, name)
+		}
+	}
+}
+
+// The way out that a plan names for an authority near its end: a certificate
+// for the same key. What the authority signed before stays valid.
+func TestAuthorityRenewedWithItsKey(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("needs openssl")
+	}
+	dir := filled(t, "etcd")
+	before := open(t, dir)
+	spec := resource.Certificate{Authority: "etcd", Issuer: before.Certificate("etcd"), CommonName: "client", Client: true, Validity: year}
+	leaf, _, err := before.Issue(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{openssl, "x509", "-in", "etcd-ca.crt", "-signkey", "etcd-ca.key", "-days", "7300", "-out", "etcd-ca.new"},
+		{"mv", "etcd-ca.new", "etcd-ca.crt"},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, output)
+		}
+	}
+	after := open(t, dir)
+	old, renewed := certificate(t, before.Certificate("etcd")), certificate(t, after.Certificate("etcd"))
+	if !renewed.NotAfter.After(old.NotAfter) || !renewed.MaxPathLenZero || renewed.KeyUsage != old.KeyUsage {
+		t.Errorf("ends %s after %s, path length 0: %t, usage %v", renewed.NotAfter, old.NotAfter, renewed.MaxPathLenZero, renewed.KeyUsage)
+	}
+	spec.Issuer = after.Certificate("etcd")
+	another, _, err := after.Issue(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Hosts trust the old or the new one, as far as they have been changed yet.
+	for name, trusted := range map[string]*x509.Certificate{"old": old, "new": renewed} {
+		roots := x509.NewCertPool()
+		roots.AddCert(trusted)
+		for _, c := range [][]byte{leaf, another} {
+			if _, err := certificate(t, c).Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+				t.Errorf("by the %s authority: %v", name, err)
+			}
 		}
 	}
 }
