@@ -286,6 +286,10 @@ type Summary struct {
 	HostsUnchanged int `json:"hosts_unchanged"`
 	Hosts          int `json:"hosts"`
 	Unreachable    int `json:"unreachable"`
+	// Of the resources that would change, those of the cluster's API and etcd's
+	// keys, and those on the operator's machine: they belong to no host.
+	Cluster  int `json:"cluster"`
+	Operator int `json:"operator"`
 }
 
 // Changes is the number of resources that would change.
@@ -312,7 +316,13 @@ func (d *Delta) Summary() Summary {
 		case resource.Deferred:
 			s.Deferred++
 		}
-		if item.Change.Changes() {
+		switch {
+		case !item.Change.Changes():
+		case item.Step.Host == Cluster:
+			s.Cluster++
+		case item.Step.Host == Operator:
+			s.Operator++
+		default:
 			touched[item.Step.Host] = true
 		}
 	}

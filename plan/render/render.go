@@ -75,11 +75,30 @@ func SummaryLine(d *plan.Delta) string {
 	if s.Deferred > 0 {
 		line += fmt.Sprintf(", %d judged later", s.Deferred)
 	}
-	line += fmt.Sprintf(" on %d of %s; %s unchanged", s.HostsChanged, count(s.Hosts, "host"), count(s.HostsUnchanged, "host"))
+	line += fmt.Sprintf(" %s; %s unchanged", places(s), count(s.HostsUnchanged, "host"))
 	if s.Unreachable > 0 {
 		line += fmt.Sprintf(", %d unreachable", s.Unreachable)
 	}
 	return line + "."
+}
+
+// places says where something changes: "on 2 of 4 hosts and in the cluster".
+func places(s plan.Summary) string {
+	var all []string
+	if s.HostsChanged > 0 || s.Cluster+s.Operator == 0 {
+		all = append(all, fmt.Sprintf("on %d of %s", s.HostsChanged, count(s.Hosts, "host")))
+	}
+	if s.Cluster > 0 {
+		all = append(all, "in the cluster")
+	}
+	if s.Operator > 0 {
+		all = append(all, "on the operator's machine")
+	}
+	last := len(all) - 1
+	if last == 0 {
+		return all[0]
+	}
+	return strings.Join(all[:last], ", ") + " and " + all[last]
 }
 
 // count is "1 host", "2 hosts".

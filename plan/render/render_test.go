@@ -246,7 +246,20 @@ func driftAndIntent(*testing.T) *plan.Delta {
 	s.observed.Cluster = fact.NewSet(fact.Host{})
 	s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: "huashan"}, fact.Node{Exists: true, Ready: true,
 		Labels:      map[string]string{"zone": "south", "rack": "7"},
-		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "rack,zone"}})
+		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "rack=7,zone=north"}})
+	return s.delta()
+}
+
+// labels has nothing to do but in the cluster.
+func labels(*testing.T) *plan.Delta {
+	s := newScene()
+	s.observed.Cluster = fact.NewSet(fact.Host{})
+	for name, set := range map[string]string{"emei": "zone=south", "huashan": "zone=north"} {
+		s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: name}, fact.Node{Exists: true, Labels: map[string]string{"zone": "south"},
+			Annotations: map[string]string{resource.ManagedLabelsAnnotation: set, resource.ManagedTaintsAnnotation: ""}})
+	}
+	s.want(plan.Cluster, resource.Node{Name: "emei", Labels: map[string]string{"zone": "north"}})
+	s.want(plan.Cluster, resource.Node{Name: "huashan", Labels: map[string]string{"zone": "north"}})
 	return s.delta()
 }
 
@@ -393,6 +406,7 @@ var cases = []struct {
 	{"design-example", designExample},
 	{"first-install", firstInstall},
 	{"drift-and-intent", driftAndIntent},
+	{"labels", labels},
 	{"certificate-expiry", certificateExpiry},
 	{"sensitive", sensitive},
 	{"unit-restart", unitRestart},

@@ -10,14 +10,6 @@ import (
 	"github.com/kinstall/kinstall/plan/fact"
 )
 
-// ManagedAnnotation on a node lists, comma-separated and sorted, the label
-// keys and the taints (KEY:EFFECT) that kinstall set, so that one that left
-// the inventory can be removed while those of others stay.
-const (
-	ManagedLabelsAnnotation = "kinstall.io/managed-labels"
-	ManagedTaintsAnnotation = "kinstall.io/managed-taints"
-)
-
 // Node is what kinstall keeps on a Kubernetes node: labels, taints, pod network.
 type Node struct {
 	Name   string
@@ -38,18 +30,6 @@ func (n Node) Queries() []fact.Query {
 	return []fact.Query{{Kind: fact.KindNode, Name: n.Name}}
 }
 
-// ManagedLabels is the value of ManagedLabelsAnnotation.
-func (n Node) ManagedLabels() string { return strings.Join(keysOf(n.Labels), ",") }
-
-// ManagedTaints is the value of ManagedTaintsAnnotation.
-func (n Node) ManagedTaints() string {
-	var names []string
-	for _, t := range n.Taints {
-		names = append(names, t.Key+":"+t.Effect)
-	}
-	return strings.Join(sorted(names), ",")
-}
-
 func keysOf(m map[string]string) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
@@ -64,37 +44,6 @@ func formatTaint(t fact.Taint) string {
 		return t.Key + ":" + t.Effect
 	}
 	return t.Key + "=" + t.Value + ":" + t.Effect
-}
-
-// Stale returns the label keys and taints (KEY:EFFECT) kinstall once set on the
-// node and no longer wants.
-func (n Node) Stale(found fact.Node) (labels, taints []string) {
-	for _, key := range split(found.Annotations[ManagedLabelsAnnotation]) {
-		if _, wanted := n.Labels[key]; !wanted {
-			if _, there := found.Labels[key]; there {
-				labels = append(labels, key)
-			}
-		}
-	}
-	wanted := split(n.ManagedTaints())
-	for _, name := range split(found.Annotations[ManagedTaintsAnnotation]) {
-		if slices.Contains(wanted, name) {
-			continue
-		}
-		for _, t := range found.Taints {
-			if t.Key+":"+t.Effect == name {
-				taints = append(taints, name)
-			}
-		}
-	}
-	return labels, taints
-}
-
-func split(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return strings.Split(s, ",")
 }
 
 // pair writes a key and its value, nothing for none.
@@ -139,54 +88,7 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 		n.describe(&change)
 		return change, nil
 	}
-	managed := split(found.Annotations[ManagedLabelsAnnotation])
-	for _, key := range keysOf(n.Labels) {
-		value, there := found.Labels[key]
-		if there && value == n.Labels[key] {
-			continue
-		}
-		before := ""
-		if there {
-			before = key + "=" + value
-		}
-		change.Fields = append(change.Fields, Field{Name: "label", Before: before, After: key + "=" + n.Labels[key]})
-		if slices.Contains(managed, key) {
-			change.because(Drift, "label "+key+" differs")
-		} else {
-			change.because(Intent, "label "+key+" missing")
-		}
-	}
-	managedTaints := split(found.Annotations[ManagedTaintsAnnotation])
-	for _, want := range n.Taints {
-		there := false
-		for _, t := range found.Taints {
-			there = there || t == want
-		}
-		if there {
-			continue
-		}
-		change.Fields = append(change.Fields, Field{Name: "taint", After: formatTaint(want)})
-		if slices.Contains(managedTaints, want.Key+":"+want.Effect) {
-			change.because(Drift, "taint "+formatTaint(want)+" missing")
-		} else {
-			change.because(Intent, "taint "+formatTaint(want)+" missing")
-		}
-	}
-	labels, taints := n.Stale(found)
-	for _, key := range labels {
-		change.Fields = append(change.Fields, Field{Name: "label", Before: key + "=" + found.Labels[key]})
-		change.because(Intent, "label "+key+" left the inventory")
-	}
-	for _, name := range taints {
-		change.Fields = append(change.Fields, Field{Name: "taint", Before: name})
-		change.because(Intent, "taint "+name+" left the inventory")
-	}
-	for _, key := range keysOf(n.Annotations) {
-		if value := found.Annotations[key]; value != n.Annotations[key] {
-			change.Fields = append(change.Fields, Field{Name: "annotation", Before: pair(key, value), After: pair(key, n.Annotations[key])})
-			change.because(Intent, "annotation "+key+" differs")
-		}
-	}
+	n.differences(&change, found)
 	set, err := n.SetsPodCIDRs(found.PodCIDRs)
 	if err != nil {
 		return Change{}, fmt.Errorf("node %s %w", n.Name, err)
@@ -197,9 +99,9 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 	}
 	if len(change.Fields) > 0 {
 		change.Action = Update
-	} else if found.Annotations[ManagedLabelsAnnotation] != n.ManagedLabels() || found.Annotations[ManagedTaintsAnnotation] != n.ManagedTaints() {
+	} else if text := n.recordOf(found); text != "" {
 		change.Action = Update
-		change.because(Intent, "not yet marked as managed by kinstall")
+		change.because(Intent, text)
 	}
 	if !found.Ready {
 		cause := Drift

@@ -405,10 +405,15 @@ func TestNodeDiff(t *testing.T) {
 	both := n
 	both.PodCIDRs = []string{"10.244.1.0/24", "fd00:10:244:1::/64"}
 	both.Annotations = map[string]string{"example.com/address": "fd00::1"}
+	noted := n
+	noted.Annotations = both.Annotations
+	older := func(f *fact.Node) {
+		f.Annotations[resource.ManagedLabelsAnnotation], f.Annotations[resource.ManagedTaintsAnnotation] = "zone", "dedicated:NoSchedule"
+	}
 	good := func(edit func(*fact.Node)) map[fact.Key]any {
 		node := fact.Node{
 			Exists: true, Ready: true, Labels: map[string]string{"zone": "north", "theirs": "1"}, Taints: []fact.Taint{taint, {Key: "theirs", Effect: "NoExecute"}},
-			Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone", resource.ManagedTaintsAnnotation: "dedicated:NoSchedule"},
+			Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone=north", resource.ManagedTaintsAnnotation: "dedicated=db:NoSchedule"},
 			PodCIDRs:    []string{"10.244.1.0/24"},
 		}
 		if edit != nil {
@@ -427,22 +432,59 @@ func TestNodeDiff(t *testing.T) {
 		{name: "not ready, for a reason", r: n, answers: good(func(f *fact.Node) { f.Ready, f.Reason = false, "KubeletNotReady" }), want: resource.Check,
 			reasons: because(resource.Drift, "NotReady: KubeletNotReady")},
 		{name: "not ready, and changed", r: n, answers: good(func(f *fact.Node) { f.Ready = false; delete(f.Labels, "zone") }), want: resource.Update,
-			reasons: append(because(resource.Drift, "label zone differs"), because(resource.Drift, "NotReady: the kubelet has not reported its status")...)},
+			reasons: append(because(resource.Drift, "label zone removed on the cluster"), because(resource.Drift, "NotReady: the kubelet has not reported its status")...)},
 		{name: "just registered", r: resource.Node{Name: "huashan"}, answers: map[fact.Key]any{{Kind: fact.KindNode, Name: "huashan"}: fact.Node{Exists: true, Message: "cni plugin not initialized"}},
 			want: resource.Check, reasons: because(resource.Unknown, "NotReady: cni plugin not initialized")},
 		{name: "label removed by hand", r: n, answers: good(func(f *fact.Node) { delete(f.Labels, "zone") }), want: resource.Update,
-			reasons: because(resource.Drift, "label zone differs"), fields: []resource.Field{{Name: "label", After: "zone=north"}}},
+			reasons: because(resource.Drift, "label zone removed on the cluster"), fields: []resource.Field{{Name: "label", After: "zone=north"}}},
 		{name: "label new in the inventory", r: n, answers: good(func(f *fact.Node) { delete(f.Labels, "zone"); f.Annotations[resource.ManagedLabelsAnnotation] = "" }),
 			want: resource.Update, reasons: because(resource.Intent, "label zone missing")},
 		{name: "label left the inventory", r: n, answers: good(func(f *fact.Node) {
 			f.Labels["old"] = "1"
-			f.Annotations[resource.ManagedLabelsAnnotation] = "old,zone"
+			f.Annotations[resource.ManagedLabelsAnnotation] = "old=1,zone=north"
 		}), want: resource.Update, reasons: because(resource.Intent, "label old left the inventory"), fields: []resource.Field{{Name: "label", Before: "old=1"}}},
 		{name: "taint removed by hand", r: n, answers: good(func(f *fact.Node) { f.Taints = nil }), want: resource.Update,
-			reasons: because(resource.Drift, "taint dedicated=db:NoSchedule missing")},
+			reasons: because(resource.Drift, "taint dedicated=db:NoSchedule removed on the cluster")},
+		{name: "label changed in the inventory", r: n, answers: good(func(f *fact.Node) {
+			f.Labels["zone"] = "south"
+			f.Annotations[resource.ManagedLabelsAnnotation] = "zone=south"
+		}), want: resource.Update, reasons: because(resource.Intent, "label zone changed in the inventory"), fields: []resource.Field{{Name: "label", Before: "zone=south", After: "zone=north"}}},
+		{name: "label changed by hand", r: n, answers: good(func(f *fact.Node) { f.Labels["zone"] = "south" }), want: resource.Update,
+			reasons: because(resource.Drift, "label zone changed on the cluster"), fields: []resource.Field{{Name: "label", Before: "zone=south", After: "zone=north"}}},
+		{name: "label changed on both sides", r: n, answers: good(func(f *fact.Node) {
+			f.Labels["zone"] = "south"
+			f.Annotations[resource.ManagedLabelsAnnotation] = "zone=west"
+		}), want: resource.Update, reasons: because(resource.Drift, "label zone changed in the inventory and on the cluster")},
+		{name: "label of somebody else", r: n, answers: good(func(f *fact.Node) {
+			f.Labels["zone"] = "south"
+			f.Annotations[resource.ManagedLabelsAnnotation] = ""
+		}), want: resource.Update, reasons: because(resource.Missing, "label zone exists, but was not set by kinstall")},
+		{name: "taint changed in the inventory", r: n, answers: good(func(f *fact.Node) {
+			f.Taints[0].Value = "web"
+			f.Annotations[resource.ManagedTaintsAnnotation] = "dedicated=web:NoSchedule"
+		}), want: resource.Update, reasons: because(resource.Intent, "taint dedicated=db:NoSchedule changed in the inventory"),
+			fields: []resource.Field{{Name: "taint", Before: "dedicated=web:NoSchedule", After: "dedicated=db:NoSchedule"}}},
+		{name: "taint changed by hand", r: n, answers: good(func(f *fact.Node) { f.Taints[0].Value = "web" }), want: resource.Update,
+			reasons: because(resource.Drift, "taint dedicated=db:NoSchedule changed on the cluster")},
+		{name: "annotation changed in the inventory", r: noted, answers: good(func(f *fact.Node) {
+			f.Annotations["example.com/address"] = "fd00::2, fd00::3"
+			f.Annotations[resource.ManagedAnnotationsAnnotation] = "example.com/address=" + sha("fd00::2, fd00::3")[:16]
+		}), want: resource.Update, reasons: because(resource.Intent, "annotation example.com/address changed in the inventory")},
+		{name: "annotation changed by hand", r: noted, answers: good(func(f *fact.Node) {
+			f.Annotations["example.com/address"] = "fd00::2"
+			f.Annotations[resource.ManagedAnnotationsAnnotation] = "example.com/address=" + sha("fd00::1")[:16]
+		}), want: resource.Update, reasons: because(resource.Drift, "annotation example.com/address changed on the cluster")},
+		// What an older kinstall wrote down: that it set these, and not what.
+		{name: "as wanted, set by an older kinstall", r: n, answers: good(older), want: resource.Update,
+			reasons: because(resource.Intent, "what kinstall sets is not recorded there")},
+		{name: "changed, set by an older kinstall", r: n, answers: good(func(f *fact.Node) { older(f); f.Labels["zone"] = "south"; f.Taints = f.Taints[1:] }), want: resource.Update,
+			reasons: []resource.Reason{{Cause: resource.Unknown, Text: "label zone differs; what kinstall set before is not recorded"},
+				{Cause: resource.Drift, Text: "taint dedicated=db:NoSchedule removed on the cluster"}}},
+		{name: "left the inventory, set by an older kinstall", r: resource.Node{Name: "huashan"}, answers: good(older), want: resource.Update,
+			reasons: append(because(resource.Intent, "label zone left the inventory"), because(resource.Intent, "taint dedicated:NoSchedule left the inventory")...)},
 		{name: "taint left the inventory", r: n, answers: good(func(f *fact.Node) {
 			f.Taints = append(f.Taints, fact.Taint{Key: "old", Effect: "NoSchedule"})
-			f.Annotations[resource.ManagedTaintsAnnotation] = "dedicated:NoSchedule,old:NoSchedule"
+			f.Annotations[resource.ManagedTaintsAnnotation] = "dedicated=db:NoSchedule,old=:NoSchedule"
 		}), want: resource.Update, reasons: because(resource.Intent, "taint old:NoSchedule left the inventory")},
 		{name: "no pod network yet", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = nil }), want: resource.Update,
 			reasons: because(resource.Intent, "pod network not set")},
@@ -451,7 +493,7 @@ func TestNodeDiff(t *testing.T) {
 		{name: "a second pod network too many", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = both.PodCIDRs }), err: "the plan says 10.244.1.0/24;"},
 		{name: "two pod networks", r: both, answers: good(func(f *fact.Node) { f.PodCIDRs = nil }), want: resource.Update, fields: []resource.Field{
 			{Name: "annotation", After: "example.com/address=fd00::1"}, {Name: "podCIDR", After: "10.244.1.0/24,fd00:10:244:1::/64"}},
-			reasons: append(because(resource.Intent, "annotation example.com/address differs"), because(resource.Intent, "pod network not set")...)},
+			reasons: append(because(resource.Intent, "annotation example.com/address missing"), because(resource.Intent, "pod network not set")...)},
 		{name: "not marked", r: n, answers: good(func(f *fact.Node) { f.Annotations = nil }), want: resource.Update,
 			reasons: because(resource.Intent, "not yet marked as managed by kinstall")},
 	})

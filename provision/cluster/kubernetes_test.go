@@ -198,7 +198,7 @@ func TestApplyNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{`application/merge-patch+json {"metadata":{` +
-		`"annotations":{"flannel.alpha.coreos.com/node-public-ipv6":"fd00::3","kinstall.io/managed-labels":"disk,zone","kinstall.io/managed-taints":"dedicated:NoSchedule"},` +
+		`"annotations":{"flannel.alpha.coreos.com/node-public-ipv6":"fd00::3","kinstall.io/managed-annotations":"flannel.alpha.coreos.com/node-public-ipv6=be8cae0d5002be8a","kinstall.io/managed-labels":"disk=ssd,zone=north","kinstall.io/managed-taints":"dedicated=db:NoSchedule"},` +
 		`"labels":{"disk":"ssd","old":null,"zone":"north"},"resourceVersion":"711"},` +
 		`"spec":{"podCIDR":"10.244.3.0/24","podCIDRs":["10.244.3.0/24","fd00:10:244:3::/64"],` +
 		`"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},{"key":"dedicated","value":"db","effect":"NoSchedule"}]}}`}
@@ -256,7 +256,7 @@ func TestApplyNodeRefuses(t *testing.T) {
 	ca := newAuthority(t)
 	api := &nodeServer{node: &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Name: "emei", Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone", resource.ManagedTaintsAnnotation: ""}, Labels: map[string]string{"zone": "north"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "emei", Annotations: map[string]string{resource.ManagedLabelsAnnotation: "zone=north", resource.ManagedTaintsAnnotation: ""}, Labels: map[string]string{"zone": "north"}},
 		Spec:       corev1.NodeSpec{PodCIDR: "10.244.9.0/24"},
 	}}
 	client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))

@@ -125,10 +125,7 @@ func nodePatch(node *corev1.Node, want resource.Node) ([]byte, error) {
 		labels[key] = nil
 	}
 	annotations := map[string]any{}
-	for key, value := range map[string]string{
-		resource.ManagedLabelsAnnotation: want.ManagedLabels(),
-		resource.ManagedTaintsAnnotation: want.ManagedTaints(),
-	} {
+	for key, value := range want.Managed() {
 		if found, ok := node.Annotations[key]; found != value || !ok {
 			annotations[key] = value
 		}

@@ -178,7 +178,7 @@ spec:
 	if diff := cmp.Diff(fact.Node{
 		Exists:      true,
 		Labels:      map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": "", "kubernetes.io/hostname": "emei"},
-		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "node-role.kubernetes.io/control-plane,zone", resource.ManagedTaintsAnnotation: "node-role.kubernetes.io/control-plane:NoSchedule"},
+		Annotations: map[string]string{resource.ManagedLabelsAnnotation: "node-role.kubernetes.io/control-plane=,zone=north", resource.ManagedTaintsAnnotation: "node-role.kubernetes.io/control-plane=:NoSchedule"},
 		Taints:      []fact.Taint{{Key: "node.kubernetes.io/not-ready", Effect: "NoSchedule"}, {Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}},
 		PodCIDRs:    []string{"10.244.3.0/24"},
 		Ready:       true,
