@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,8 +72,27 @@ func applyObject(ctx context.Context, t *task, o resource.Object) (fact.Record, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	return t.item.Change.Record, client.ApplyObject(ctx, o)
+	err = client.ApplyObject(ctx, o, t.seen(o))
+	if errors.Is(err, cluster.ErrMoved) {
+		err = staleError{err}
+	}
+	return t.item.Change.Record, err
 }
+
+// seen is what the plan saw of an object; nil if it is judged only now.
+func (t *task) seen(o resource.Object) *fact.Object {
+	found, err := t.executor.delta.Observed.Cluster.Object(o.ID().Name())
+	if err != nil || t.item.Change.Action == resource.Deferred {
+		return nil
+	}
+	return &found
+}
+
+// staleError is ErrStale in the words of its cause.
+type staleError struct{ error }
+
+func (e staleError) Is(target error) bool { return target == ErrStale }
+func (e staleError) Unwrap() error        { return e.error }
 
 func removeObject(ctx context.Context, t *task, o resource.Orphan) error {
 	client, err := t.executor.kubernetes(ctx)

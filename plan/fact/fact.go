@@ -207,6 +207,13 @@ type Object struct {
 	// Refused is why the server would not take it, as it is now; Planned is then
 	// empty.
 	Refused string
+	// Managed says that kinstall owns fields of it; Applied is the digest of the
+	// manifest it applied last, "" where an older kinstall did not write it down.
+	Managed bool
+	Applied string
+	// Differences are what an apply would change: by path ("spec.ports.0.port"),
+	// a digest of the value before and after.
+	Differences map[string]string
 }
 
 // Etcd is the answer to a query of keys.

@@ -155,6 +155,14 @@ func (o Object) key() string {
 	return o.APIVersion + "/" + o.Kind + "/" + o.Namespace + "/" + o.Name
 }
 
+// AppliedAnnotation on an object holds the digest of the manifest that kinstall
+// applied last. It is written with the object, so that it is right whoever
+// applied; it tells a change of the inventory from one on the cluster.
+const AppliedAnnotation = "kinstall.io/applied"
+
+// Digest identifies the manifest.
+func (o Object) Digest() string { return SHA256(o.Manifest) }
+
 // Queries implements Resource.
 func (o Object) Queries() []fact.Query {
 	return []fact.Query{{Kind: fact.KindObject, Name: o.key(), Manifest: o.Manifest}}
@@ -183,7 +191,16 @@ func (o Object) Diff(facts fact.Set) (Change, error) {
 		return Change{Action: Create, Text: &Text{Name: "object", After: o.YAML}, Record: applied()}, nil
 	case found.Live != found.Planned:
 		change := Change{Action: Update, Text: &Text{Name: "object", Before: found.Live, After: found.Planned}, Record: applied()}
-		change.because(Drift, "differs from the plan")
+		switch {
+		case found.Applied == o.Digest():
+			change.because(Drift, "changed on the cluster")
+		case found.Applied != "":
+			change.because(Intent, "changed in the inventory")
+		case found.Managed:
+			change.because(Unknown, "differs; what kinstall applied before is not recorded")
+		default:
+			change.because(Missing, "exists, but was not applied by kinstall")
+		}
 		return change, nil
 	}
 	return Change{Action: NoOp, Record: applied()}, nil

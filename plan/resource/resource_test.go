@@ -512,7 +512,12 @@ func TestObjectDiff(t *testing.T) {
 	run(t, []diffCase{
 		{name: "as wanted", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "a"}), want: resource.NoOp},
 		{name: "missing", r: o, answers: at(fact.Object{}), want: resource.Create},
-		{name: "differs", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b"}), want: resource.Update, reasons: because(resource.Drift, "differs from the plan")},
+		{name: "changed on the cluster", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b", Managed: true, Applied: o.Digest()}), want: resource.Update, reasons: because(resource.Drift, "changed on the cluster")},
+		{name: "changed in the inventory", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b", Managed: true, Applied: sha("another")}), want: resource.Update, reasons: because(resource.Intent, "changed in the inventory")},
+		{name: "applied by an older kinstall", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b", Managed: true}), want: resource.Update,
+			reasons: because(resource.Unknown, "differs; what kinstall applied before is not recorded")},
+		{name: "somebody else's", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "b"}), want: resource.Update, reasons: because(resource.Missing, "exists, but was not applied by kinstall")},
+		{name: "as wanted, by an older kinstall", r: o, answers: at(fact.Object{Exists: true, Live: "a", Planned: "a", Managed: true}), want: resource.NoOp},
 		{name: "no API yet", r: o, want: resource.Deferred, reasons: because(resource.Unknown, "the API server does not answer yet")},
 		{name: "refused for good", r: o, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), err: "the API server refuses it: clusterIPs: Invalid value"},
 		{name: "refused for now", r: conditional, answers: at(fact.Object{Exists: true, Live: "a", Refused: "clusterIPs: Invalid value"}), want: resource.Deferred,

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -351,15 +353,145 @@ func TestApplyObjectSettles(t *testing.T) {
 	})
 	client := newClient(t, ca, serve(t, ca, mux, "kubernetes.default.svc"))
 	object := resource.Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: "kube-system", Name: "x", Manifest: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"},"data":{"a":"b"}}`)}
-	if err := client.ApplyObject(testContext(t), object); err != nil || tries != 4 {
+	if err := client.ApplyObject(testContext(t), object, nil); err != nil || tries != 4 {
 		t.Errorf("%d tries, error %v", tries, err)
 	}
-	if err := client.ApplyObject(testContext(t), object); err == nil || !strings.Contains(err.Error(), "apply object:v1/ConfigMap/kube-system/x") || tries != 5 {
+	if err := client.ApplyObject(testContext(t), object, nil); err == nil || !strings.Contains(err.Error(), "apply object:v1/ConfigMap/kube-system/x") || tries != 5 {
 		t.Errorf("an invalid object: %d tries, error %v", tries, err)
 	}
 	object.Manifest = []byte(`{"kind":"ConfigMap"}`)
-	if err := client.ApplyObject(testContext(t), object); err == nil {
+	if err := client.ApplyObject(testContext(t), object, nil); err == nil {
 		t.Error("a manifest without a name was accepted")
+	}
+}
+
+// configMap is the part of an API server that one ConfigMap needs: an apply
+// sets the keys of data that it names.
+type configMap struct {
+	mu      sync.Mutex
+	data    map[string]string // nil: not there
+	version int
+	// between is called before an apply that is no dry run, once.
+	between func(*configMap)
+	applied int
+}
+
+func (s *configMap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer := func(data map[string]string) {
+		respond(w, http.StatusOK, corev1.ConfigMap{TypeMeta: metav1.TypeMeta{Kind: "ConfigMap", APIVersion: "v1"},
+			ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "kube-system", ResourceVersion: fmt.Sprint(s.version)}, Data: data})
+	}
+	switch {
+	case r.URL.Path == "/api/v1":
+		respond(w, http.StatusOK, metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "configmaps", Kind: "ConfigMap", Namespaced: true}}})
+	case r.Method == http.MethodGet && s.data == nil:
+		respondStatus(w, http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
+	case r.Method == http.MethodGet:
+		answer(s.data)
+	case r.Method == http.MethodPatch:
+		dry := r.URL.Query().Has("dryRun")
+		if between := s.between; between != nil && !dry {
+			s.between = nil
+			between(s)
+		}
+		var want corev1.ConfigMap
+		_ = json.NewDecoder(r.Body).Decode(&want)
+		if want.ResourceVersion != "" && want.ResourceVersion != fmt.Sprint(s.version) {
+			respondStatus(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+			return
+		}
+		merged := maps.Clone(s.data)
+		if merged == nil {
+			merged = map[string]string{}
+		}
+		maps.Copy(merged, want.Data)
+		if !dry {
+			s.data, s.version, s.applied = merged, s.version+1, s.applied+1
+		}
+		answer(merged)
+	}
+}
+
+// An apply changes nothing that the plan did not show.
+func TestApplyObjectMoved(t *testing.T) {
+	object := resource.Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: "kube-system", Name: "x",
+		Manifest: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"},"data":{"a":"new","b":"same"}}`)}
+	for _, tt := range []struct {
+		name    string
+		planned map[string]string // what was there
+		found   map[string]string // and is now
+		between func(*configMap)  // happens between the last look and the apply
+		want    map[string]string
+		moved   string
+	}{
+		{name: "as planned", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "old", "b": "same"}, want: map[string]string{"a": "new", "b": "same"}},
+		{name: "created", want: map[string]string{"a": "new", "b": "same"}},
+		{name: "created by somebody else", found: map[string]string{"a": "theirs"}, moved: "data.a, data.b: "},
+		{name: "as wanted by now", planned: map[string]string{"a": "old"}, found: map[string]string{"a": "new", "b": "same"}, want: map[string]string{"a": "new", "b": "same"}},
+		{name: "half as wanted by now", planned: map[string]string{"a": "old"}, found: map[string]string{"a": "new"}, want: map[string]string{"a": "new", "b": "same"}},
+		{name: "what nobody applies", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "old", "b": "same", "c": "theirs"}, want: map[string]string{"a": "new", "b": "same", "c": "theirs"}},
+		{name: "the same field", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "theirs", "b": "same"}, moved: "data.a: "},
+		{name: "another field", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "old", "b": "theirs"}, moved: "data.b: "},
+		{name: "deleted", planned: map[string]string{"a": "old"}, moved: "it is not there any more: "},
+		{name: "at the last moment", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "old", "b": "same"},
+			between: func(s *configMap) { s.data["a"] = "theirs"; s.version++ }, moved: "data.a: "},
+		{name: "its status at the last moment", planned: map[string]string{"a": "old", "b": "same"}, found: map[string]string{"a": "old", "b": "same"},
+			between: func(s *configMap) { s.version++ }, want: map[string]string{"a": "new", "b": "same"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			api := &configMap{data: maps.Clone(tt.planned), version: 7}
+			ca := newAuthority(t)
+			client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
+			set, err := client.Observe(testContext(t), object.Queries())
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen, err := set.Object(object.ID().Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			api.mu.Lock()
+			api.data, api.between = maps.Clone(tt.found), tt.between
+			api.version++
+			api.mu.Unlock()
+			err = client.ApplyObject(testContext(t), object, &seen)
+			if tt.moved != "" {
+				if !errors.Is(err, ErrMoved) || !strings.HasPrefix(err.Error(), "apply object:v1/ConfigMap/kube-system/x: "+tt.moved) || api.applied != 0 {
+					t.Errorf("applied %d times, error %v", api.applied, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, api.data); diff != "" {
+				t.Errorf("data (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What differs in a Secret is told without its values.
+func TestDifferences(t *testing.T) {
+	of := func(password string, names ...any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"kind": "Secret", "metadata": map[string]any{"resourceVersion": password},
+			"data": map[string]any{"password": password}, "names": names}}
+	}
+	paths := func(found map[string]string) []string { return slices.Sorted(maps.Keys(found)) }
+	one, two, three := of("hunter2", "a", "b"), of("other", "a", "c"), of("third", "a")
+	if diff := cmp.Diff([]string{"data.password", "names.1"}, paths(differences(one, two))); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"data.password", "names"}, paths(differences(one, three))); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+	if a, b := differences(one, two), differences(three, two); a["data.password"] == b["data.password"] {
+		t.Error("two changes of a value to the same are told apart by nothing")
+	}
+	if text := fmt.Sprint(differences(one, two)); strings.Contains(text, "hunter2") {
+		t.Errorf("a secret shows: %s", text)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"sort"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,6 +47,34 @@ func decodeManifest(manifest []byte) (*unstructured.Unstructured, error) {
 	return object, nil
 }
 
+// comparison is an object as it is and as an apply would make it.
+type comparison struct {
+	live, planned *unstructured.Unstructured // nil where it is not there
+	refused       string                     // why the server would not take it; planned is then nil
+}
+
+// compareObject asks for an object, and what the server would make of the
+// manifest. What is not there has neither.
+func compareObject(ctx context.Context, endpoint dynamic.ResourceInterface, want *unstructured.Unstructured) (comparison, error) {
+	live, err := endpoint.Get(ctx, want.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return comparison{}, nil
+	}
+	if err != nil {
+		return comparison{}, err
+	}
+	planned, err := endpoint.Apply(ctx, want.GetName(), want, metav1.ApplyOptions{
+		FieldManager: FieldManager, Force: true, DryRun: []string{metav1.DryRunAll},
+	})
+	switch {
+	case apierrors.IsInvalid(err):
+		return comparison{live: live, refused: err.Error()}, nil
+	case err != nil:
+		return comparison{}, fmt.Errorf("dry run: %w", err)
+	}
+	return comparison{live: live, planned: planned}, nil
+}
+
 // observeObject compares an object as it is with what the server would make of
 // the manifest.
 func (c *Client) observeObject(ctx context.Context, manifest []byte) (fact.Object, error) {
@@ -59,38 +89,79 @@ func (c *Client) observeObject(ctx context.Context, manifest []byte) (fact.Objec
 	if err != nil {
 		return fact.Object{}, err
 	}
-	live, err := endpoint.Get(ctx, want.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return fact.Object{}, nil
-	}
-	if err != nil {
+	compared, err := compareObject(ctx, endpoint, want)
+	if err != nil || compared.live == nil {
 		return fact.Object{}, err
 	}
-	planned, err := endpoint.Apply(ctx, want.GetName(), want, metav1.ApplyOptions{
-		FieldManager: FieldManager, Force: true, DryRun: []string{metav1.DryRunAll},
-	})
-	refused := ""
-	switch {
-	case apierrors.IsInvalid(err):
-		planned, refused = live.DeepCopy(), err.Error()
-	case err != nil:
-		return fact.Object{}, fmt.Errorf("dry run: %w", err)
+	live, planned := compared.live, compared.planned
+	found := fact.Object{Exists: true, Refused: compared.refused, Applied: live.GetAnnotations()[resource.AppliedAnnotation]}
+	for _, owner := range live.GetManagedFields() {
+		found.Managed = found.Managed || owner.Manager == FieldManager
+	}
+	if planned != nil {
+		found.Differences = differences(live, planned)
+	} else {
+		planned = live.DeepCopy()
 	}
 	reduce(live)
 	reduce(planned)
 	hideSecret(live, planned)
-	liveText, err := yaml.Marshal(live.Object)
+	text, err := yaml.Marshal(live.Object)
 	if err != nil {
 		return fact.Object{}, err
 	}
-	if refused != "" {
-		return fact.Object{Exists: true, Live: string(liveText), Refused: refused}, nil
+	found.Live = string(text)
+	if found.Refused != "" {
+		return found, nil
 	}
-	plannedText, err := yaml.Marshal(planned.Object)
-	if err != nil {
+	if text, err = yaml.Marshal(planned.Object); err != nil {
 		return fact.Object{}, err
 	}
-	return fact.Object{Exists: true, Live: string(liveText), Planned: string(plannedText)}, nil
+	found.Planned = string(text)
+	return found, nil
+}
+
+// differences are the paths at which two versions of an object differ, each
+// with a digest of the values: a Secret's are never kept.
+func differences(live, planned *unstructured.Unstructured) map[string]string {
+	live, planned = live.DeepCopy(), planned.DeepCopy()
+	reduce(live)
+	reduce(planned)
+	found := map[string]string{}
+	compareValues("", live.Object, planned.Object, found)
+	return found
+}
+
+// compareValues adds the differences of two values at a path.
+func compareValues(path string, before, after any, found map[string]string) {
+	switch b := before.(type) {
+	case map[string]any:
+		if a, ok := after.(map[string]any); ok {
+			for key := range b {
+				compareValues(path+"."+key, b[key], a[key], found)
+			}
+			for key := range a {
+				if _, both := b[key]; !both {
+					compareValues(path+"."+key, nil, a[key], found)
+				}
+			}
+			return
+		}
+	case []any:
+		if a, ok := after.([]any); ok && len(a) == len(b) {
+			for i := range b {
+				compareValues(fmt.Sprintf("%s.%d", path, i), b[i], a[i], found)
+			}
+			return
+		}
+	}
+	if !reflect.DeepEqual(before, after) {
+		text, err := json.Marshal([]any{before, after})
+		if err != nil {
+			panic(err) // it came as JSON
+		}
+		found[strings.TrimPrefix(path, ".")] = resource.SHA256(text)
+	}
 }
 
 // serverFields are what the server keeps for itself, and changes at any write.
@@ -103,6 +174,7 @@ var serverFields = [][]string{
 	{"metadata", "selfLink"},
 	{"metadata", "annotations", "deployment.kubernetes.io/revision"},
 	{"metadata", "annotations", "deprecated.daemonset.template.generation"},
+	{"metadata", "annotations", resource.AppliedAnnotation}, // kinstall's own mark
 	{"status"},
 }
 
@@ -139,22 +211,77 @@ func hideSecret(live, planned *unstructured.Unstructured) {
 	hide(planned, after, before, "after")
 }
 
+// ErrMoved says that an object is not what the plan was made of.
+var ErrMoved = errors.New("changed on the cluster since it was planned; plan again")
+
 // ApplyObject applies an object on the server (server-side apply, forced). An
 // API server that has just started may lack the namespace, the kind or the
 // permission for a moment: then it is tried again.
-func (c *Client) ApplyObject(ctx context.Context, object resource.Object) error {
+//
+// With what a plan saw of it, nothing is changed that the plan did not show:
+// the error matches ErrMoved and names the object and the fields. What others
+// changed meanwhile and an apply would leave alone does not matter, nor does
+// an object that has become what is wanted. Where nothing was seen (nil), it is
+// applied as it is.
+func (c *Client) ApplyObject(ctx context.Context, object resource.Object, seen *fact.Object) error {
 	want, err := decodeManifest(object.Manifest)
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", object.ID(), err)
 	}
+	annotations := want.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[resource.AppliedAnnotation] = object.Digest()
+	want.SetAnnotations(annotations)
 	return retry(ctx, "apply "+string(object.ID()), settlingObject, func(ctx context.Context) error {
 		endpoint, err := c.resourceFor(ctx, want.GroupVersionKind(), want.GetNamespace())
 		if err != nil {
 			return err
 		}
+		want.SetResourceVersion("")
+		if seen != nil {
+			compared, err := compareObject(ctx, endpoint, want)
+			if err != nil {
+				return err
+			}
+			if moved := moved(*seen, compared); moved != "" {
+				return fmt.Errorf("%s: %w", moved, ErrMoved)
+			}
+			if compared.live != nil {
+				// Refused as a conflict if it changes once more; then all this is
+				// done again.
+				want.SetResourceVersion(compared.live.GetResourceVersion())
+			}
+		}
 		_, err = endpoint.Apply(ctx, want.GetName(), want, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 		return err
 	})
+}
+
+// moved names what an apply would change now and the plan did not show, "" if
+// there is nothing.
+func moved(seen fact.Object, now comparison) string {
+	switch {
+	case now.refused != "": // the apply will say so
+		return ""
+	case now.live == nil && seen.Exists:
+		return "it is not there any more"
+	case now.live == nil:
+		return ""
+	}
+	var paths []string
+	for path, digest := range differences(now.live, now.planned) {
+		if seen.Differences[path] != digest {
+			paths = append(paths, path)
+		}
+	}
+	sort.Strings(paths)
+	const most = 5
+	if len(paths) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(paths[:most], ", "), len(paths)-most)
+	}
+	return strings.Join(paths, ", ")
 }
 
 // settlingObject: roles, namespaces and kinds that come soon after a start. A

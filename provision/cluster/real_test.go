@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -13,6 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -33,6 +37,109 @@ func object(t *testing.T, text string) resource.Object {
 		t.Fatal(err)
 	}
 	return resource.Object{APIVersion: head.APIVersion, Kind: head.Kind, Namespace: head.Namespace, Name: head.Name, Manifest: manifest, YAML: text}
+}
+
+// movedObjects changes an object between the plan and its execution.
+func movedObjects(ctx context.Context, t *testing.T, c *Client) {
+	t.Helper()
+	manifest := func(a, b string) resource.Object {
+		return object(t, fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: moved, namespace: lab}\ndata: {a: %s, b: %s}\n", a, b))
+	}
+	look := func(o resource.Object) (fact.Object, resource.Change) {
+		t.Helper()
+		set, err := c.Observe(ctx, o.Queries())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, err := set.Object(o.ID().Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change, err := o.Diff(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen, change
+	}
+	endpoint := c.dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace("lab")
+	edit := func(patch string) {
+		t.Helper()
+		if _, err := endpoint.Patch(ctx, "moved", types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values := func() string {
+		t.Helper()
+		found, err := endpoint.Get(ctx, "moved", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _, _ := unstructured.NestedMap(found.Object, "data")
+		return fmt.Sprint(data)
+	}
+	because := func(change resource.Change, want resource.Cause) {
+		t.Helper()
+		if len(change.Reasons) != 1 || change.Reasons[0].Cause != want {
+			t.Errorf("%s because %v, want %s", change.Action, change.Reasons, want)
+		}
+	}
+
+	first := manifest("one", "two")
+	absent, change := look(first)
+	if change.Action != resource.Create {
+		t.Errorf("an object that is not there: %s", change.Action)
+	}
+	if err := c.ApplyObject(ctx, first, &absent); err != nil {
+		t.Fatal(err)
+	}
+	// As after an answer that was lost.
+	if err := c.ApplyObject(ctx, first, &absent); err != nil {
+		t.Errorf("created twice: %v", err)
+	}
+	seen, change := look(first)
+	if change.Action != resource.NoOp || !seen.Managed || seen.Applied != first.Digest() || strings.Contains(seen.Live, resource.AppliedAnnotation) {
+		t.Errorf("just applied: %s, %+v", change.Action, seen)
+	}
+	edit(`{"data":{"a":"by hand"}}`)
+	_, change = look(first)
+	because(change, resource.Drift)
+	if err := c.ApplyObject(ctx, first, &absent); !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), "ConfigMap/lab/moved: data.a: ") {
+		t.Errorf("one that came meanwhile and is another: %v", err)
+	}
+	edit(`{"data":{"a":"one"}}`)
+
+	next := manifest("one", "three")
+	seen, change = look(next)
+	because(change, resource.Intent)
+	edit(`{"data":{"b":"by hand"}}`)
+	if err := c.ApplyObject(ctx, next, &seen); !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), "ConfigMap/lab/moved: data.b: ") {
+		t.Errorf("changed where it is to be changed: %v", err)
+	}
+	edit(`{"data":{"b":"two","a":"by hand"}}`)
+	if err := c.ApplyObject(ctx, next, &seen); !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), "data.a: ") {
+		t.Errorf("changed where the plan showed nothing: %v", err)
+	}
+	if got := values(); got != "map[a:by hand b:two]" {
+		t.Errorf("changed all the same: %s", got)
+	}
+	edit(`{"metadata":{"labels":{"theirs":"1"}},"data":{"a":"one","theirs":"2"}}`)
+	if err := c.ApplyObject(ctx, next, &seen); err != nil {
+		t.Errorf("changed where it is nobody's business: %v", err)
+	}
+	if got := values(); got != "map[a:one b:three theirs:2]" {
+		t.Errorf("applied: %s", got)
+	}
+	seen, _ = look(manifest("four", "three"))
+	edit(`{"data":{"a":"four"}}`)
+	if err := c.ApplyObject(ctx, manifest("four", "three"), &seen); err != nil {
+		t.Errorf("as wanted by now: %v", err)
+	}
+	if err := endpoint.Delete(ctx, "moved", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ApplyObject(ctx, first, &seen); !errors.Is(err, ErrMoved) {
+		t.Errorf("deleted meanwhile: %v", err)
+	}
 }
 
 // TestRealAPIServer runs an API server and its etcd on the loopback.
@@ -98,7 +205,7 @@ spec:
 		"--allow-privileged", "--anonymous-auth=false", "--endpoint-reconciler-type", "none")
 	began := time.Now()
 	for _, o := range objects {
-		if err := c.ApplyObject(ctx, o); err != nil {
+		if err := c.ApplyObject(ctx, o, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -208,7 +315,7 @@ spec:
 
 	// Drift: fields kinstall wants, changed by hand.
 	objects[1] = object(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: lab}\ndata: {a: changed by hand}\n")
-	if err := c.ApplyObject(ctx, objects[1]); err != nil {
+	if err := c.ApplyObject(ctx, objects[1], nil); err != nil {
 		t.Fatal(err)
 	}
 	objects[1] = object(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: lab}\ndata: {a: b}\n")
@@ -221,6 +328,8 @@ spec:
 	if secret, err := set.Object("v1/Secret/lab/token"); err != nil || strings.Contains(secret.Live+secret.Planned, "aHVudGVyMg") || !strings.Contains(secret.Planned, "(sensitive, after)") {
 		t.Errorf("secret: %+v, %v", secret, err)
 	}
+
+	movedObjects(ctx, t, c)
 
 	// A kind that is defined later.
 	custom := object(t, "apiVersion: example.org/v1\nkind: Sword\nmetadata: {name: dragon}\nspec: {length: 3}\n")
@@ -238,10 +347,10 @@ spec:
   scope: Cluster
   names: {plural: swords, singular: sword, kind: Sword}
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {length: {type: integer}}}}}}}]
-`)); err != nil {
+`), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.ApplyObject(ctx, custom); err != nil {
+	if err := c.ApplyObject(ctx, custom, nil); err != nil {
 		t.Fatal(err)
 	}
 
