@@ -19,7 +19,10 @@ type Observation struct {
 	// Skew is how far the host's clock is ahead of the operator's, give or
 	// take the round trip.
 	Skew time.Duration
-	Err  error // why nothing was learnt; the rest is then empty
+	// HostKey is the fingerprint of the SSH host key that it showed
+	// ("SHA256:…"), of a certificate that of the key in it.
+	HostKey string
+	Err     error // why nothing was learnt; the rest is then empty
 }
 
 // Observed is what was learnt of all hosts and of the cluster's API.
@@ -72,8 +75,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Unreachable[host] = observation.Err
 		}
 	}
-	delta.Problems = append(preflight(p, observed, delta.Unreachable), checkMembers(p, observed)...)
-	delta.Problems = append(delta.Problems, checkAuthorities(p, observed)...)
+	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed))
 
 	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}

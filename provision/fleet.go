@@ -273,7 +273,7 @@ func (f *Fleet) observeHost(ctx context.Context, name string, queries []fact.Que
 		return plan.Observation{Err: err}
 	}
 	m.state.load(facts.Host.State)
-	return plan.Observation{Facts: facts, Skew: skew}
+	return plan.Observation{Facts: facts, Skew: skew, HostKey: m.ssh().HostKey()}
 }
 
 // ask runs the probe.

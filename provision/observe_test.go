@@ -67,6 +67,9 @@ func TestObserveTakesOneConnectionAndOneExecAHost(t *testing.T) {
 		if counts.Connections != 1 || counts.Execs != 1 || counts.Sessions != 1 || counts.SFTP != 0 {
 			t.Errorf("%s: %d connections, %d execs, %d sessions, %d SFTP sessions", name, counts.Connections, counts.Execs, counts.Sessions, counts.SFTP)
 		}
+		if got := delta.Observed.Hosts[name].HostKey; got != h.Fingerprint {
+			t.Errorf("%s: host key %q, want %q", name, got, h.Fingerprint)
+		}
 		if diff := cmp.Diff(before[name], tree(t, h.dir)); diff != "" {
 			t.Errorf("%s was changed by being observed:\n%s", name, diff)
 		}

@@ -31,8 +31,9 @@ type Client struct {
 	keepAlive time.Duration
 	counters  counters
 
-	conn *gossh.Client
-	net  net.Conn
+	conn    *gossh.Client
+	net     net.Conn
+	hostKey string // fingerprint; set before the client is handed out
 
 	// sessions caps commands, locks and SFTP together: sshd counts them all.
 	sessions *semaphore.Weighted
@@ -76,6 +77,10 @@ func (c *Client) start(conn *gossh.Client, transport net.Conn) {
 
 // Host returns the host's name.
 func (c *Client) Host() string { return c.target.name() }
+
+// HostKey returns the fingerprint ("SHA256:…") of the verified key that the host
+// showed when the connection was made; of a host certificate, that of its key.
+func (c *Client) HostKey() string { return c.hostKey }
 
 // Counts returns what this connection cost so far.
 func (c *Client) Counts() Counts { return c.counters.counts() }

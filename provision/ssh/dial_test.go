@@ -164,6 +164,28 @@ func TestHostKey(t *testing.T) {
 }
 
 // The line in the hint is the one that makes the host known.
+// A connection knows the key it was made with, of a certificate the key in it.
+func TestClientKnowsTheHostKey(t *testing.T) {
+	ca, key := sshtest.NewEd25519(t), sshtest.NewEd25519(t)
+	plain := sshtest.New(t, sshtest.Options{HostKeys: []gossh.Signer{key}})
+	certified := sshtest.New(t, sshtest.Options{HostKeys: []gossh.Signer{sshtest.HostCertificate(t, ca, key, "127.0.0.1")}})
+	for name, tt := range map[string]struct {
+		server *sshtest.Server
+		line   string
+	}{
+		"plain":     {plain, plain.KnownHostsLine},
+		"certified": {certified, "@cert-authority " + knownhosts.Line([]string{certified.Addr()}, ca.PublicKey())},
+	} {
+		client := dial(t, ssh.Target{
+			Name: "emei", Address: tt.server.Host, Port: tt.server.Port, User: "root",
+			KeyFiles: []string{tt.server.ClientKey}, KnownHosts: write(t, tt.line+"\n"),
+		})
+		if got, want := client.HostKey(), gossh.FingerprintSHA256(key.PublicKey()); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestHintMakesHostKnown(t *testing.T) {
 	s := sshtest.New(t, sshtest.Options{})
 	target := s.Target("emei")

@@ -305,12 +305,15 @@ func (d *Dialer) handshake(ctx context.Context, t *Target, via *Client, check fu
 
 	var keyErr error
 	verified := false
+	var once sync.Once // keys are exchanged again later on
+	var shown string
 	config := &gossh.ClientConfig{
 		User:              t.User,
 		HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(_ string, _ net.Addr, key gossh.PublicKey) error {
 			keyErr = check(key)
 			verified = keyErr == nil
+			once.Do(func() { shown = fingerprint(key) })
 			return keyErr
 		},
 		Auth: []gossh.AuthMethod{gossh.PublicKeysCallback(func() ([]gossh.Signer, error) {
@@ -344,8 +347,17 @@ func (d *Dialer) handshake(ctx context.Context, t *Target, via *Client, check fu
 			refused:   isDisconnect(err) && !verified,
 		}, "SSH handshake")
 	}
+	client.hostKey = shown
 	client.start(gossh.NewClient(c, chans, reqs), conn)
 	return client, nil
+}
+
+// fingerprint is that of a host's key, or of the key in its certificate.
+func fingerprint(key gossh.PublicKey) string {
+	if certificate, ok := key.(*gossh.Certificate); ok {
+		key = certificate.Key
+	}
+	return gossh.FingerprintSHA256(key)
 }
 
 // dialError describes a TCP connection that could not be made.
