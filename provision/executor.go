@@ -195,8 +195,11 @@ func (e *Executor) flush(ctx context.Context, hosts map[string]bool) error {
 // begin returns the task of an item, connected to its host.
 func (e *Executor) begin(ctx context.Context, item plan.Item) (*task, error) {
 	t := &task{executor: e, item: item, report: func(text string) { e.tell(Event{Kind: Progress, Item: item, Text: text}) }}
-	if item.Step.Host == plan.Operator || item.Step.Host == plan.Cluster {
+	switch item.Step.Host {
+	case plan.Operator:
 		return t, nil
+	case plan.Cluster:
+		return t, e.Fleet.mayChangeCluster()
 	}
 	m, err := e.Fleet.connect(ctx, item.Step.Host)
 	t.machine = m

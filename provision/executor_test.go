@@ -265,8 +265,9 @@ func TestApplyBeforeAnythingBegan(t *testing.T) {
 	delta := f.everything(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	before := len(f.hosts["shaolin"].ran())
 	report, err := f.executor().Apply(ctx, delta)
-	if !errors.Is(err, ErrInterrupted) || report.Count(Skipped) != 1 || len(s.begun()) != 0 || len(f.hosts["shaolin"].ran()) != 0 {
+	if !errors.Is(err, ErrInterrupted) || report.Count(Skipped) != 1 || len(s.begun()) != 0 || len(f.hosts["shaolin"].ran()) != before {
 		t.Errorf("Apply: %v, %+v, ran %v", err, report, s.begun())
 	}
 }
@@ -479,7 +480,7 @@ func TestLockLost(t *testing.T) {
 	for _, h := range f.hosts {
 		fake := h.answer
 		h.answer = func(script string, stdout, stderr io.Writer) (int, bool) {
-			if strings.Contains(script, "flock") {
+			if strings.Contains(script, "echo held") {
 				return 0, false // locks are real
 			}
 			return fake(script, stdout, stderr)
@@ -489,20 +490,19 @@ func TestLockLost(t *testing.T) {
 	slow := f.step("shaolin", named("slow"))
 	next := f.step("shaolin", named("next"), slow)
 	delta := f.everything(t)
-	free, err := f.Lock(t.Context(), []string{"shaolin", "wudang"}, "apply")
-	if err != nil {
-		t.Fatal(err)
-	}
 	go func() {
 		<-began
-		f.hosts["wudang"].DropConnections()
-		<-f.lost.first
+		f.hosts["wudang"].steal(t, "bob")
+		<-f.locks.Load().ending
 		release()
 	}()
 	report, err := f.executor().Apply(t.Context(), delta)
 	var lost *LockLostError
 	if !errors.As(err, &lost) || lost.Host != "wudang" {
 		t.Errorf("Apply: %v", err)
+	}
+	if err != nil && !strings.Contains(err.Error(), "taken meanwhile by bob") {
+		t.Errorf("the error does not say who has it: %v", err)
 	}
 	if report.Interrupted {
 		t.Error("a lost lock is no interrupt of the user's")
@@ -511,12 +511,11 @@ func TestLockLost(t *testing.T) {
 	if diff := cmp.Diff(want, outcomes(report)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	free()
 }
 
 // A lock that is given back on purpose is not lost, and another can be had.
 func TestLock(t *testing.T) {
-	f := newFleet(t, Options{}, "shaolin", "wudang")
+	f := newUnlockedFleet(t, Options{}, "shaolin", "wudang")
 	free, err := f.Lock(t.Context(), []string{"shaolin", "wudang"}, "first")
 	if err != nil {
 		t.Fatal(err)
@@ -528,10 +527,11 @@ func TestLock(t *testing.T) {
 	if !errors.As(err, &locked) || locked.Host != "wudang" || !strings.HasPrefix(locked.Holder, "first by ") {
 		t.Errorf("the second lock: %v", err)
 	}
+	ending := f.locks.Load().ending
 	free()
 	free()
 	select {
-	case <-f.lost.first:
+	case <-ending:
 		t.Error("a lock that was given back counts as lost")
 	default:
 	}

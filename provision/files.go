@@ -69,7 +69,7 @@ func placeScript(w fileWrite, content string) string {
 	return b.String()
 }
 
-// scriptHeader opens every changing script: fail at the first error, nothing
+// scriptHeader opens every script but the probe's: fail at the first error, nothing
 // readable by others, no temporary file left behind however it ends.
 const scriptHeader = `set -eu
 umask 077
@@ -116,7 +116,7 @@ func guards(writes ...fileWrite) string {
 // write runs a script that writes files; its error is ErrStale where one of
 // them is not as it was planned for.
 func (m *machine) write(ctx context.Context, command ssh.Command) error {
-	_, err := m.ssh().Run(ctx, command)
+	_, err := m.change(ctx, command)
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) && exit.ExitCode == exitStale {
 		return fmt.Errorf("%s: %s: %s: %w", exit.Host, exit.Command, strings.TrimSpace(string(exit.Stderr)), ErrStale)
@@ -130,9 +130,16 @@ func (m *machine) script(ctx context.Context, label, body string) error {
 	return err
 }
 
-// output runs a script as root and returns what it printed.
+// output runs a script that changes the host as root and returns what it printed.
 func (m *machine) output(ctx context.Context, label, body string) (string, error) {
-	result, err := m.ssh().Run(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	result, err := m.change(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	return string(result.Stdout), err
+}
+
+// look runs a script that changes nothing as root and returns what it printed. It
+// needs no lock, and is run again when the connection breaks.
+func (m *machine) look(ctx context.Context, label, body string) (string, error) {
+	result, err := m.read(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
 	return string(result.Stdout), err
 }
 

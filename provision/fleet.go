@@ -3,7 +3,8 @@
 // package that changes anything.
 //
 // Contract: Fleet owns the SSH connections, one a host, and closes them.
-// Observe changes nothing on a host. Executor.Apply carries out a Delta and
+// Observe changes nothing on a host. Nothing is written to a host whose lock is
+// not held, see Fleet.Lock. Executor.Apply carries out a Delta and
 // nothing else; before it overwrites a file it checks that the file is still
 // what the delta was computed from. How a kind of resource is carried out
 // stands in one table, in appliers.go.
@@ -17,11 +18,13 @@ import (
 	"io"
 	"net"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
@@ -67,7 +70,15 @@ type Releases interface {
 type Options struct {
 	Parallelism     int // DefaultParallelism if 0
 	TrustOnFirstUse bool
-	Log             func(string) // what a user should read: a key trusted on first use
+	// LockTimeout is how long Lock waits for locks that somebody else holds; 0:
+	// not at all.
+	LockTimeout time.Duration
+	// RetakeTimeout bounds the attempts to take a lock back that was lost with its
+	// connection; DefaultRetakeTimeout if 0.
+	RetakeTimeout time.Duration
+	// Log is told what a user should read: a key trusted on first use, who holds a
+	// lock that is waited for.
+	Log func(string)
 }
 
 // Fleet is the hosts of an inventory and the connections to them.
@@ -79,16 +90,22 @@ type Fleet struct {
 
 	machines map[string]*machine // by host; the map does not change
 
-	lost locksLost
+	locks atomic.Pointer[lockSet] // nil while none are held
+
+	mu      sync.Mutex
+	release func() // of the locks; nil if there were none
 }
 
 // machine is one host: its connection and what is remembered there.
 type machine struct {
+	fleet   *Fleet
 	host    inventory.Host
 	cluster string
 
-	dial     sync.Mutex // held while dialling
-	failure  error      // of the last dial
+	lock hostLock
+
+	dialling *semaphore.Weighted // of 1, held while dialling
+	failure  error               // of the last dial
 	failedAt time.Time
 	client   atomic.Pointer[ssh.Client]
 
@@ -101,27 +118,38 @@ func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options
 	if options.Parallelism <= 0 {
 		options.Parallelism = DefaultParallelism
 	}
+	if options.RetakeTimeout <= 0 {
+		options.RetakeTimeout = DefaultRetakeTimeout
+	}
 	if options.Log == nil {
 		options.Log = func(string) {}
 	}
-	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}, lost: locksLost{first: make(chan struct{})}}
+	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}}
 	f.dialer = ssh.NewDialer(ssh.Options{
 		TrustOnFirstUse: options.TrustOnFirstUse,
 		OnTrust:         func(t ssh.Trusted) { options.Log(fmt.Sprint(t)) },
 	})
 	for _, host := range inv.Hosts {
-		f.machines[host.Name] = &machine{host: host, cluster: inv.Cluster.Name}
+		f.machines[host.Name] = &machine{fleet: f, host: host, cluster: inv.Cluster.Name, dialling: semaphore.NewWeighted(1)}
 	}
 	return f
 }
 
-// Close ends all connections.
+// Close gives back the locks that are still held, and ends all connections.
 func (f *Fleet) Close() error {
+	f.mu.Lock()
+	release := f.release
+	f.mu.Unlock()
+	if release != nil {
+		release()
+	}
 	var group errgroup.Group
 	for _, m := range f.machines {
 		group.Go(func() error {
-			m.dial.Lock()
-			defer m.dial.Unlock()
+			if err := m.dialling.Acquire(context.Background(), 1); err != nil {
+				return err
+			}
+			defer m.dialling.Release(1)
 			if client := m.ssh(); client != nil {
 				return client.Close()
 			}
@@ -173,31 +201,77 @@ func target(host inventory.Host) ssh.Target {
 	return t
 }
 
-// connect returns the machine's connection, dialling it on first use and again
-// after it was lost.
+// connect returns the machine with a connection that lives: dialled on first use
+// and again after it was lost. While the fleet holds locks (see Lock), the host's
+// own is held, too: one that went with its connection is waited for until it is
+// taken back. The error is a *LockLostError if that failed, and says why where
+// the host could not be locked in the first place.
+//
+// The connection may break at any later time. What writes goes through
+// machine.change, what only reads through machine.read, which tries again; who
+// keeps the machine for longer, as gates do, calls connect anew for each use.
 func (f *Fleet) connect(ctx context.Context, name string) (*machine, error) {
 	m, ok := f.machines[name]
 	if !ok {
 		return nil, fmt.Errorf("%s: no such host in the inventory", name)
 	}
-	m.dial.Lock()
-	defer m.dial.Unlock()
-	if client := m.ssh(); client != nil && client.Err() == nil {
+	if f.locks.Load() == nil {
+		if err := f.dial(ctx, m, false); err != nil {
+			return nil, err
+		}
 		return m, nil
 	}
-	if m.failure != nil && time.Since(m.failedAt) < failureKept {
-		return nil, m.failure
+	for {
+		lock, err := m.lock.wait(ctx)
+		if err != nil {
+			if !errors.As(err, new(*LockLostError)) && !strings.HasPrefix(err.Error(), name+": ") {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			return nil, err
+		}
+		if m.ssh().Err() == nil {
+			return m, nil
+		}
+		select {
+		case <-lock.Lost(): // as it will be in a moment
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", name, ctx.Err())
+		}
+	}
+}
+
+// dial makes sure that a machine has a connection that lives, whatever its lock.
+// A failure is remembered for a moment, unless a fresh attempt is asked for.
+func (f *Fleet) dial(ctx context.Context, m *machine, fresh bool) error {
+	if err := m.dialling.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("%s: connect: %w", m.host.Name, err)
+	}
+	defer m.dialling.Release(1)
+	if client := m.ssh(); client != nil && client.Err() == nil {
+		return nil
+	}
+	if !fresh && m.failure != nil && time.Since(m.failedAt) < failureKept {
+		return m.failure
 	}
 	client, err := f.dialer.Dial(ctx, target(m.host))
 	if err != nil {
 		if ctx.Err() == nil {
 			m.failure, m.failedAt = err, time.Now()
 		}
-		return nil, err
+		return err
 	}
 	m.failure = nil
 	m.client.Store(client)
-	return m, nil
+	return nil
+}
+
+// tunnel opens TCP connections from the host, over the connection that lives at
+// that time: the caller may keep it. It needs no lock.
+func (m *machine) tunnel(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := m.fleet.dial(ctx, m, false); err != nil {
+		return nil, &cluster.PathError{Err: err}
+	}
+	return m.ssh().DialContext(ctx, network, address)
 }
 
 // ssh returns the machine's connection, which may have ended; nil before the
@@ -283,7 +357,7 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 		return fact.Set{}, 0, fmt.Errorf("%s: %w", m.host.Name, err)
 	}
 	before := time.Now()
-	result, err := m.ssh().Run(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
+	result, err := m.read(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
 	if err != nil {
 		return fact.Set{}, 0, err
 	}
@@ -437,7 +511,7 @@ func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, err
 		return cluster.Server{}, err
 	}
 	address := net.JoinHostPort(m.host.Address.String(), fmt.Sprint(inventory.APIPort))
-	return cluster.Server{Name: name, Address: address, Dial: m.ssh().DialContext}, nil
+	return cluster.Server{Name: name, Address: address, Dial: m.tunnel}, nil
 }
 
 // etcd lists those members of etcd that can be reached through the given hosts,
@@ -468,7 +542,7 @@ func etcdMember(m *machine) cluster.Member {
 	return cluster.Member{
 		Name:      m.host.Name,
 		ClientURL: "https://" + net.JoinHostPort(m.host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
-		Dial:      m.ssh().DialContext,
+		Dial:      m.tunnel,
 	}
 }
 

@@ -189,12 +189,13 @@ func (e clusterGates) waitDocker(ctx context.Context, host string, report func(s
 		return err
 	}
 	report("waiting for Docker")
-	return m.script(ctx, "wait for Docker", fmt.Sprintf(`end=$(($(date +%%s) + %d))
+	_, err = m.look(ctx, "wait for Docker", fmt.Sprintf(`end=$(($(date +%%s) + %d))
 until said=$(timeout 10 docker version --format '{{.Server.Version}}' 2>&1); do
 	if [ "$(date +%%s)" -ge "$end" ]; then printf '%%s\n' "$said" >&2; exit 1; fi
 	sleep 1
 done
 `, int(dockerTimeout.Seconds())))
+	return err
 }
 
 // endpoint is the cluster's endpoint, dialled from the first host of the
@@ -214,7 +215,7 @@ func (e clusterGates) endpoint(ctx context.Context) (cluster.Server, error) {
 	return cluster.Server{
 		Name:    fmt.Sprintf("%s from %s", inv.Cluster.Endpoint, from.Name),
 		Address: inv.Cluster.Endpoint.String(),
-		Dial:    m.ssh().DialContext,
+		Dial:    m.tunnel,
 	}, nil
 }
 

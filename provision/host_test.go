@@ -217,9 +217,19 @@ type testFleet struct {
 	inventory   *inventory.Inventory
 	authorities *pki.Store
 	steps       []plan.Step
+	unlock      func()
 }
 
+// newFleet is a fleet that holds all locks, as apply does.
 func newFleet(t *testing.T, options Options, names ...string) *testFleet {
+	t.Helper()
+	f := newUnlockedFleet(t, options, names...)
+	f.lockAll(t)
+	return f
+}
+
+// newUnlockedFleet is a fleet that has not dialled yet.
+func newUnlockedFleet(t *testing.T, options Options, names ...string) *testFleet {
 	t.Helper()
 	store, err := pki.Open(filepath.Join(t.TempDir(), "pki"))
 	if err != nil {
@@ -235,19 +245,29 @@ func newFleet(t *testing.T, options Options, names ...string) *testFleet {
 			SSH: inventory.SSH{User: "root", Port: h.Port, KeyFiles: []string{h.ClientKey}, KnownHosts: h.KnownHosts, Timeout: 10 * time.Second},
 		})
 	}
-	f.connectAnew(t, options)
+	f.Fleet = NewFleet(f.inventory, store, options)
+	t.Cleanup(func() { f.Fleet.Close() })
 	return f
 }
 
 // connectAnew is another run of the program: nothing is remembered but by the hosts.
 func (f *testFleet) connectAnew(t *testing.T, options Options) {
 	t.Helper()
-	if f.Fleet != nil {
-		f.Close()
-	}
+	f.Close()
 	f.Fleet = NewFleet(f.inventory, f.authorities, options)
-	fleet := f.Fleet
-	t.Cleanup(func() { fleet.Close() })
+	f.lockAll(t)
+}
+
+func (f *testFleet) lockAll(t *testing.T) {
+	t.Helper()
+	var names []string
+	for _, host := range f.inventory.Hosts {
+		names = append(names, host.Name)
+	}
+	var err error
+	if f.unlock, err = f.Lock(t.Context(), names, "apply"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // step adds a step to the fleet's plan.

@@ -41,7 +41,7 @@ func TestObserveTakesOneConnectionAndOneExecAHost(t *testing.T) {
 	for i := range 30 {
 		names = append(names, fmt.Sprintf("host-%02d", i))
 	}
-	f := newFleet(t, Options{}, names...)
+	f := newUnlockedFleet(t, Options{}, names...)
 	before := map[string]map[string]string{}
 	for _, name := range names {
 		h := f.hosts[name]
@@ -125,7 +125,7 @@ func TestObserveManyHosts(t *testing.T) {
 	for i := range 200 {
 		names = append(names, fmt.Sprintf("host-%03d", i))
 	}
-	template := newFleet(t, Options{}, "template")
+	template := newUnlockedFleet(t, Options{}, "template")
 	steps := func(f *testFleet, host string) {
 		f.step(host, resource.File{Path: "/nonexistent/kinstall", Content: []byte("x")})
 	}
@@ -143,7 +143,7 @@ func TestObserveManyHosts(t *testing.T) {
 	line, _, _ := strings.Cut(text[end+1:], "\n")
 	answer.WriteString("BEGIN kinstall probe" + text[:end+1] + line + "\n")
 
-	f := newFleet(t, Options{Parallelism: parallelism}, names...)
+	f := newUnlockedFleet(t, Options{Parallelism: parallelism}, names...)
 	r := &replay{answer: answer.Bytes(), gate: make(chan struct{}), limit: parallelism}
 	r.dialed = func() int {
 		n := 0
@@ -170,7 +170,7 @@ func TestObserveManyHosts(t *testing.T) {
 
 // A host that can't be reached is named; the rest is observed all the same.
 func TestObserveNamesUnreachableHosts(t *testing.T) {
-	f := newFleet(t, Options{}, "shaolin", "wudang")
+	f := newUnlockedFleet(t, Options{}, "shaolin", "wudang")
 	for name, h := range f.hosts {
 		f.step(name, resource.File{Path: h.path("/etc/x"), Content: []byte("x")})
 	}
@@ -194,7 +194,7 @@ func TestObserveNamesUnreachableHosts(t *testing.T) {
 
 // An answer that was cut off is an error, never "absent".
 func TestObserveRefusesHalfAnAnswer(t *testing.T) {
-	f := newFleet(t, Options{}, "shaolin")
+	f := newUnlockedFleet(t, Options{}, "shaolin")
 	h := f.hosts["shaolin"]
 	f.step("shaolin", resource.File{Path: h.path("/etc/x"), Content: []byte("x")})
 	h.answer = func(_ string, stdout, _ io.Writer) (int, bool) {

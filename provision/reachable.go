@@ -202,7 +202,7 @@ func (e clusterGates) reaches(ctx context.Context, host string, peers []string) 
 	for _, peer := range peers {
 		script += "ask " + shell.Join(peer, bridges[peer]) + " &\n"
 	}
-	out, err := m.output(ctx, "look which pods answer", script+"wait\n")
+	out, err := m.look(ctx, "look which pods answer", script+"wait\n")
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,8 @@
 // What callers owe: a DialFunc that fails when nothing listens should give an
 // error that matches syscall.ECONNREFUSED or is an *ssh.OpenChannelError, or
 // has the system's words "connection refused" in it: that is how a cluster that
-// does not exist yet is told from one that is broken (see ErrNoAPI).
+// does not exist yet is told from one that is broken (see ErrNoAPI). One that
+// fails on its way to the host gives a *PathError.
 package cluster
 
 import (
@@ -28,6 +29,13 @@ import (
 // DialFunc opens a connection to addr ("HOST:PORT"), as net.Dialer.DialContext does.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
+// PathError says that the host itself could not be reached, so that nothing is
+// known of what listens there.
+type PathError struct{ Err error }
+
+func (e *PathError) Error() string { return e.Err.Error() }
+func (e *PathError) Unwrap() error { return e.Err }
+
 const (
 	// interval lies between two tries of whatever is waited for.
 	interval = 300 * time.Millisecond
@@ -39,6 +47,10 @@ const (
 // end. sshd passes the system's reason on in words only.
 func refused(err error) bool {
 	var channel *gossh.OpenChannelError
+	var path *PathError
+	if errors.As(err, &path) {
+		return false
+	}
 	return errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.As(err, &channel) && channel.Reason == gossh.ConnectionFailed ||
 		err != nil && strings.Contains(strings.ToLower(err.Error()), "connection refused")

@@ -125,6 +125,7 @@ func (c *Client) lost(op string) *ConnError {
 		Host: c.Host(), Op: op,
 		Err:       fmt.Errorf("connection lost: %w", cause),
 		temporary: !errors.Is(cause, net.ErrClosed),
+		lost:      true,
 	}
 }
 

@@ -25,6 +25,14 @@ func IsTransient(err error) bool {
 	return errors.As(err, &c) && c.Temporary()
 }
 
+// IsConnectionLost reports whether err says that an established connection ended,
+// so that what was under way on it has an unknown outcome. Another connection can
+// be made.
+func IsConnectionLost(err error) bool {
+	var c *ConnError
+	return errors.As(err, &c) && c.lost
+}
+
 // A ConnError says that a connection could not be made or was lost. Whether the
 // command under way took effect on the host is unknown.
 type ConnError struct {
@@ -34,6 +42,7 @@ type ConnError struct {
 	Err error
 
 	temporary bool
+	lost      bool // the connection had been made
 	refused   bool // sshd dropped the connection before it showed its key
 	hint      string
 }
@@ -116,6 +125,9 @@ type LockedError struct {
 	// Holder is the text the holder wrote into the lock file; empty if it had
 	// not written it yet.
 	Holder string
+	// Step is set if the holder itself is gone, and a script that it began still
+	// runs.
+	Step bool
 }
 
 func (e *LockedError) Error() string {
@@ -123,12 +135,31 @@ func (e *LockedError) Error() string {
 	if holder == "" {
 		holder = "another process"
 	}
+	if e.Step {
+		return fmt.Sprintf("%s: lock %s: a step of %s still runs, though that has ended or lost its connection", e.Host, e.Path, holder)
+	}
 	return fmt.Sprintf("%s: lock %s is held by %s", e.Host, e.Path, holder)
 }
 
 // Hint implements the interface behind the function Hint.
 func (e *LockedError) Hint() string {
-	return "wait for the other run to end; the lock frees itself when its connection does"
+	return "wait for the other run to end, or let apply wait for it: -lock-timeout 10m; the lock frees itself when its connection ends"
+}
+
+// A TokenError says that a lost lock can't be taken back: its token is no longer
+// in force.
+type TokenError struct {
+	Host, Path string
+	// Holder is who took the lock meanwhile; "" if it is free again, or if the
+	// host was started anew.
+	Holder string
+}
+
+func (e *TokenError) Error() string {
+	if e.Holder == "" {
+		return fmt.Sprintf("%s: lock %s is no longer the same: it was held by somebody else meanwhile, or the host was started anew", e.Host, e.Path)
+	}
+	return fmt.Sprintf("%s: lock %s was taken meanwhile by %s", e.Host, e.Path, e.Holder)
 }
 
 // contextError wraps the end of ctx with the host and what was being done.

@@ -246,7 +246,7 @@ func TestNoisyLogin(t *testing.T) {
 	if diff := cmp.Diff(ssh.Result{Stdout: []byte("a\n"), Stderr: []byte("b\n")}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
-	lock, err := c.Hold(t.Context(), filepath.Join(t.TempDir(), "lock"), "me")
+	lock, err := c.Hold(t.Context(), filepath.Join(t.TempDir(), "lock"), claim("me"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +401,7 @@ AS=root exec "$@"
 				if diff := cmp.Diff(ssh.Result{Stdout: []byte("as root\npayload"), Stderr: []byte("warn\n")}, r); diff != "" {
 					t.Errorf("result (-want +got):\n%s", diff)
 				}
-				lock, err := c.Hold(t.Context(), filepath.Join(s.Dir, "lock"), "me")
+				lock, err := c.Hold(t.Context(), filepath.Join(s.Dir, "lock"), claim("me"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -413,7 +413,7 @@ AS=root exec "$@"
 				t.Errorf("Run = %v, hint %q", err, ssh.Hint(err))
 			}
 			if tt.become {
-				if _, err := c.Hold(t.Context(), filepath.Join(s.Dir, "lock"), "me"); !errors.As(err, &e) {
+				if _, err := c.Hold(t.Context(), filepath.Join(s.Dir, "lock"), claim("me")); !errors.As(err, &e) {
 					t.Errorf("Hold = %v", err)
 				}
 			}

@@ -220,18 +220,18 @@ func TestOpenSSH(t *testing.T) {
 	t.Run("lock", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "lock")
 		other := dial(t, target)
-		lock, err := other.Hold(t.Context(), path, "alice")
+		lock, err := other.Hold(t.Context(), path, claim("alice"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var locked *ssh.LockedError
-		if _, err := c.Hold(t.Context(), path, "bob"); !errors.As(err, &locked) || locked.Holder != "alice" {
+		if _, err := c.Hold(t.Context(), path, claim("bob")); !errors.As(err, &locked) || locked.Holder != "alice" {
 			t.Errorf("Hold = %v", err)
 		}
 		other.Close()
 		<-lock.Lost()
 		waitFor(t, "the lock of a closed connection", func() bool {
-			lock, err = c.Hold(t.Context(), path, "bob")
+			lock, err = c.Hold(t.Context(), path, claim("bob"))
 			return err == nil
 		})
 		lock.Release()
