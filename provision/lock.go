@@ -66,7 +66,7 @@ func (e *NoMajorityError) Error() string {
 
 // Hint is advice for the user.
 func (e *NoMajorityError) Hint() string {
-	return "bring these hosts back, or take them out of the inventory if they are gone for good"
+	return "bring these hosts back first: with fewer of them, another apply could change the cluster at the same time"
 }
 
 // errNotLocked keeps a host from being written to whose lock nobody took.

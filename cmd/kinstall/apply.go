@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,15 +26,24 @@ func (a *app) applyCommand() *cli.Command {
 		Description: `
 Show what differs from the inventory, ask, and change exactly that. A step that
 fails stops what depends on it, and nothing else. Ctrl-C stops after the steps
-under way; run apply again to go on. While it works no other apply can.`,
+under way; run apply again to go on. While it works no other apply can: it holds
+the locks of the hosts it changes and, whatever -limit says, of all masters and
+members of etcd, or of a majority of them when some can't be reached.`,
 		UsageText: `
   kinstall apply lab.hcl
   kinstall apply lab.hcl -yes                   without asking
   kinstall apply lab.hcl -limit huashan         only this host
+  kinstall apply lab.hcl -lock-timeout 10m      after another apply has ended
   kinstall apply lab.hcl -yes -json > log.json  one JSON event a line`,
 		Flags: joined([]cli.Flag{
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan, then what happens, as one JSON object a line (docs/plan-json.md); needs -yes"},
+			&cli.DurationFlag{Name: "lock-timeout", Usage: "`DURATION` wait for another apply to end, as 90s or 10m; without it, refuse at once", Action: func(_ *cli.Context, d time.Duration) error {
+				if d < 0 {
+					return usageError("", "kinstall apply: -lock-timeout %s is negative", d)
+				}
+				return nil
+			}},
 		}, hostFlags(), outputFlags(), variableFlags()),
 		Action: a.apply,
 	}

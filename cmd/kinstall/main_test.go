@@ -265,6 +265,13 @@ func TestSessions(t *testing.T) {
 		{name: "apply-locked", setup: func(th *theater) {
 			th.fleet.lockErr = &ssh.LockedError{Host: "emei", Path: "/run/kinstall.lock", Holder: "kinstall apply by ann on desk"}
 		}, args: []string{"apply", "lab.hcl", "-yes"}, code: exitFailure, calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "close"}},
+		{name: "apply-no-majority", setup: func(th *theater) {
+			th.fleet.lockErr = &provision.NoMajorityError{Locked: 1, Of: 3, Failed: map[string]error{
+				"wudang": errors.New("wudang: connect to 10.24.138.208:22: no route to host"),
+				"emei":   errors.New("emei: lock /run/kinstall.lock: exit code 70: flock: 9: No locks available"),
+			}}
+		}, args: []string{"apply", "lab.hcl", "-yes", "-limit", "huashan"}, code: exitUnreachable, calls: []string{"lock huashan for kinstall apply", "close"}},
+		{name: "apply-lock-timeout-negative", args: []string{"apply", "lab.hcl", "-yes", "-lock-timeout=-1s"}, code: exitFailure, calls: []string{}},
 		{name: "apply-failed", setup: func(th *theater) { th.fleet.apply = failFirst(exitFailed("write file")) }, args: []string{"apply", "lab.hcl", "-yes"}, code: exitFailure},
 		{name: "apply-failed-json", setup: func(th *theater) { th.fleet.apply = failFirst(exitFailed("write file")) },
 			args: []string{"apply", "lab.hcl", "-yes", "-json", "-limit", "emei"}, code: exitFailure},
@@ -381,8 +388,15 @@ func TestOptionsReachTheFleet(t *testing.T) {
 	if th.options.Parallelism != 7 || !th.options.TrustOnFirstUse {
 		t.Errorf("got %+v", th.options)
 	}
+	th.fleet.apply = succeed
+	if code := th.run("apply", "lab.hcl", "-yes", "-lock-timeout", "10m"); code != exitOK {
+		t.Fatal(th.err.String())
+	}
+	if th.options.LockTimeout != 10*time.Minute {
+		t.Errorf("got %+v", th.options)
+	}
 	th.run("plan", "lab.hcl")
-	if th.options.Parallelism != 0 || th.options.TrustOnFirstUse {
+	if th.options.LockTimeout != 0 || th.options.Parallelism != 0 || th.options.TrustOnFirstUse {
 		t.Errorf("without flags: got %+v", th.options)
 	}
 }

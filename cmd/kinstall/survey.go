@@ -92,7 +92,7 @@ type survey struct {
 }
 
 // survey loads, compiles, connects, observes and compares. With a description
-// it takes every host's lock first.
+// it takes locks first: see provision.Fleet.Lock.
 func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	ctx := c.Context
 	inv, lock, err := a.load(c)
@@ -113,7 +113,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		return nil, err
 	}
 	p := prepared.plan.Limit(limit)
-	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), TrustOnFirstUse: c.Bool("trust-on-first-use"), Log: a.say})
+	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Log: a.say})
 	release := func() {}
 	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close() }}
 	fail := func(err error) (*survey, error) {
@@ -125,7 +125,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	if description != "" {
 		free, err := fleet.Lock(ctx, p.Hosts(), description)
 		if err != nil {
-			return fail(orInterrupted(ctx, err))
+			return fail(orInterrupted(ctx, notLocked(err)))
 		}
 		release = free
 	}
@@ -135,6 +135,16 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	}
 	s.delta = p.Diff(observed)
 	return s, nil
+}
+
+// notLocked gives an error of locking the exit code that it has when hosts can't be
+// reached.
+func notLocked(err error) error {
+	var few *provision.NoMajorityError
+	if errors.As(err, &few) {
+		return &exitError{code: exitUnreachable, err: fmt.Errorf("nothing was changed: %w", err), hint: few.Hint()}
+	}
+	return err
 }
 
 // orInterrupted prefers the plain reason when the user stopped what failed.

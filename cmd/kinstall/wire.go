@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -36,6 +37,7 @@ type prepared struct {
 type connectOptions struct {
 	Parallelism     int // 0: the default
 	TrustOnFirstUse bool
+	LockTimeout     time.Duration // how long to wait for locks that somebody else holds
 	Log             func(string)
 }
 
@@ -79,7 +81,7 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 		return nil, diags, nil
 	}
 	connect := func(o connectOptions) fleet {
-		options := provision.Options{Parallelism: o.Parallelism, TrustOnFirstUse: o.TrustOnFirstUse, Log: o.Log}
+		options := provision.Options{Parallelism: o.Parallelism, TrustOnFirstUse: o.TrustOnFirstUse, LockTimeout: o.LockTimeout, Log: o.Log}
 		return &realFleet{Fleet: provision.NewFleet(inv, authorities, options), authorities: authorities, releases: releases}
 	}
 	return &prepared{plan: p, connect: connect}, diags, nil
