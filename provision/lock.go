@@ -64,9 +64,19 @@ func (e *NoMajorityError) Error() string {
 	return b.String()
 }
 
-// Hint is advice for the user.
+// Hint is advice for the user: what there is for each host, else what holds for
+// all.
 func (e *NoMajorityError) Hint() string {
-	return "bring these hosts back first: with fewer of them, another apply could change the cluster at the same time"
+	var hints []string
+	for _, host := range slices.Sorted(maps.Keys(e.Failed)) {
+		if hint := ssh.Hint(e.Failed[host]); hint != "" {
+			hints = append(hints, host+": "+hint)
+		}
+	}
+	if len(hints) == 0 {
+		return "bring these hosts back first: with fewer of them, another apply could change the cluster at the same time"
+	}
+	return strings.Join(hints, "\n")
 }
 
 // errNotLocked keeps a host from being written to whose lock nobody took.

@@ -429,6 +429,21 @@ func TestMajorityLost(t *testing.T) {
 	}
 }
 
+// How to get at a host is said, too: a first apply is often the first contact.
+func TestNoMajorityHint(t *testing.T) {
+	f := newUnlockedFleet(t, Options{}, "shaolin")
+	f.roles(map[string]string{"shaolin": inventory.RoleMaster})
+	if err := os.WriteFile(f.hosts["shaolin"].KnownHosts, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Lock(t.Context(), nil, "apply")
+	var key *ssh.HostKeyError
+	var few *NoMajorityError
+	if !errors.As(err, &few) || !errors.As(few.Failed["shaolin"], &key) || !strings.Contains(few.Hint(), "shaolin: "+key.Hint()) {
+		t.Errorf("%v, hint %q", err, ssh.Hint(err))
+	}
+}
+
 // Two runs that begin at the same moment: one gets all locks.
 func TestLockAtTheSameTime(t *testing.T) {
 	f := newUnlockedFleet(t, Options{}, "shaolin", "wudang", "emei")
