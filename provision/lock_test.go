@@ -152,7 +152,12 @@ func TestLockTimeout(t *testing.T) {
 		_, err := patient.Lock(t.Context(), []string{"wudang", "shaolin"}, "second")
 		ended <- err
 	}()
-	text := <-said
+	var text string
+	select {
+	case text = <-said:
+	case err := <-ended:
+		t.Fatalf("did not wait: %v", err)
+	}
 	if !strings.Contains(text, "Waiting up to 1h0m0s") || !strings.Contains(text, "held by apply by ") {
 		t.Errorf("said %q", text)
 	}
