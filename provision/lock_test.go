@@ -368,22 +368,20 @@ func TestConnectionLostMeanwhile(t *testing.T) {
 func TestLockNotTakenBack(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
+		patience     time.Duration
 		lose         func(t *testing.T, h *testHost)
 	}{
-		{"somebody else took it", "taken meanwhile by bob", func(t *testing.T, h *testHost) { h.steal(t, "bob") }},
-		{"not reached again", "within 200ms", func(_ *testing.T, h *testHost) {
+		{"somebody else took it", "taken meanwhile by bob", time.Minute, func(t *testing.T, h *testHost) { h.steal(t, "bob") }},
+		{"not reached again", "within 200ms", 200 * time.Millisecond, func(_ *testing.T, h *testHost) {
 			h.RefuseDials(many)
 			h.DropConnections()
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFleet(t, Options{RetakeTimeout: 200 * time.Millisecond}, "shaolin")
+			f := newFleet(t, Options{RetakeTimeout: c.patience}, "shaolin")
 			path := f.directory(t, "shaolin")
 			delta := f.survey(t)
 			client := f.machines["shaolin"].ssh()
-			if c.name == "somebody else took it" {
-				f.options.RetakeTimeout = time.Minute
-			}
 			c.lose(t, f.hosts["shaolin"])
 			<-client.Done()
 			_, err := f.executor().Apply(t.Context(), delta)
