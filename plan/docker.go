@@ -92,9 +92,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 	for _, m := range c.modules(h) {
 		before = append(before, step(h.Name, resource.Module{Name: m}))
 	}
-	for _, s := range c.sysctls(h) {
-		before = append(before, step(h.Name, resource.Sysctl{Key: s.Name}))
-	}
+	before = append(before, c.sysctlSteps(h))
 	var after [][]StepID
 	if rt.Version != "" {
 		after = before

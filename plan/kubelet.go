@@ -62,9 +62,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
 		step(h.Name, resource.Package{Name: "iptables"})}
-	for _, s := range c.sysctls(h) {
-		after = append(after, step(h.Name, resource.Sysctl{Key: s.Name}))
-	}
+	after = append(after, c.sysctlSteps(h))
 	if inv.DualStack() && inv.Network.Bridged() {
 		after = append(after, step(h.Name, resource.Sysctl{Key: forwardingV6}))
 	}

@@ -83,9 +83,7 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	for _, m := range openVSwitchModules(n) {
 		after = append(after, step(h.Name, resource.Module{Name: m}))
 	}
-	for _, s := range c.sysctls(h) {
-		after = append(after, step(h.Name, resource.Sysctl{Key: s.Name}))
-	}
+	after = append(after, c.sysctlSteps(h))
 	c.add(h.Name, software, after...)
 
 	type remote struct{ Name, Subnet, Address string }

@@ -291,13 +291,15 @@ func checkDuplicate(_ *inventory.Inventory, host inventory.Host, o Observation) 
 // checkOverrides finds files that undo kinstall's kernel parameters, forwarding
 // among them, at the next boot: systemd reads them later than kinstall's own.
 func checkOverrides(p *Plan, host inventory.Host, o Observation) []Problem {
-	later := map[string]fact.SysctlLine{}
+	later := map[string]map[string]fact.SysctlLine{sysctlFile: {}, sysctlMinimumFile: {}}
 	for _, line := range o.Facts.Host.Sysctls {
-		if path.Base(line.File) > path.Base(sysctlFile) {
-			later[line.Key] = line
+		for ours, lines := range later {
+			if path.Base(line.File) > path.Base(ours) {
+				lines[line.Key] = line
+			}
 		}
 	}
-	if len(later) == 0 {
+	if len(later[sysctlMinimumFile]) == 0 { // the one read first
 		return nil
 	}
 	var problems []Problem
@@ -306,9 +308,12 @@ func checkOverrides(p *Plan, host inventory.Host, o Observation) []Problem {
 		if !ok || s.Host != host.Name {
 			continue
 		}
-		value := strings.Join(strings.Fields(wanted.Value), " ")
-		if line, ok := later[dotted(wanted.Key)]; ok && line.Value != value {
-			problems = append(problems, Problem{host.Name, fmt.Sprintf("at boot, %s sets %s = %s, later than kinstall's own %s sets %s", line.File, line.Key, line.Value, sysctlFile, value),
+		file, value := sysctlFile, strings.Join(strings.Fields(wanted.Value), " ")
+		if wanted.AtLeast {
+			file, value = sysctlMinimumFile, "at least "+value
+		}
+		if line, ok := later[file][dotted(wanted.Key)]; ok && !wanted.Allows(line.Value) {
+			problems = append(problems, Problem{host.Name, fmt.Sprintf("at boot, %s sets %s = %s, later than kinstall's own %s sets %s", line.File, line.Key, line.Value, file, value),
 				"remove that line; what is to be otherwise belongs into `sysctls` of the preparation block"})
 		}
 	}

@@ -84,6 +84,12 @@ func TestPreflightOfTheWire(t *testing.T) {
 			"at boot, /etc/sysctl.d/99-sysctl.conf sets net.ipv4.ip_forward = 0, later than kinstall's own /etc/sysctl.d/99-kinstall.conf sets 1",
 			"remove that line; what is to be otherwise belongs into `sysctls` of the preparation block"}},
 		{name: "the same once more", network: routes, host: fact.Host{Sysctls: sysctls("/etc/sysctl.d/99-sysctl.conf", "net.ipv4.ip_forward", "1")}},
+		{name: "fewer inotify instances after a boot", network: routes, host: fact.Host{Sysctls: sysctls("/etc/sysctl.d/60-kind.conf", "fs.inotify.max_user_instances", "512")}, want: []string{
+			"at boot, /etc/sysctl.d/60-kind.conf sets fs.inotify.max_user_instances = 512, later than kinstall's own /etc/sysctl.d/05-kinstall.conf sets at least 8192",
+			"remove that line; what is to be otherwise belongs into `sysctls` of the preparation block"}},
+		{name: "more of them", network: routes, host: fact.Host{Sysctls: sysctls("/etc/sysctl.d/60-kind.conf", "fs.inotify.max_user_instances", "16384")}},
+		{name: "fewer of them, undone by the file read after it", network: routes, host: fact.Host{Sysctls: append(
+			sysctls("/etc/sysctl.d/60-kind.conf", "fs.inotify.max_user_instances", "512"), fact.SysctlLine{File: "/etc/sysctl.d/70-more.conf", Key: "fs.inotify.max_user_instances", Value: "9000"})}},
 		{name: "what is not kinstall's", network: routes, host: fact.Host{Sysctls: sysctls("/etc/sysctl.d/99-sysctl.conf", "kernel.pid_max", "4")}},
 	} {
 		inv := load(t, "lab")

@@ -30,8 +30,13 @@ func settings(tables ...map[string]string) []setting {
 	return list
 }
 
-// sysctlFile sets kernel parameters at boot.
-const sysctlFile = "/etc/sysctl.d/99-kinstall.conf"
+const (
+	// sysctlFile sets kernel parameters at boot.
+	sysctlFile = "/etc/sysctl.d/99-kinstall.conf"
+	// sysctlMinimumFile raises limits at boot. It is read before other files,
+	// so that one that asks for more wins.
+	sysctlMinimumFile = "/etc/sysctl.d/05-kinstall.conf"
+)
 
 // prepare adds what a host's system must have before anything is installed on
 // it: its name, names for the others, kernel settings, packages, directories.
@@ -61,10 +66,16 @@ func (c *compiler) prepare(h inventory.Host) {
 	// Keys below net.bridge appear when br_netfilter is loaded.
 	sysctls := c.sysctls(h)
 	for _, s := range sysctls {
-		c.add(h.Name, resource.Sysctl{Key: s.Name, Value: s.Value}, tools, loaded)
+		c.add(h.Name, s, tools, loaded)
 	}
-	if len(sysctls) > 0 {
-		c.file(h.Name, sysctlFile, map[string]any{"Sysctls": sysctls})
+	for _, file := range []struct {
+		path    string
+		atLeast bool
+	}{{sysctlMinimumFile, true}, {sysctlFile, false}} {
+		held := slices.DeleteFunc(slices.Clone(sysctls), func(s resource.Sysctl) bool { return s.AtLeast != file.atLeast })
+		if len(held) > 0 {
+			c.file(h.Name, file.path, map[string]any{"Sysctls": held})
+		}
 	}
 
 	for _, d := range directories() {
@@ -114,17 +125,33 @@ func (c *compiler) modules(h inventory.Host) []string {
 	return modules
 }
 
+// nodeMinimums are limits of the kernel that a host with containers soon meets,
+// counted over all programs of a user, root's among them.
+//
+// The kernel's own 128 inotify instances are used up by kubelet, containerd, its
+// shims, systemd and a few dozen containers that watch their configuration;
+// what comes then fails with "too many open files", kubelets start no static pod,
+// and nothing else says why. 8192 is what kops and the images of EKS and GKE set.
+// The kernel derives its limit of watches from the memory, 1048576 at most:
+// asking for less would lower it at boot on a large machine. A watch takes memory
+// only once it is used.
+var nodeMinimums = map[string]string{
+	"fs.inotify.max_user_instances": "8192",
+	"fs.inotify.max_user_watches":   "1048576",
+}
+
 // sysctls are what Kubernetes asks of a node
 // (https://kubernetes.io/docs/setup/production-environment/container-runtimes/)
 // and the inventory's additions, which win.
-func (c *compiler) sysctls(h inventory.Host) []setting {
-	var node map[string]string
+func (c *compiler) sysctls(h inventory.Host) []resource.Sysctl {
+	var node, minimums map[string]string
 	if h.RunsContainers() {
 		node = map[string]string{
 			"net.bridge.bridge-nf-call-ip6tables": "1",
 			"net.bridge.bridge-nf-call-iptables":  "1",
 			"net.ipv4.ip_forward":                 "1",
 		}
+		minimums = nodeMinimums
 		if onOpenVSwitch(c.inventory, h) {
 			// Packets leave by the bridge they came from: no pod is to be told that
 			// there is a shorter way, which would lead past the firewall. The kernel
@@ -132,7 +159,21 @@ func (c *compiler) sysctls(h inventory.Host) []setting {
 			node["net.ipv4.conf.all.send_redirects"] = "0"
 		}
 	}
-	return settings(node, c.inventory.Preparation.Sysctls)
+	exact := settings(node, c.inventory.Preparation.Sysctls)
+	var all []resource.Sysctl
+	for _, s := range settings(minimums, node, c.inventory.Preparation.Sysctls) {
+		all = append(all, resource.Sysctl{Key: s.Name, Value: s.Value, AtLeast: !slices.Contains(exact, s)})
+	}
+	return all
+}
+
+// sysctlSteps are the steps of a host's kernel parameters.
+func (c *compiler) sysctlSteps(h inventory.Host) []StepID {
+	var steps []StepID
+	for _, s := range c.sysctls(h) {
+		steps = append(steps, step(h.Name, s)...)
+	}
+	return steps
 }
 
 // hostPackages are those of a host that runs containers; without a kubelet it

@@ -133,7 +133,12 @@ func applySysctl(ctx context.Context, t *task, s resource.Sysctl) (fact.Record, 
 	if err != nil {
 		return fact.Record{}, err
 	}
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf("printf '%%s\\n' %s > %s\n", shell.Quote(s.Value), shell.Quote("/proc/sys/"+file)))
+	write := fmt.Sprintf("printf '%%s\\n' %s > %s\n", shell.Quote(s.Value), shell.Quote("/proc/sys/"+file))
+	if s.AtLeast {
+		// Raised since it was observed, by somebody who needs more.
+		write = fmt.Sprintf("[ \"$(cat %s)\" -ge %s ] 2>/dev/null || %s", shell.Quote("/proc/sys/"+file), shell.Quote(s.Value), write)
+	}
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), write)
 }
 
 func applyModule(ctx context.Context, t *task, m resource.Module) (fact.Record, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -210,6 +211,31 @@ func TestSysctl(t *testing.T) {
 		f.mustApply(t, f.everything(t))
 		if got := h.read(t, target); got != "1\n" {
 			t.Errorf("%s: %q", key, got)
+		}
+	}
+}
+
+// A limit that was raised after it was observed is not lowered.
+func TestSysctlAtLeast(t *testing.T) {
+	needRoot(t)
+	for found, want := range map[string]string{"128\n": "8192\n", "8192\n": "8192\n", "16384\n": "16384\n"} {
+		f := newFleet(t, Options{}, "shaolin")
+		h := f.hosts["shaolin"]
+		f.step("shaolin", resource.Sysctl{Key: "fs.inotify.max_user_instances", Value: "8192", AtLeast: true})
+		target := h.path("/proc/sys/fs/inotify/max_user_instances")
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(target, []byte("128\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		delta := f.everything(t)
+		if err := os.WriteFile(target, []byte(found), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f.mustApply(t, delta)
+		if got := h.read(t, target); got != want {
+			t.Errorf("found %q: left at %q, want %q", found, got, want)
 		}
 	}
 }

@@ -502,7 +502,7 @@ func preparationBlock() *block {
 				example: `"2s"`},
 			{name: "sysctls", kind: textMap("map of sysctls", sysctlName, sysctlValue),
 				field:   of(func(p *Preparation) any { return &p.Sysctls }),
-				doc:     "Further kernel settings for every host.",
+				doc:     "Further kernel settings for every host. They win over kinstall's own, also over what hosts with containers get at least: fs.inotify.max_user_instances 8192 and fs.inotify.max_user_watches 1048576; a host that has more of these keeps it.",
 				example: `{ "fs.inotify.max_user_watches" = 1048576 }`},
 		},
 	}

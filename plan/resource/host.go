@@ -80,7 +80,12 @@ func (s SwapOff) Diff(facts fact.Set) (Change, error) {
 
 // Sysctl is the live value of a kernel parameter; a file in /etc/sysctl.d
 // keeps it over a reboot.
-type Sysctl struct{ Key, Value string }
+type Sysctl struct {
+	Key, Value string
+	// AtLeast makes Value, a whole number, a lower bound: a higher one is as
+	// good, and is never lowered.
+	AtLeast bool
+}
 
 // ID implements Resource.
 func (s Sysctl) ID() ID { return NewID(KindSysctl, s.Key) }
@@ -90,15 +95,27 @@ func (s Sysctl) Queries() []fact.Query {
 	return []fact.Query{{Kind: fact.KindSysctl, Name: s.Key}}
 }
 
-// Diff implements Resource. Values are compared word by word: the kernel
-// separates with tabs.
+// Allows tells whether the parameter may have a value. Values are compared word
+// by word: the kernel separates with tabs.
+func (s Sysctl) Allows(value string) bool {
+	if s.AtLeast {
+		wanted, err := strconv.ParseUint(s.Value, 10, 64)
+		found, foundErr := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+		if err == nil && foundErr == nil {
+			return found >= wanted
+		}
+	}
+	return strings.Join(strings.Fields(value), " ") == strings.Join(strings.Fields(s.Value), " ")
+}
+
+// Diff implements Resource.
 func (s Sysctl) Diff(facts fact.Set) (Change, error) {
 	found, err := facts.Sysctl(s.Key)
 	if err != nil {
 		return Change{}, err
 	}
 	change := Change{Action: NoOp, Record: fact.Record{Digest: s.Value}}
-	if found.Exists && strings.Join(strings.Fields(found.Value), " ") == strings.Join(strings.Fields(s.Value), " ") {
+	if found.Exists && s.Allows(found.Value) {
 		return change, nil
 	}
 	change.Action = Update

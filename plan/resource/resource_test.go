@@ -295,6 +295,7 @@ func TestImageDiff(t *testing.T) {
 
 func TestHostKindsDiff(t *testing.T) {
 	sysctl := resource.Sysctl{Key: "net.ipv4.ip_local_port_range", Value: "1024 65000"}
+	limit := resource.Sysctl{Key: "fs.inotify.max_user_instances", Value: "8192", AtLeast: true}
 	value := func(kind fact.Kind, name, value string, exists bool) map[fact.Key]any {
 		return map[fact.Key]any{{Kind: kind, Name: name}: fact.Value{Exists: exists, Value: value}}
 	}
@@ -314,6 +315,18 @@ func TestHostKindsDiff(t *testing.T) {
 			answers: value(fact.KindSysctl, sysctl.Key, "1 2", true), want: resource.Update, reasons: because(resource.Drift, "changed on the host")},
 		{name: "sysctl, intent", r: sysctl, records: map[string]fact.Record{string(sysctl.ID()): {Digest: "1 2"}},
 			answers: value(fact.KindSysctl, sysctl.Key, "1 2", true), want: resource.Update, reasons: because(resource.Intent, "changed in the inventory")},
+		{name: "limit, as asked for", r: limit, answers: value(fact.KindSysctl, limit.Key, "8192", true), want: resource.NoOp},
+		{name: "limit, higher and shorter by its letters", r: resource.Sysctl{Key: limit.Key, Value: "9000", AtLeast: true},
+			answers: value(fact.KindSysctl, limit.Key, "10000", true), want: resource.NoOp},
+		{name: "limit, raised on the host", r: limit, records: map[string]fact.Record{string(limit.ID()): {Digest: "8192"}},
+			answers: value(fact.KindSysctl, limit.Key, "16384", true), want: resource.NoOp},
+		{name: "limit, the kernel's own", r: limit, answers: value(fact.KindSysctl, limit.Key, "128", true), want: resource.Update,
+			fields: []resource.Field{{Name: "value", Before: "128", After: "8192"}}},
+		{name: "limit, lowered on the host", r: limit, records: map[string]fact.Record{string(limit.ID()): {Digest: "8192"}},
+			answers: value(fact.KindSysctl, limit.Key, "128", true), want: resource.Update, reasons: because(resource.Drift, "changed on the host")},
+		{name: "limit, missing", r: limit, answers: value(fact.KindSysctl, limit.Key, "", false), want: resource.Update},
+		{name: "value, higher than asked for", r: resource.Sysctl{Key: limit.Key, Value: "8192"},
+			answers: value(fact.KindSysctl, limit.Key, "16384", true), want: resource.Update},
 		{name: "module, loaded", r: module, answers: value(fact.KindModule, "overlay", "", true), want: resource.NoOp},
 		{name: "module, missing", r: module, answers: value(fact.KindModule, "overlay", "", false), want: resource.Create},
 		{name: "package, installed", r: pkg, answers: at(fact.KindPackage, "socat", fact.Package{Installed: true, Version: "1"}), want: resource.NoOp},
