@@ -154,6 +154,7 @@ func (l *Lab) Up(ctx context.Context, machines []Machine) error {
 	if err := installHostPackages(ctx, l.progress); err != nil {
 		return err
 	}
+	raiseLimits("/proc/sys", hostLimits, l.progress)
 	loadHostModules(ctx)
 	root, err := buildRoot(ctx, defaultRecipe(), l.cache, l.DebianMirror, l.progress)
 	if err != nil {
