@@ -36,6 +36,9 @@ type world struct {
 	outside    string // URL of a server outside of the cluster, if there is one
 }
 
+// preparedDir holds what was prepared; "" if nothing was.
+var preparedDir string
+
 // prepared is what all worlds share and what takes long: built once a process.
 var prepared = sync.OnceValues(func() (world, error) {
 	cache, err := components.DefaultCacheDir()
@@ -53,6 +56,7 @@ var prepared = sync.OnceValues(func() (world, error) {
 	if err != nil {
 		return world{}, err
 	}
+	preparedDir = dir
 	// A copy: another checkout may be filling the same mirror with its own.
 	toolbox, err := os.ReadFile(filepath.Join(mirror.Dir, strings.Replace(components.Toolbox, ":", "/", 1)+".tar"))
 	if err == nil {
@@ -75,8 +79,9 @@ const toolboxFile = "toolbox.tar"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if w, err := prepared(); err == nil && w.kinstall != "" {
-		os.RemoveAll(filepath.Dir(w.kinstall))
+	// Not by asking for what was prepared: where no test did, that would build it.
+	if preparedDir != "" {
+		os.RemoveAll(preparedDir)
 	}
 	os.Exit(code)
 }
@@ -88,7 +93,9 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 	if testing.Short() {
 		t.Skip("end-to-end tests are left out with -short")
 	}
-	l, err := lab.Open(name)
+	// A lab of its own for each test and checkout: neither make lab's machines
+	// nor those of a test run elsewhere are taken down.
+	l, err := lab.Open(lab.NameFor(name, "."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +130,7 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 	}
 	t.Cleanup(func() {
 		if os.Getenv("KINSTALL_E2E_KEEP") != "" && t.Failed() {
-			t.Logf("machines kept; the inventory was copied to %s", w.keep())
+			t.Logf("machines of lab %s kept (bin/lab -name %s status); the inventory was copied to %s", l.Name(), l.Name(), w.keep())
 			return
 		}
 		// Nobody will look at their disks: their power is cut.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -87,7 +88,7 @@ func TestStatusOutput(t *testing.T) {
 		{Machine: lab.Machine{Name: "huashan", Address: netip.MustParseAddr("10.24.138.208")}, State: lab.Stopped, Console: "/h/console.log"},
 	}
 	var b bytes.Buffer
-	if err := printTable(&b, "trial", all); err != nil {
+	if err := printTable(&b, "trial", lab.Owner{}, all); err != nil {
 		t.Fatal(err)
 	}
 	want := `NAME     ADDRESS        STATE    UPTIME
@@ -98,8 +99,31 @@ huashan  10.24.138.208  stopped  -
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
 
+	since := time.Date(2026, 11, 21, 15, 0, 0, 0, time.Local)
+	owner := lab.Owner{Checkout: "/src/kinstall", Inventory: "/src/kinstall/inventories/lab.hcl", Since: since}
 	b.Reset()
-	if err := printJSON(&b, l, all[:1]); err != nil {
+	if err := printTable(&b, "trial", owner, all); err != nil {
+		t.Fatal(err)
+	}
+	want = "lab trial, up for /src/kinstall/inventories/lab.hcl since 2026-11-21 15:00:00\n" + want
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("table with an owner (-want +got):\n%s", diff)
+	}
+
+	b.Reset()
+	if err := printJSON(&b, l, owner, all[:1]); err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := json.Unmarshal(b.Bytes(), &document); err != nil {
+		t.Fatal(err)
+	}
+	if document["checkout"] != owner.Checkout || document["inventory"] != owner.Inventory || document["since"] != since.Format(time.RFC3339) {
+		t.Errorf("whose lab it is: %s", b.String())
+	}
+
+	b.Reset()
+	if err := printJSON(&b, l, lab.Owner{}, all[:1]); err != nil {
 		t.Fatal(err)
 	}
 	want = `{
@@ -122,7 +146,7 @@ huashan  10.24.138.208  stopped  -
 	}
 
 	b.Reset()
-	if err := printJSON(&b, l, nil); err != nil {
+	if err := printJSON(&b, l, lab.Owner{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), `"machines": []`) {

@@ -28,10 +28,14 @@ from the machine's latest boot.`,
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
-				return printJSON(c.App.Writer, l, machines)
+			holder, err := l.Holder()
+			if err != nil {
+				return err
 			}
-			return printTable(c.App.Writer, l.Name(), machines)
+			if c.Bool("json") {
+				return printJSON(c.App.Writer, l, holder, machines)
+			}
+			return printTable(c.App.Writer, l.Name(), holder, machines)
 		},
 	}
 }
@@ -42,6 +46,9 @@ type statusDocument struct {
 	Version     int             `json:"version"`
 	Name        string          `json:"name"`
 	OperatorDir string          `json:"operator_dir"`
+	Checkout    string          `json:"checkout,omitempty"`
+	Inventory   string          `json:"inventory,omitempty"`
+	Since       *time.Time      `json:"since,omitempty"`
 	Machines    []machineStatus `json:"machines"`
 }
 
@@ -53,8 +60,14 @@ type machineStatus struct {
 	ConsoleLog    string    `json:"console_log"`
 }
 
-func printJSON(w io.Writer, l *lab.Lab, machines []lab.Status) error {
-	doc := statusDocument{Version: 1, Name: l.Name(), OperatorDir: l.OperatorDir(), Machines: []machineStatus{}}
+func printJSON(w io.Writer, l *lab.Lab, holder lab.Owner, machines []lab.Status) error {
+	doc := statusDocument{
+		Version: 1, Name: l.Name(), OperatorDir: l.OperatorDir(),
+		Checkout: holder.Checkout, Inventory: holder.Inventory, Machines: []machineStatus{},
+	}
+	if !holder.Since.IsZero() {
+		doc.Since = &holder.Since
+	}
 	for _, m := range machines {
 		doc.Machines = append(doc.Machines, machineStatus{
 			m.Name, m.Address.String(), m.State, int64(m.Uptime / time.Second), m.Console,
@@ -65,10 +78,13 @@ func printJSON(w io.Writer, l *lab.Lab, machines []lab.Status) error {
 	return enc.Encode(doc)
 }
 
-func printTable(w io.Writer, name string, machines []lab.Status) error {
+func printTable(w io.Writer, name string, holder lab.Owner, machines []lab.Status) error {
 	if len(machines) == 0 {
 		_, err := fmt.Fprintf(w, "lab %s has no machines\n", name)
 		return err
+	}
+	if holder.Inventory != "" {
+		fmt.Fprintf(w, "lab %s, up for %s since %s\n", name, holder.Inventory, holder.Since.Local().Format("2006-01-02 15:04:05"))
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tADDRESS\tSTATE\tUPTIME")

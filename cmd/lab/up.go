@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/kinstall/kinstall/e2e/lab"
 )
 
 func upCommand() *cli.Command {
@@ -13,7 +15,8 @@ func upCommand() *cli.Command {
 		UsageText: "lab up INVENTORY\n\n   lab up inventories/lab.hcl\n   lab -name trial up trial.hcl",
 		Description: `Machines that run stay as they are, stopped ones boot, cut cables are plugged
 in, missing machines boot with a fresh disk, and ones the inventory no longer
-has are removed. Ends when every sshd answers.
+has are removed. Ends when every sshd answers. A lab that is up for another
+checkout is left alone: its machines hold that one's cluster.
 
 The first run builds the root file system from Debian packages (one to two
 minutes) and keeps it in the user's cache directory.`,
@@ -31,6 +34,9 @@ minutes) and keeps it in the user's cache directory.`,
 			l.DebianMirror = c.String("debian-mirror")
 			machines, err := machines(l, c.Args().First())
 			if err != nil {
+				return err
+			}
+			if l.For, err = lab.OwnerOf(c.Args().First()); err != nil {
 				return err
 			}
 			return l.Up(c.Context, machines)
@@ -51,6 +57,9 @@ directory, so that the next up is quick.`,
 			l, err := open(c)
 			if err != nil {
 				return err
+			}
+			if holder, err := l.Holder(); err == nil && holder.Inventory != "" {
+				fmt.Fprintf(c.App.ErrWriter, "removing lab %s, up for %s\n", l.Name(), holder.Inventory)
 			}
 			return l.Down(c.Context)
 		},

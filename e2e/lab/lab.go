@@ -55,6 +55,9 @@ type Lab struct {
 	// DebianMirror is the URL that the root file system is built from; empty means
 	// debootstrap's default.
 	DebianMirror string
+	// For is whom Up brings the lab up for. If a checkout is named, Up fails with
+	// a TakenError while the lab is another's. Since is ignored.
+	For Owner
 
 	name  string
 	cache string // UserCacheDir/kinstall/lab
@@ -119,10 +122,13 @@ func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
 	return lockFile(ctx, l.lockPath(), func() { l.progress("waiting for another command on lab %s", l.name) })
 }
 
+func (l *Lab) statePath() string { return filepath.Join(l.dir(), "lab.json") }
+
 func (l *Lab) lockPath() string { return filepath.Join(stateRoot, l.name+".lock") }
 
 // labState is what all machines share, in lab.json.
 type labState struct {
+	Owner   Owner    `json:"owner"`
 	Subnets []subnet `json:"subnets"`
 }
 
@@ -150,6 +156,12 @@ func (l *Lab) Up(ctx context.Context, machines []Machine) error {
 		return err
 	}
 	defer unlock()
+	if err := os.MkdirAll(filepath.Join(l.dir(), "machines"), 0o700); err != nil {
+		return err
+	}
+	if err := l.claim(time.Now()); err != nil {
+		return err
+	}
 
 	if err := installHostPackages(ctx, l.progress); err != nil {
 		return err
@@ -166,9 +178,6 @@ func (l *Lab) Up(ctx context.Context, machines []Machine) error {
 	}
 	modules, err := moduleDir(ctx, l.cache, release)
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(l.dir(), "machines"), 0o700); err != nil {
 		return err
 	}
 	if err := l.removeUnlisted(ctx, machines); err != nil {
@@ -219,7 +228,7 @@ func (l *Lab) removeUnlisted(ctx context.Context, machines []Machine) error {
 
 // updateNetwork brings the operator's side of the network in line with machines.
 func (l *Lab) updateNetwork(ctx context.Context, machines []Machine) ([]subnet, error) {
-	file := filepath.Join(l.dir(), "lab.json")
+	file := l.statePath()
 	var before labState
 	if err := readJSON(file, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -231,7 +240,7 @@ func (l *Lab) updateNetwork(ctx context.Context, machines []Machine) ([]subnet, 
 	if err := l.ensureNetwork(ctx, subnets, before.Subnets); err != nil {
 		return nil, fmt.Errorf("set up the lab's network: %w", err)
 	}
-	return subnets, writeJSON(file, labState{Subnets: subnets})
+	return subnets, writeJSON(file, labState{Owner: before.Owner, Subnets: subnets})
 }
 
 // ensureRunning brings machine m, which exists, to the state Up promises.

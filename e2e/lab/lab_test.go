@@ -20,7 +20,7 @@ func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots machines")
 	}
-	l, err := Open("lab-selftest")
+	l, err := Open(NameFor("lab-selftest", "."))
 	if err != nil {
 		t.Fatal(err)
 	}

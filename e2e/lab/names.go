@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 )
 
@@ -23,6 +24,20 @@ func checkLabName(name string) error {
 		return fmt.Errorf("lab name %q: want 1 to 32 lower-case letters, digits and inner hyphens", name)
 	}
 	return nil
+}
+
+// NameFor makes the name of a lab that a folder (of tests, say) has for itself,
+// so that the same tests of two checkouts don't take down each other's machines.
+// It stays the same from run to run. name has 25 bytes at most.
+func NameFor(name, dir string) string {
+	// A folder that has no absolute path any more has no lab to share either.
+	if absolute, err := filepath.Abs(dir); err == nil {
+		dir = absolute
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return name + "-" + hex.EncodeToString(identity(dir, ""))[:6]
 }
 
 func checkHostName(name string) error {
