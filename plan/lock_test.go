@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
@@ -216,6 +217,23 @@ func TestProposeLock(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"emei": "10.244.0.0/24", "huashan": "10.244.1.0/24", "shaolin": "10.244.2.0/24", "wudang": "10.244.3.0/24"},
 		map[string]string{"emei": lock.Subnets["emei"].String(), "huashan": lock.Subnets["huashan"].String(), "shaolin": lock.Subnets["shaolin"].String(), "wudang": lock.Subnets["wudang"].String()}); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A digest that the inventory pins does not come back from the lock file once
+// the inventory pins it no more: it may have been wrong.
+func TestLockFileLeavesOutPins(t *testing.T) {
+	inv := load(t, "lab")
+	wrong := strings.Repeat("0", 64)
+	inv.Artifacts.SHA256 = map[string]string{"etcd": wrong}
+	var written string
+	for _, s := range compile(t, inv).Steps {
+		if file, ok := s.Resource.(resource.LockFile); ok {
+			written = string(file.After)
+		}
+	}
+	if strings.Contains(written, wrong) || !strings.Contains(written, "/kubelet\"") {
+		t.Errorf("the lock file:\n%s", written)
 	}
 }
 

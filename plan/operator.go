@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"maps"
+
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -29,6 +31,14 @@ func (c *compiler) operator(before []byte) {
 	}
 	lock := c.lock
 	lock.Subnets = c.subnets
+	// What the inventory pins is not remembered beside it: a wrong digest would
+	// outlive its correction there.
+	lock.Artifacts = maps.Clone(lock.Artifacts)
+	for _, r := range Releases(c.inventory) {
+		if c.inventory.Artifacts.SHA256[r.Name] != "" {
+			delete(lock.Artifacts, r.Location)
+		}
+	}
 	c.add(Operator, resource.LockFile{
 		Path:   inventory.LockPath(c.inventory.Path),
 		Before: before,
