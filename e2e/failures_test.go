@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kinstall/kinstall/e2e/components"
 	"github.com/kinstall/kinstall/plan/fact"
 )
 
@@ -71,7 +75,7 @@ func brokenHCL(t *testing.T, w *world) {
 	w.edit(t, `roles   = ["etcd", "master"]`, "roles   = [\"etcd\", \"mater\"]\n  adddress  = 1")
 	untouched(t, w, func() {
 		r := w.run(t, "apply", "-yes", w.inventory)
-		fails(t, r, 1, "inventory.hcl:", "mater", "adddress", "address")
+		fails(t, r, 1, `"mater" is none of`, `Did you mean "master"?`, `no attribute "adddress"`, `Did you mean "address"?`)
 	})
 }
 
@@ -130,8 +134,13 @@ func wrongHostname(t *testing.T, w *world) {
 }
 
 func wrongChecksum(t *testing.T, w *world) {
-	w.edit(t, "source = var.mirror", "source = var.mirror\n  sha256 = { etcd = \"sha256:"+strings.Repeat("0", 64)+"\" }")
-	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd", strings.Repeat("0", 64))
+	archive, pinned := etcdArchive(t, w.mirror.Dir), strings.Repeat("0", 64)
+	w.edit(t, "source = var.mirror", `source = var.mirror
+  sha256 = { etcd = "`+pinned+`" }`)
+	// The inventory is a good one: what is refused is the file.
+	w.mustRun(t, "validate", w.inventory)
+	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd",
+		"SHA-256 is "+digest(t, archive), "expected "+pinned+"; refused", "artifacts.sha256")
 	if found := w.ssh(t, "taishan", "ls /usr/local/bin/etcd* 2>/dev/null || true"); found != "" {
 		t.Errorf("installed all the same: %s", found)
 	}
@@ -146,20 +155,40 @@ func truncatedArtifact(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(mirror)
-	matches, err := filepath.Glob(filepath.Join(mirror, "github.com/etcd-io/etcd/releases/download/*/etcd-*.tar.gz"))
-	if err != nil || len(matches) == 0 {
-		t.Fatalf("no etcd in the mirror: %v", err)
-	}
-	for _, match := range matches {
-		if err := os.Truncate(match, 1<<20); err != nil {
-			t.Fatal(err)
-		}
+	archive := etcdArchive(t, mirror)
+	whole := digest(t, archive)
+	if err := os.Truncate(archive, 1<<20); err != nil {
+		t.Fatal(err)
 	}
 	w.edit(t, "source = var.mirror", `source = "`+mirror+`"`)
-	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd", "expected")
+	fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "etcd",
+		"SHA-256 is "+digest(t, archive)+" (1048576 bytes), expected "+whole+"; refused")
 	if found := w.ssh(t, "taishan", "ls /usr/local/bin/etcd* 2>/dev/null || true"); found != "" {
 		t.Errorf("installed all the same: %s", found)
 	}
+	if left := w.ssh(t, "taishan", "find /var/tmp -mindepth 1 -name 'kinstall*'"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+// etcdArchive is etcd's release in a mirror.
+func etcdArchive(t *testing.T, mirror string) string {
+	t.Helper()
+	matches, err := filepath.Glob(filepath.Join(mirror, "github.com/etcd-io/etcd/releases/download/v"+components.Default().Etcd+"/etcd-*.tar.gz"))
+	if err != nil || len(matches) != 1 {
+		t.Fatalf("etcd in the mirror: %v, %v", matches, err)
+	}
+	return matches[0]
+}
+
+// digest is a file's SHA-256 in hex.
+func digest(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(content))
 }
 
 func fullDisk(t *testing.T, w *world) {
@@ -174,7 +203,7 @@ func fullDisk(t *testing.T, w *world) {
 }
 
 func locked(t *testing.T, w *world) {
-	holder := w.lab.SSH(t.Context(), "taishan", "exec 9>>/run/kinstall.lock; flock -n 9; echo 'somebody else' > /run/kinstall.lock; echo locked; cat")
+	holder := w.lab.SSH(t.Context(), "taishan", "exec 9>>/run/kinstall.lock; flock -n 9 || exit 1; echo 'somebody else' > /run/kinstall.lock; echo locked; cat")
 	stdin, err := holder.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -189,15 +218,32 @@ func locked(t *testing.T, w *world) {
 	if _, err := stdout.Read(make([]byte, 6)); err != nil {
 		t.Fatal(err)
 	}
-	r := w.run(t, "apply", "-yes", w.inventory)
+	untouched(t, w, func() {
+		fails(t, w.run(t, "apply", "-yes", w.inventory), 1, "taishan", "somebody else")
+	})
 	stdin.Close()
-	_ = holder.Wait()
-	fails(t, r, 1, "taishan", "somebody else")
+	if err := holder.Wait(); err != nil {
+		t.Errorf("the lock was not held all the while: %v", err)
+	}
 }
 
 // afterwards applies the good inventory after all these failures.
 func afterwards(t *testing.T, w *world) {
-	w.apply(t)
+	var state fact.State
+	if err := json.Unmarshal([]byte(w.ssh(t, "taishan", "cat "+fact.StatePath)), &state); err != nil {
+		t.Fatal(err)
+	}
+	// What a run before got done is not done again.
+	if len(state.Resources) < 10 {
+		t.Errorf("the run that met a full disk recorded only %d resources", len(state.Resources))
+	}
+	r := w.apply(t)
+	for _, change := range changed(r.stdout) {
+		fields := strings.Fields(change) // HOST SIGN KIND NAME
+		if _, done := state.Resources[fields[2]+":"+fields[3]]; done && fields[0] == "taishan" {
+			t.Errorf("done before, and done again: %s", change)
+		}
+	}
 	if ready := w.mustKubectl(t, "get", "node", "taishan", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); ready != "True" {
 		t.Errorf("taishan is not Ready: %q", ready)
 	}
