@@ -186,8 +186,12 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		"service-account-key-file":           saPublicFile,
 		"service-account-signing-key-file":   saKeyFile,
 		"service-cluster-ip-range":           strings.Join(c.serviceNetworks(), ","),
-		"tls-cert-file":                      APIServerCertificate,
-		"tls-private-key-file":               keyFile(APIServerCertificate),
+		// A server that is told to end no longer listens and waits for its clients'
+		// watches, which never end: for 30 s, until the kubelet kills it. Watchers
+		// dial another one at once. In all minors that kinstall installs.
+		"shutdown-watch-termination-grace-period": "2s",
+		"tls-cert-file":        APIServerCertificate,
+		"tls-private-key-file": keyFile(APIServerCertificate),
 	}
 }
 

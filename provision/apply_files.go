@@ -107,7 +107,7 @@ func applyStaticPod(ctx context.Context, t *task, p resource.StaticPod) (fact.Re
 	}
 	return record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: p.Path, content: content, own: own, before: t.item.Change.Evidence,
-		keep: t.executor.keeps(t.item.Step.ID()),
+		keep: t.executor.keeps(t.item.Step.ID()) + oldPod(p, ""), then: renewPod(p),
 	})
 }
 

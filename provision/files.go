@@ -33,6 +33,8 @@ type fileWrite struct {
 	anyBefore bool
 	// keep is a script that keeps what is replaced, see keepScript.
 	keep string
+	// then is a script that runs after the file is in place.
+	then string
 	// likeBefore keeps the owner and mode of the file that is replaced.
 	likeBefore bool
 }
@@ -66,6 +68,7 @@ func placeScript(w fileWrite, content string) string {
 		fmt.Fprintf(&b, "chown -- %s \"$tmp\"; chmod -- %04o \"$tmp\"\n", shell.Quote(w.own.Owner+":"+w.own.Group), w.own.Mode)
 	}
 	fmt.Fprintf(&b, "sync -- \"$tmp\"; mv -fT -- \"$tmp\" %s; sync -- %s\ntmp=\n", file, dir)
+	b.WriteString(w.then)
 	return b.String()
 }
 
