@@ -213,7 +213,7 @@ func TestObserveRefusesHalfAnAnswer(t *testing.T) {
 // A limited plan asks etcd's members all the same, once each; and everybody
 // where one of them has no data and etcd does not answer.
 func TestObserveAsksForMembersLeftOut(t *testing.T) {
-	f := newFleet(t, Options{}, "shaolin", "wudang", "huashan", "hengshan")
+	f := newUnlockedFleet(t, Options{}, "shaolin", "wudang", "huashan", "hengshan")
 	for i := range 2 {
 		f.inventory.Hosts[i].Roles = []string{inventory.RoleEtcd}
 	}
