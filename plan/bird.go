@@ -45,5 +45,6 @@ func (c *compiler) bird(h inventory.Host) {
 		Host:      h.Name,
 		Resource:  resource.Unit{Name: birdUnit, Inputs: inputs, ReloadOn: []resource.ID{config.ID()}},
 		Successor: true,
+		Rollout:   networkRollout(h.Name, birdUnit),
 	}, inputSteps(h.Name, inputs))
 }

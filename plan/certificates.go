@@ -159,8 +159,8 @@ func (c *compiler) certificates(h inventory.Host) {
 			s := Step{Host: h.Name, Resource: cert}
 			if row.path == APIServerCertificate {
 				// A running API server takes it up; see controlPlane.
-				gate := c.apiServerGate(h)
-				s.Lane, s.Gate = laneAPIServer, &gate
+				r := c.servingCertificateRollout(h)
+				s.Rollout = &r
 			}
 			c.addStep(s, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
 		}

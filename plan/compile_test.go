@@ -219,10 +219,10 @@ func describeSteps(p *Plan) []byte {
 		}
 		before[s.ID()] = all
 		fmt.Fprintf(&b, "%s %s", s.Host, s.Resource.ID())
-		if s.Lane != "" {
-			fmt.Fprintf(&b, "  [lane %s", s.Lane)
-			if s.Gate != nil {
-				fmt.Fprintf(&b, ", then %s", s.Gate.ID())
+		if r := s.Rollout; r != nil {
+			fmt.Fprintf(&b, "  [%s: %s", r.Group, describeChecks(r.After))
+			if len(r.Before) > 0 {
+				fmt.Fprintf(&b, "; if %s", describeChecks(r.Before))
 			}
 			fmt.Fprint(&b, "]")
 		}
@@ -238,6 +238,19 @@ func describeSteps(p *Plan) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// describeChecks is what checks look at, in short.
+func describeChecks(checks []resource.Check) string {
+	var words []string
+	for _, c := range checks {
+		what := c.URL
+		if what == "" {
+			what = c.Process.Name()
+		}
+		words = append(words, strings.Join(strings.Fields(strings.Join([]string{string(c.Kind), what, c.Host}, " ")), " "))
+	}
+	return strings.Join(words, ", ")
 }
 
 func describeCertificates(p *Plan) []byte {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"net"
 	"net/netip"
 	"path"
 	"strconv"
@@ -11,10 +12,13 @@ import (
 )
 
 const (
-	// laneAPIServer lets one API server at a time be restarted once the
-	// cluster lives, laneControlPlane one of the programs that elect a leader.
-	laneAPIServer    = "apiserver"
-	laneControlPlane = "controlplane"
+	apiServerPod  = "kube-apiserver"
+	controllerPod = "kube-controller-manager"
+	schedulerPod  = "kube-scheduler"
+
+	// Where they say how they are, unless their users moved them.
+	controllerPort = 10257
+	schedulerPort  = 10259
 
 	controllerConfig = "/etc/kubernetes/controller-manager.conf"
 	schedulerConfig  = "/etc/kubernetes/scheduler.conf"
@@ -37,9 +41,8 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	}
 	inv := c.inventory
 	endpoint := inv.Cluster.Endpoint.String()
-	ready := c.apiServerGate(h)
 	c.staticPod(h, staticPod{
-		name:    "kube-apiserver",
+		name:    apiServerPod,
 		release: releaseAPIServer,
 		args:    settings(c.apiServerArgs(h), inv.APIServer.Args),
 		files:   c.credentials(h, caFile, frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile),
@@ -47,12 +50,11 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		address: h.Address.String(),
 		// The probes have no credentials.
 		anonymous: inv.APIServer.Args["anonymous-auth"] != "false",
-		lane:      laneAPIServer,
-		gate:      &ready,
+		rollout:   c.apiServerRollout(h),
 		after:     step(Cluster, c.etcdGate()),
 	})
 	c.staticPod(h, staticPod{
-		name:    "kube-controller-manager",
+		name:    controllerPod,
 		release: releaseControllerManager,
 		args:    settings(c.controllerManagerArgs(h), inv.ControllerManager.Args),
 		files: append(c.credentials(h, caFile, caKeyFile, frontProxyCAFile, saKeyFile, controllerCert),
@@ -60,11 +62,13 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		address:   probeAddress(h, inv.ControllerManager.Args),
 		anonymous: true,
 		endpoint:  endpointAddress(inv.Cluster.Endpoint),
-		lane:      laneControlPlane,
-		after:     step(Cluster, c.endpointGate()),
+		rollout: c.controllerRollout(h, controllerPod, func(on inventory.Host) string {
+			return healthzURL(probeAddress(on, inv.ControllerManager.Args), controllerPort, "/healthz")
+		}),
+		after: step(Cluster, c.endpointGate()),
 	})
 	c.staticPod(h, staticPod{
-		name:    "kube-scheduler",
+		name:    schedulerPod,
 		release: releaseScheduler,
 		args:    settings(c.schedulerArgs(h), inv.Scheduler.Args),
 		files: append(c.credentials(h, caFile, schedulerCert),
@@ -72,8 +76,10 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		address:   probeAddress(h, inv.Scheduler.Args),
 		anonymous: true,
 		endpoint:  endpointAddress(inv.Cluster.Endpoint),
-		lane:      laneControlPlane,
-		after:     step(Cluster, c.endpointGate()),
+		rollout: c.controllerRollout(h, schedulerPod, func(on inventory.Host) string {
+			return healthzURL(probeAddress(on, inv.Scheduler.Args), schedulerPort, "/livez")
+		}),
+		after: step(Cluster, c.endpointGate()),
 	})
 }
 
@@ -90,8 +96,7 @@ type staticPod struct {
 	// pod has a copy of /etc/hosts from when it started and must start anew
 	// when the load balancer moves. "" for others, and when it needs no line there.
 	endpoint string
-	lane     string
-	gate     *resource.Gate
+	rollout  Rollout
 	after    []StepID
 }
 
@@ -124,7 +129,7 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 		"Mounts":    p.mounts(),
 	}))
 	// Names must resolve before a pod starts: it gets a copy of /etc/hosts.
-	c.addStep(Step{Host: h.Name, Resource: manifest, Lane: p.lane, Gate: p.gate},
+	c.addStep(Step{Host: h.Name, Resource: manifest, Rollout: &p.rollout},
 		inputSteps(h.Name, manifest.Inputs), inputSteps(h.Name, p.reread), step(h.Name, c.names), c.parents(h.Name, manifest.Path), p.after)
 }
 
@@ -234,6 +239,11 @@ func (c *compiler) schedulerArgs(h inventory.Host) map[string]string {
 		"kubeconfig":                schedulerConfig,
 		"leader-elect":              "true",
 	}
+}
+
+// healthzURL is where a program of the control plane says whether it is well.
+func healthzURL(address string, port int, path string) string {
+	return "https://" + net.JoinHostPort(address, strconv.Itoa(port)) + path
 }
 
 // probeAddress is where the kubelet asks a program that listens on loopback

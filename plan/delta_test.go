@@ -64,8 +64,8 @@ func TestDeltaOfBareMachines(t *testing.T) {
 		for _, problem := range delta.Problems {
 			t.Errorf("%s: problem on %s: %s", name, problem.Host, problem.Summary)
 		}
-		if len(delta.Living) > 0 {
-			t.Errorf("%s: lanes %v live on bare machines", name, delta.Living)
+		if len(delta.Turns) > 0 {
+			t.Errorf("%s: members take turns on bare machines: %+v", name, delta.Turns)
 		}
 		if len(delta.Items) != len(p.Steps) {
 			t.Errorf("%s: %d items for %d steps", name, len(delta.Items), len(p.Steps))

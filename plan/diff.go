@@ -2,10 +2,8 @@ package plan
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -58,14 +56,13 @@ type Delta struct {
 	Items       []Item // every step of every reachable host, changed or not
 	Unreachable map[string]error
 	Problems    []Problem
-	// Living names the lanes whose members already serve: in those, steps run
-	// one at a time behind gates.
-	Living map[string]bool
+	// Turns are the changes of members of what serves; see Turn.
+	Turns []Turn
 }
 
 // Diff compares the plan with what was observed.
 func (p *Plan) Diff(observed Observed) *Delta {
-	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}, Living: map[string]bool{}}
+	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}}
 	for _, host := range p.Hosts() {
 		observation, ok := observed.Hosts[host]
 		switch {
@@ -100,9 +97,6 @@ func (p *Plan) Diff(observed Observed) *Delta {
 					change.Action = resource.Wait
 				}
 			}
-		}
-		if step.Lane != "" && lives(step.Resource, facts) {
-			delta.Living[step.Lane] = true
 		}
 		changed[step.ID()] = change.Action != resource.NoOp
 		delta.Items = append(delta.Items, Item{step, change})
@@ -140,7 +134,8 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	deleteLast(delta.Items, late)
 	keysFirst(early, late)
 	delta.Items = append(delta.Items, late...)
-	dropInsFirst(delta.Items)
+	delta.dropInsFirst()
+	delta.Turns = delta.turns()
 	return delta
 }
 
@@ -211,19 +206,6 @@ func keysFirst(early, late []Item) {
 	}
 }
 
-// lives reports whether a member of a lane already serves on its host.
-func lives(r resource.Resource, facts fact.Set) bool {
-	switch r := r.(type) {
-	case resource.Unit:
-		found, err := facts.Unit(r.Name)
-		return err == nil && found.ActiveState == "active"
-	case resource.StaticPod:
-		found, err := facts.File(r.Path)
-		return err == nil && found.Exists
-	}
-	return false
-}
-
 // orphans returns deletions for what a state remembers and the plan no longer
 // has, programs first. When each may go is decided later.
 func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
@@ -251,28 +233,17 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item 
 
 // dropInsFirst turns the order round for drop-ins that leave: systemd reads
 // them as long as they are there, so they go before their unit is restarted.
-func dropInsFirst(items []Item) {
-	units := map[StepID]int{}
-	for i, item := range items {
-		if unit, ok := item.Step.Resource.(resource.Unit); ok {
-			units[NewStepID(item.Step.Host, unit.ID())] = i
-		}
+func (d *Delta) dropInsFirst() {
+	at := map[StepID]int{}
+	for i, item := range d.Items {
+		at[item.Step.ID()] = i
 	}
-	for i := range items {
-		step := &items[i].Step
-		orphan, ok := step.Resource.(resource.Orphan)
-		if !ok || orphan.Was.Kind() != resource.KindFile {
-			continue
+	for unit, gone := range d.dropIns() {
+		for _, id := range gone {
+			d.Items[at[id]].Step.After = nil
 		}
-		unit, ok := strings.CutSuffix(path.Dir(orphan.Was.Name()), ".d")
-		if !ok || path.Dir(unit) != "/etc/systemd/system" {
-			continue
-		}
-		if owner, ok := units[NewStepID(step.Host, resource.NewID(resource.KindUnit, path.Base(unit)))]; ok {
-			step.After = nil
-			// A copy: the plan's own edges stay.
-			items[owner].Step.After = sortedIDs(append([]StepID{step.ID()}, items[owner].Step.After...))
-		}
+		owner := &d.Items[at[unit]].Step
+		owner.After = sortedIDs(slices.Concat(gone, owner.After)) // a copy: the plan's own edges stay
 	}
 }
 
@@ -313,7 +284,7 @@ func (d *Delta) Summary() Summary {
 			s.Delete++
 		case resource.Restart, resource.Reload:
 			s.Restart++
-		case resource.Check:
+		case resource.Verify:
 			s.Check++
 		case resource.Deferred:
 			s.Deferred++

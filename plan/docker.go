@@ -16,9 +16,6 @@ const (
 	criDockerdUnit       = "cri-dockerd.service"
 	criDockerdSocketUnit = "cri-dockerd.socket"
 	criDockerdSocket     = "/run/cri-dockerd.sock"
-
-	// laneDocker lets one host at a time restart its containers.
-	laneDocker = "docker"
 )
 
 // Parts of daemon.json by what a change of them takes. What stands in neither
@@ -104,9 +101,8 @@ func (c *compiler) docker(h inventory.Host) StepID {
 	}
 
 	network := resource.NewID("part", dockerConfig+"#network")
-	unit := c.addStep(Step{
-		Host: h.Name,
-		Resource: resource.Unit{
+	unit := c.serving(h.Name,
+		resource.Unit{
 			Name:   dockerUnit,
 			Inputs: inputs,
 			Parts: map[resource.ID]string{
@@ -118,9 +114,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 			ReloadOn: []resource.ID{config.ID()},
 			Docker:   &resource.Docker{Bridge: bridge, Network: network},
 		},
-		Lane: laneDocker,
-		Gate: &resource.Gate{Gate: resource.GateDocker, Host: h.Name, Text: "Docker answers"},
-	}, append(after, inputSteps(h.Name, inputs))...)
+		c.runtimeRollout(h, dockerUnit, resource.Check{Kind: resource.CheckDocker, Host: h.Name, Text: "Docker answers"}), append(after, inputSteps(h.Name, inputs))...)
 	if h.IsNode() {
 		c.criDockerd(h, unit)
 	} else {
@@ -143,7 +137,7 @@ func (c *compiler) dockerBridge(h inventory.Host) string {
 func (c *compiler) criDockerd(h inventory.Host, docker StepID) {
 	socketFile := c.unitFile(h.Name, criDockerdSocketUnit, map[string]any{"Socket": criDockerdSocket})
 	socketInputs := []resource.Input{socketFile}
-	socket := c.add(h.Name, resource.Unit{Name: criDockerdSocketUnit, Inputs: socketInputs}, inputSteps(h.Name, socketInputs))
+	socket := c.serving(h.Name, resource.Unit{Name: criDockerdSocketUnit, Inputs: socketInputs}, c.runtimeRollout(h, criDockerdSocketUnit), inputSteps(h.Name, socketInputs))
 	inputs := []resource.Input{
 		c.artifact(h.Name, releaseCRIDockerd),
 		c.unitFile(h.Name, criDockerdUnit, map[string]any{"SandboxImage": c.inventory.Runtime.SandboxImage}),
@@ -153,7 +147,7 @@ func (c *compiler) criDockerd(h inventory.Host, docker StepID) {
 	if onBridgedCNI(c.inventory, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
-	c.add(h.Name, resource.Unit{Name: criDockerdUnit, Inputs: inputs}, after...)
+	c.serving(h.Name, resource.Unit{Name: criDockerdUnit, Inputs: inputs}, c.runtimeRollout(h, criDockerdUnit), after...)
 }
 
 // formatJSON writes settings sorted and indented, as people expect daemon.json.

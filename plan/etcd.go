@@ -18,9 +18,6 @@ const EtcdUnit = "unit:" + etcdUnit
 
 const etcdUnit = "etcd.service"
 
-// laneEtcd lets one member at a time be restarted once the cluster lives.
-const laneEtcd = "etcd"
-
 // etcd adds a member as a systemd service.
 //
 // Its flags stand in two files. etcd.env holds what matters at every start and
@@ -61,13 +58,8 @@ func (c *compiler) etcd(h inventory.Host) {
 		c.file(h.Name, "/etc/etcd/etcd.env", map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
 		c.unitFile(h.Name, etcdUnit, nil),
 	}, credentials...)
-	gate := c.etcdGate()
-	c.addStep(Step{
-		Host:     h.Name,
-		Resource: resource.Unit{Name: etcdUnit, Inputs: inputs, NoBlock: true},
-		Lane:     laneEtcd,
-		Gate:     &gate,
-	}, inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),
+	c.serving(h.Name, resource.Unit{Name: etcdUnit, Inputs: inputs, NoBlock: true}, c.etcdRollout(h),
+		inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),
 		step(h.Name, resource.Directory{Path: inv.Etcd.DataDir}), c.credentialSteps(h, etcdHealthCert))
 }
 
@@ -122,7 +114,12 @@ func (c *compiler) etcdGate() resource.Gate {
 	if members == 1 {
 		text = "the member is healthy"
 	}
-	return resource.Gate{Gate: resource.GateEtcd, Text: text}
+	gate := resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd, Text: text}}
+	for _, h := range c.inventory.With(inventory.RoleEtcd) {
+		gate.Watches = append(gate.Watches, resource.Process{Host: h.Name, Unit: etcdUnit})
+	}
+	sortWatches(gate.Watches)
+	return gate
 }
 
 // loopback is the host's own address of the same family.

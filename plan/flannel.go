@@ -126,7 +126,7 @@ func (c *compiler) flannel(h inventory.Host) {
 			"SubnetFile": flannelSubnetFile,
 		}),
 	}, c.credentials(h, etcdCAFile, flannelEtcdCert)...)
-	c.addStep(Step{Host: h.Name, Resource: resource.Unit{Name: flannelUnit, Inputs: inputs}, Successor: true},
+	c.addStep(Step{Host: h.Name, Resource: resource.Unit{Name: flannelUnit, Inputs: inputs}, Successor: true, Rollout: networkRollout(h.Name, flannelUnit)},
 		inputSteps(h.Name, inputs), step(h.Name, c.names), step(Cluster, resource.EtcdKeys{Prefix: flannelPrefix}),
 		step(h.Name, resource.Module{Name: "br_netfilter"})) // flannel refuses to start without
 }

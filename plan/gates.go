@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -26,11 +29,11 @@ func (c *compiler) gates() {
 		servers = append(servers, step(Cluster, gate))
 		c.add(Cluster, gate,
 			step(h.Name, resource.StaticPod{Path: ManifestDirectory + "/kube-apiserver.yaml"}),
-			step(h.Name, resource.Unit{Name: "kubelet.service"}))
+			step(h.Name, resource.Unit{Name: KubeletUnit}))
 	}
 	for _, h := range inv.Hosts {
 		if inv.Balances(h.Name) {
-			servers = append(servers, step(h.Name, resource.Unit{Name: "nginx.service"}))
+			servers = append(servers, step(h.Name, resource.Unit{Name: nginxUnit}))
 		}
 	}
 	// All API servers, not just the first: one whose access rules are not read
@@ -38,9 +41,12 @@ func (c *compiler) gates() {
 	c.add(Cluster, c.endpointGate(), servers...)
 
 	for _, h := range inv.Nodes() {
-		after := [][]StepID{step(h.Name, resource.Unit{Name: "kubelet.service"}), step(Cluster, resource.Node{Name: h.Name})}
+		after := [][]StepID{step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, resource.Node{Name: h.Name})}
 		if inv.Network.Bridged() {
-			c.add(Cluster, resource.Gate{Gate: resource.GateNode, Host: h.Name, Text: "the node is Ready"},
+			c.add(Cluster, resource.Gate{
+				Check:   resource.Check{Kind: resource.CheckNode, Host: h.Name, Text: "the node is Ready"},
+				Watches: []resource.Process{{Host: h.Name, Unit: KubeletUnit}},
+			},
 				append(after, step(h.Name, resource.File{Path: cniConfig}))...)
 		}
 		// With a network kinstall keeps out of, nodes are Ready when the user brings it.
@@ -48,9 +54,23 @@ func (c *compiler) gates() {
 }
 
 func (c *compiler) apiServerGate(h inventory.Host) resource.Gate {
-	return resource.Gate{Gate: resource.GateAPIServer, Host: h.Name, Text: "/readyz at " + hostPort(h.Address, APIServerPort)}
+	return resource.Gate{
+		Check:   resource.Check{Kind: resource.CheckAPIServer, Host: h.Name, Text: "/readyz at " + hostPort(h.Address, APIServerPort)},
+		Watches: []resource.Process{{Host: h.Name, Unit: KubeletUnit}, {Host: h.Name, Pod: apiServerPod}},
+	}
 }
 
 func (c *compiler) endpointGate() resource.Gate {
-	return resource.Gate{Gate: resource.GateEndpoint, Text: "/readyz at " + c.inventory.Cluster.Endpoint.String()}
+	gate := resource.Gate{Check: resource.Check{Kind: resource.CheckEndpoint, Text: "/readyz at " + c.inventory.Cluster.Endpoint.String()}}
+	if c.inventory.LoadBalancer != nil {
+		for _, host := range c.inventory.LoadBalancer.Hosts {
+			gate.Watches = append(gate.Watches, resource.Process{Host: host, Unit: nginxUnit})
+		}
+		sortWatches(gate.Watches)
+	}
+	return gate
+}
+
+func sortWatches(watches []resource.Process) {
+	slices.SortFunc(watches, func(a, b resource.Process) int { return strings.Compare(a.Host, b.Host) })
 }

@@ -79,13 +79,13 @@ func (d *Delta) newHandover() *handover {
 			tools = append(tools, step(row.Host, resource.Package{Name: pingPackage})...)
 		}
 	}
-	h.gate(resource.GateReachable, "", "which hosts' pods reach each other as it is", tools)
+	h.gate(resource.CheckReachable, "", "which hosts' pods reach each other as it is", tools)
 	return h
 }
 
 // gate adds a gate to the chain.
-func (h *handover) gate(kind resource.GateKind, host, text string, after []StepID) {
-	step := Step{Host: Cluster, Resource: resource.Gate{Gate: kind, Host: host, Text: text}, After: sortedIDs(slices.Concat(after, h.last))}
+func (h *handover) gate(kind resource.CheckKind, host, text string, after []StepID) {
+	step := Step{Host: Cluster, Resource: resource.Gate{Check: resource.Check{Kind: kind, Host: host, Text: text}}, After: sortedIDs(slices.Concat(after, h.last))}
 	h.gates = append(h.gates, Item{step, resource.Change{Action: resource.Wait}})
 	h.last = []StepID{step.ID()}
 }
@@ -117,11 +117,11 @@ func (h *handover) arrive(items, interim []Item) map[string][]int {
 	shared := come(Cluster)
 	for _, host := range h.hosts {
 		if came := slices.Concat(come(host), shared); len(came) > 0 {
-			h.gate(resource.GateReachable, host, "its pods reach the other hosts'", came)
+			h.gate(resource.CheckReachable, host, "its pods reach the other hosts'", came)
 		}
 	}
 	if _, learnt := LearntRouteMetric(h.inventory); learnt && len(h.gates) > 1 {
-		h.gate(resource.GateLearnt, "", fmt.Sprintf("every host knows the way to every other by %s", h.inventory.Network.Kind), nil)
+		h.gate(resource.CheckLearnt, "", fmt.Sprintf("every host knows the way to every other by %s", h.inventory.Network.Kind), nil)
 	}
 	return arriving
 }
@@ -140,7 +140,7 @@ func (h *handover) depart(leaving []Item) map[string][]StepID {
 			}
 		}
 		if len(gone) > 0 && slices.Contains(h.hosts, host) {
-			h.gate(resource.GateStillReachable, host, "its pods do so without the previous network", gone)
+			h.gate(resource.CheckStillReachable, host, "its pods do so without the previous network", gone)
 		}
 	}
 	return turn

@@ -123,7 +123,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func ofHandOver(gate resource.Gate) bool {
-	return gate.Gate == resource.GateReachable || gate.Gate == resource.GateLearnt || gate.Gate == resource.GateStillReachable
+	return gate.Kind == resource.CheckReachable || gate.Kind == resource.CheckLearnt || gate.Kind == resource.CheckStillReachable
 }
 
 func indexOf(names []string, name string) int {

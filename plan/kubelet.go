@@ -7,6 +7,7 @@ import (
 )
 
 const (
+	KubeletUnit       = "kubelet.service" // what the states of nodes call their agent
 	kubeletConfig     = "/var/lib/kubelet/config.yaml"
 	kubeletKubeconfig = "/etc/kubernetes/kubelet.conf"
 )
@@ -57,7 +58,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
 		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
-		c.unitFile(h.Name, "kubelet.service", map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
+		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
 	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
 
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
@@ -86,7 +87,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	} else {
 		after = append(after, step(Cluster, c.endpointGate()))
 	}
-	c.add(h.Name, resource.Unit{Name: "kubelet.service", Inputs: inputs}, after...)
+	c.serving(h.Name, resource.Unit{Name: KubeletUnit, Inputs: inputs}, c.kubeletRollout(h), after...)
 
 	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDRs: []string{c.subnets[h.Name].String()}}
 	if subnet, ok := c.subnetsV6[h.Name]; ok {
@@ -98,5 +99,5 @@ func (c *compiler) kubelet(h inventory.Host) {
 	for _, t := range h.Taints {
 		node.Taints = append(node.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
 	}
-	c.add(Cluster, node, step(h.Name, resource.Unit{Name: "kubelet.service"}), step(Cluster, c.endpointGate()))
+	c.add(Cluster, node, step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, c.endpointGate()))
 }

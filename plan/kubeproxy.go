@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -13,6 +15,27 @@ const (
 	proxyNFTables = "nftables"
 	proxyIPVS     = "ipvs"
 )
+
+const kubeProxyUnit = "kube-proxy.service"
+
+// proxyHealthz is where a kube-proxy says whether it is well; "" where its
+// user has it say so nowhere.
+// https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/
+func proxyHealthz(inv *inventory.Inventory) string {
+	address := "127.0.0.1:10256"
+	if own, ok := inv.KubeProxy.Settings["healthzBindAddress"].(string); ok {
+		host, port, err := net.SplitHostPort(own)
+		switch bound, parseErr := netip.ParseAddr(host); {
+		case err != nil:
+			return ""
+		case parseErr == nil && !bound.IsUnspecified():
+			address = own
+		default:
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	return "http://" + address + "/livez"
+}
 
 // kubeProxy adds kube-proxy as a systemd service of a node. It goes through
 // the endpoint, never to one master; the API server's own bootstrap lets its
@@ -35,7 +58,7 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 		c.artifact(h.Name, releaseKubeProxy),
 		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", mergedYAML(config, inv.KubeProxy.Settings)),
 		c.kubeconfig(h, kubeconfig, inv.Cluster.Endpoint.String(), userKubeProxy, kubeProxyCert),
-		c.unitFile(h.Name, "kube-proxy.service", nil),
+		c.unitFile(h.Name, kubeProxyUnit, nil),
 	}, c.credentials(h, caFile, kubeProxyCert)...)
 	after := [][]StepID{inputSteps(h.Name, inputs), step(h.Name, c.names), step(Cluster, resource.Node{Name: h.Name})}
 	for _, name := range c.nodePackages() {
@@ -44,5 +67,5 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 	for _, name := range c.modules(h) {
 		after = append(after, step(h.Name, resource.Module{Name: name}))
 	}
-	c.add(h.Name, resource.Unit{Name: "kube-proxy.service", Inputs: inputs}, after...)
+	c.serving(h.Name, resource.Unit{Name: kubeProxyUnit, Inputs: inputs}, proxyRollout(h.Name, kubeProxyUnit, proxyHealthz(inv)), after...)
 }

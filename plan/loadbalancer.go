@@ -9,6 +9,8 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
+const nginxUnit = "nginx.service"
+
 // balancerKind is what one kind of load balancer is told from the others by.
 type balancerKind struct {
 	kind string
@@ -63,9 +65,9 @@ func (c *compiler) nginx(h inventory.Host) {
 	upstream := c.file(h.Name, "/etc/nginx/stream.d/kinstall.conf", map[string]any{"Servers": servers, "Listen": listen})
 	stream := c.file(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", nil, packages, step(h.Name, upstream))
 	inputs := []resource.Input{resource.Package{Name: "nginx"}, resource.Package{Name: "libnginx-mod-stream"}, upstream, stream}
-	c.add(h.Name, resource.Unit{
-		Name:     "nginx.service",
+	c.serving(h.Name, resource.Unit{
+		Name:     nginxUnit,
 		Inputs:   inputs,
 		ReloadOn: []resource.ID{upstream.ID(), stream.ID()},
-	}, inputSteps(h.Name, inputs))
+	}, c.balancerRollout(h, nginxUnit), inputSteps(h.Name, inputs))
 }

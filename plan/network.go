@@ -42,7 +42,7 @@ func (c *compiler) network(h inventory.Host) {
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
-	inputs := []resource.Input{script, c.unitFile(h.Name, "kinstall-network.service", nil)}
+	inputs := []resource.Input{script, c.unitFile(h.Name, networkUnit, nil)}
 	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
 	var live []StepID
 	for _, r := range rules {
@@ -51,7 +51,7 @@ func (c *compiler) network(h inventory.Host) {
 	for _, r := range routes {
 		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
-	unit := c.add(h.Name, resource.Unit{Name: "kinstall-network.service", Inputs: inputs, Oneshot: true}, inputSteps(h.Name, inputs), live)
+	unit := c.serving(h.Name, resource.Unit{Name: networkUnit, Inputs: inputs, Oneshot: true}, *networkRollout(h.Name, networkUnit), inputSteps(h.Name, inputs), live)
 	if _, theirs := c.inventory.Preparation.Sysctls[forwardingV6]; c.inventory.DualStack() && !theirs {
 		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))
 	}
@@ -60,6 +60,8 @@ func (c *compiler) network(h inventory.Host) {
 		add(c, h)
 	}
 }
+
+const networkUnit = "kinstall-network.service"
 
 // forwardingV6 makes a router of IPv6 out of a host. It stands not among the
 // settings of /etc/sysctl.d: the kernel forgets the default routes that it was

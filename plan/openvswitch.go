@@ -114,8 +114,11 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	successor := func(r resource.Resource, after ...[]StepID) StepID {
 		return c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, after...)
 	}
-	unit := successor(resource.Unit{
-		Name: switchUnit, Inputs: inputs, Oneshot: true, ReloadOn: []resource.ID{flows.ID()},
+	unit := c.addStep(Step{
+		Host:      h.Name,
+		Resource:  resource.Unit{Name: switchUnit, Inputs: inputs, Oneshot: true, ReloadOn: []resource.ID{flows.ID()}},
+		Successor: true,
+		Rollout:   networkRollout(h.Name, switchUnit),
 	}, inputSteps(h.Name, inputs), ready)
 
 	if userspace {

@@ -9,6 +9,7 @@ package plan
 
 import (
 	"sort"
+	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -29,14 +30,12 @@ type Step struct {
 	Host     string
 	Resource resource.Resource
 	After    []StepID // edges within and across hosts; sorted
-	// Lane names steps that run one at a time, each behind its Gate, once the
-	// cluster lives; "" for steps that are always free to run in parallel.
-	Lane string
+	// Rollout is how it is carried out where it changes what serves; nil for
+	// what serves nobody.
+	Rollout *Rollout
 	// Successor steps carry pods between hosts: where another network did so
 	// before, they take over from it host by host (see Delta.handOver).
 	Successor bool
-	// Gate must hold after the step before the lane lets the next one run.
-	Gate *resource.Gate
 }
 
 // ID returns the step's name.
@@ -44,6 +43,12 @@ func (s Step) ID() StepID { return NewStepID(s.Host, s.Resource.ID()) }
 
 // NewStepID joins a host and a resource.
 func NewStepID(host string, id resource.ID) StepID { return StepID(host + "/" + string(id)) }
+
+// Kind is that of the step's resource.
+func (id StepID) Kind() resource.Kind {
+	_, of, _ := strings.Cut(string(id), "/") // no host's name has a slash
+	return resource.ID(of).Kind()
+}
 
 // Plan is what should be, on every host: steps in an order in which each
 // stands after those it depends on.

@@ -91,7 +91,8 @@ func (c *compiler) containerd(h inventory.Host) StepID {
 	if onBridgedCNI(c.inventory, h) {
 		after = append(after, step(h.Name, resource.Directory{Path: "/etc/cni/net.d"}))
 	}
-	return c.add(h.Name, resource.Unit{Name: containerdUnit, Inputs: inputs}, after...)
+	return c.serving(h.Name, resource.Unit{Name: containerdUnit, Inputs: inputs},
+		c.runtimeRollout(h, containerdUnit, resource.Check{Kind: resource.CheckContainerd, Host: h.Name, Text: "containerd answers"}), after...)
 }
 
 // containerdRegistry tells containerd where a registry's images are to be had.

@@ -15,6 +15,8 @@ type task struct {
 	machine  *machine // nil for steps of the operator and of the cluster's API
 	item     plan.Item
 	report   func(text string) // tells the user how far it is
+	staged   string            // where an artifact's file lies on the host already; "" if it does not
+	started  bool              // a process was started that is not seen to work yet
 }
 
 // applier carries out a task and returns what the host's state is to remember

@@ -16,7 +16,6 @@ import (
 func applyFile(ctx context.Context, t *task, f resource.File) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: f.Path, content: f.Content, own: f.Own(), before: t.item.Change.Evidence,
-		keep: t.executor.keeps(t.item.Step.ID()),
 	})
 }
 
@@ -83,8 +82,7 @@ func (t *task) inputDigests(inputs []resource.Input) (map[string]string, error) 
 			digests[string(id)] = digest
 			continue
 		}
-		record, _ := t.machine.state.record(id)
-		digest, ok := record.Files[id.Name()]
+		digest, ok := t.executor.latest(t.item.Step.Host, id).Files[id.Name()]
 		if !ok {
 			missing = append(missing, fmt.Errorf("%s: its input %s was not applied", t.label(), id))
 			continue
@@ -107,7 +105,7 @@ func applyStaticPod(ctx context.Context, t *task, p resource.StaticPod) (fact.Re
 	}
 	return record, t.machine.writeFile(ctx, fileWrite{
 		label: t.label(), path: p.Path, content: content, own: own, before: t.item.Change.Evidence,
-		keep: t.executor.keeps(t.item.Step.ID()) + oldPod(p, ""), then: renewPod(p),
+		first: oldPod(p, ""), then: renewPod(p),
 	})
 }
 

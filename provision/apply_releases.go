@@ -78,10 +78,19 @@ if [ "$got" != %[2]s ]; then echo "the upload has SHA-256 $got, expected "%[2]s"
 `, shell.Quote(remote), shell.Quote(sha256))
 }
 
+// stageArtifact brings an artifact's file to the host, beside its place.
+func (t *task) stageArtifact(ctx context.Context, a resource.Artifact) (remote string, err error) {
+	_, remote, err = t.upload(ctx, a.Location, a.SHA256)
+	return remote, err
+}
+
 func applyArtifact(ctx context.Context, t *task, a resource.Artifact) (fact.Record, error) {
-	_, remote, err := t.upload(ctx, a.Location, a.SHA256)
-	if err != nil {
-		return fact.Record{}, err
+	remote := t.staged
+	if remote == "" {
+		var err error
+		if remote, err = t.stageArtifact(ctx, a); err != nil {
+			return fact.Record{}, err
+		}
 	}
 	t.report("installing")
 	var b strings.Builder

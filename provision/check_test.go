@@ -25,7 +25,7 @@ func TestCheckWritesNothing(t *testing.T) {
 	state := host.stateFile(t)
 	for range 2 {
 		delta := f.survey(t)
-		if diff := cmp.Diff(map[plan.StepID]resource.Action{id: resource.Check}, changes(delta)); diff != "" {
+		if diff := cmp.Diff(map[plan.StepID]resource.Action{id: resource.Verify}, changes(delta)); diff != "" {
 			t.Fatalf("a pod that does not run (-want +got):\n%s", diff)
 		}
 		before := len(host.ran())

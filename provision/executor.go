@@ -26,11 +26,10 @@ type Executor struct {
 	Notify func(Event)
 
 	delta *plan.Delta
-	kept  map[plan.StepID]keptFiles
 
-	// gates asks the cluster; nil stands for the real one.
-	gates gatekeeper
-	paths podPaths
+	// checks asks hosts and the cluster; nil stands for the real ones.
+	checks checker
+	paths  podPaths
 	// patience with pods' hosts that don't reach each other; 0 stands for reachableTimeout.
 	patience time.Duration
 
@@ -39,6 +38,9 @@ type Executor struct {
 
 	clientMu sync.Mutex
 	client   *cluster.Client
+
+	pendingMu sync.Mutex
+	pending   map[plan.StepID]fact.Record // of turns under way
 }
 
 // hostProgress counts a host's steps that change something.
@@ -91,9 +93,10 @@ func (e *Executor) kubernetes(ctx context.Context) (*cluster.Client, error) {
 // ctx ends, or the lock of a host is lost, no further step begins and those
 // under way are finished.
 //
-// Steps of a lane whose members already serve run one at a time, each behind
-// its gate. One that fails stops its lane, and what it overwrote is put back
-// (see keptFiles).
+// Members of what serves are changed in turns, as package rollout decides: one
+// that is not seen to work gets its previous bytes back, and stops its group.
+//
+// What was started beside that is looked at once more when all else is done.
 //
 // What is as desired already is adopted: the hosts' states say from then on that
 // it is managed. That is all there is to a delta without changes, and costs
@@ -106,9 +109,9 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 	if len(delta.Problems) > 0 {
 		return &Report{}, fmt.Errorf("%d problems stand in the way; nothing was changed", len(delta.Problems))
 	}
-	e.delta, e.client, e.kept, e.paths = delta, nil, keepFor(delta), podPaths{}
-	if e.gates == nil {
-		e.gates = clusterGates{e}
+	e.delta, e.client, e.pending, e.paths = delta, nil, map[plan.StepID]fact.Record{}, podPaths{}
+	if e.checks == nil {
+		e.checks = clusterChecks{e}
 	}
 	defer func() {
 		if e.client != nil {
@@ -206,28 +209,36 @@ func (e *Executor) begin(ctx context.Context, item plan.Item) (*task, error) {
 	return t, err
 }
 
-// carryOut makes the task's resource as it should be and records that.
-func (t *task) carryOut(ctx context.Context) error {
-	if t.item.Change.Action == resource.Check { // what waits for it sees to that
-		return nil
-	}
+// perform makes the task's resource as it should be, and returns what the
+// state of its host is to remember of that.
+func (t *task) perform(ctx context.Context) (fact.Record, error) {
 	r := t.item.Step.Resource
 	kind := r.ID().Kind()
 	apply := appliers[kind]
-	_, orphan := r.(resource.Orphan)
-	if orphan {
+	if _, orphan := r.(resource.Orphan); orphan {
 		apply = removers[kind]
 	}
 	if apply == nil {
-		return fmt.Errorf("nothing knows how to %s a %s", t.item.Change.Action, kind)
+		return fact.Record{}, fmt.Errorf("nothing knows how to %s a %s", t.item.Change.Action, kind)
 	}
+	return apply(ctx, t)
+}
+
+// carryOut makes the task's resource as it should be and records that.
+func (t *task) carryOut(ctx context.Context) error {
+	if t.item.Change.Action == resource.Verify && t.item.Step.Rollout == nil {
+		return nil // the gate that waits for it sees to that
+	}
+	r := t.item.Step.Resource
+	kind := r.ID().Kind()
+	_, orphan := r.(resource.Orphan)
 	if t.machine != nil && t.item.Change.Action == resource.Deferred {
 		changes, err := t.judgeAgain(ctx)
 		if err != nil || !changes {
 			return err
 		}
 	}
-	record, err := apply(ctx, t)
+	record, err := t.start(ctx)
 	if err != nil {
 		return err
 	}
@@ -246,6 +257,28 @@ func (t *task) carryOut(ctx context.Context) error {
 		return t.machine.flush(ctx)
 	}
 	return nil
+}
+
+// start performs a step that has no turn. What it starts is marked as not seen
+// to work yet: the end of the run looks, or the next run does.
+func (t *task) start(ctx context.Context) (fact.Record, error) {
+	if t.item.Change.Action == resource.Verify {
+		_, err := t.executor.checks.after(ctx, *t.item.Step.Rollout, anyProcesses, t.report)
+		return t.item.Change.Record, err
+	}
+	record, err := t.perform(ctx)
+	t.started = t.item.Step.Rollout != nil && isProcess(t.item.Step.Resource) && !record.Empty()
+	record.Unproven = t.started
+	return record, err
+}
+
+// isProcess tells units and static pods from what has no process of its own.
+func isProcess(r resource.Resource) bool {
+	switch r.(type) {
+	case resource.Unit, resource.StaticPod:
+		return true
+	}
+	return false
 }
 
 // judgeAgain observes a deferred resource now that what it waited for is
@@ -297,7 +330,7 @@ func (e *Executor) tell(event Event) {
 	defer e.notify.Unlock()
 	p := e.progress[event.Item.Step.Host]
 	if p != nil {
-		if event.Kind == Finished || event.Kind == Failed || event.Kind == Skipped {
+		if event.Kind == Finished || event.Kind == Failed || event.Kind == RolledBack || event.Kind == Skipped {
 			p.done++
 		}
 		event.Done, event.Total = p.done, p.total

@@ -420,14 +420,14 @@ func TestSlots(t *testing.T) {
 				f.step(name, named(fmt.Sprintf("%s-%d", name, i)))
 			}
 		}
-		gate := resource.Gate{Gate: resource.GateEndpoint}
+		gate := resource.Gate{Check: resource.Check{Kind: resource.CheckEndpoint}}
 		f.step(plan.Cluster, gate)
 		e := f.executor()
 		e.delta = f.everything(t)
 		r := newRun(t.Context(), e)
 		taken := map[string]int{}
 		for _, n := range r.nodes {
-			if n.item.Step.Host == "shaolin" && r.take(n) {
+			if n.item().Step.Host == "shaolin" && r.take(n) {
 				taken["shaolin"]++
 			}
 		}
@@ -436,7 +436,7 @@ func TestSlots(t *testing.T) {
 		}
 		all := taken["shaolin"]
 		for _, n := range r.nodes {
-			if host := n.item.Step.Host; host == plan.Cluster {
+			if host := n.item().Step.Host; host == plan.Cluster {
 				if !r.take(n) {
 					t.Errorf("parallelism %d: no place for a gate", c.parallelism)
 				}

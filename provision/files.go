@@ -31,10 +31,9 @@ type fileWrite struct {
 	// at if anyBefore is set.
 	before    string
 	anyBefore bool
-	// keep is a script that keeps what is replaced, see keepScript.
-	keep string
-	// then is a script that runs after the file is in place.
-	then string
+	// first and then are scripts that run before and after the file is put in
+	// its place.
+	first, then string
 	// likeBefore keeps the owner and mode of the file that is replaced.
 	likeBefore bool
 }
@@ -54,7 +53,7 @@ fi
 // from the first byte, then owner and mode, on disk, then renamed into place.
 func placeScript(w fileWrite, content string) string {
 	var b strings.Builder
-	b.WriteString(w.keep)
+	b.WriteString(w.first)
 	file, dir := shell.Quote(w.path), shell.Quote(path.Dir(w.path))
 	// The umask is opened for missing directories alone.
 	fmt.Fprintf(&b, "(umask 022; mkdir -p -- %s)\n", dir)
@@ -127,6 +126,11 @@ func (m *machine) write(ctx context.Context, command ssh.Command) error {
 	return err
 }
 
+// command is a script without payload, run as root.
+func command(label, script string) ssh.Command {
+	return ssh.Command{Label: label, Script: script, Root: true}
+}
+
 // script runs a short script without payload as root.
 func (m *machine) script(ctx context.Context, label, body string) error {
 	_, err := m.output(ctx, label, body)
@@ -135,14 +139,14 @@ func (m *machine) script(ctx context.Context, label, body string) error {
 
 // output runs a script that changes the host as root and returns what it printed.
 func (m *machine) output(ctx context.Context, label, body string) (string, error) {
-	result, err := m.change(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	result, err := m.change(ctx, command(label, scriptHeader+body))
 	return string(result.Stdout), err
 }
 
 // look runs a script that changes nothing as root and returns what it printed. It
 // needs no lock, and is run again when the connection breaks.
 func (m *machine) look(ctx context.Context, label, body string) (string, error) {
-	result, err := m.read(ctx, ssh.Command{Label: label, Script: scriptHeader + body, Root: true})
+	result, err := m.read(ctx, command(label, scriptHeader+body))
 	return string(result.Stdout), err
 }
 

@@ -18,6 +18,7 @@ import (
 	"io"
 	"net"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -492,11 +493,10 @@ func (f *Fleet) kubernetes(ctx context.Context, masters []string) (*cluster.Clie
 	}
 	var servers []cluster.Server
 	for _, name := range masters {
-		server, err := f.apiServer(ctx, name)
-		if err != nil {
+		if _, err := f.connect(ctx, name); err != nil {
 			continue // another master will do
 		}
-		servers = append(servers, server)
+		servers = append(servers, f.apiServer(name))
 	}
 	if len(servers) == 0 {
 		return nil, cluster.ErrNoAPI
@@ -504,18 +504,25 @@ func (f *Fleet) kubernetes(ctx context.Context, masters []string) (*cluster.Clie
 	return cluster.New(cluster.Config{Servers: servers, TLS: config})
 }
 
-// apiServer is one master's own API server, reached through its connection.
-func (f *Fleet) apiServer(ctx context.Context, name string) (cluster.Server, error) {
-	m, err := f.connect(ctx, name)
-	if err != nil {
-		return cluster.Server{}, err
+// dialFrom dials from a host, through whichever connection to it lives.
+func (f *Fleet) dialFrom(host string) cluster.DialFunc {
+	m, ok := f.machines[host]
+	if !ok {
+		return func(context.Context, string, string) (net.Conn, error) {
+			return nil, fmt.Errorf("%s: no such host in the inventory", host)
+		}
 	}
-	address := net.JoinHostPort(m.host.Address.String(), fmt.Sprint(inventory.APIPort))
-	return cluster.Server{Name: name, Address: address, Dial: m.tunnel}, nil
+	return m.tunnel
 }
 
-// etcd lists those members of etcd that can be reached through the given hosts,
-// and how to show oneself to them.
+// apiServer is one master's own API server, reached through its host.
+func (f *Fleet) apiServer(name string) cluster.Server {
+	h, _ := f.inventory.Host(name)
+	return cluster.Server{Name: name, Address: net.JoinHostPort(h.Address.String(), strconv.Itoa(inventory.APIPort)), Dial: f.dialFrom(name)}
+}
+
+// etcd lists the members of etcd on the given hosts, as far as the hosts can
+// be reached, and how to show oneself to them.
 func (f *Fleet) etcd(ctx context.Context, hosts []string) ([]cluster.Member, *tls.Config, error) {
 	config, err := f.authorities.ClientTLS(plan.AuthorityEtcd, "kinstall", nil, adminLifetime)
 	if err != nil {
@@ -524,12 +531,11 @@ func (f *Fleet) etcd(ctx context.Context, hosts []string) ([]cluster.Member, *tl
 	var members []cluster.Member
 	var failure error
 	for _, name := range hosts {
-		m, err := f.connect(ctx, name)
-		if err != nil {
+		if _, err := f.connect(ctx, name); err != nil {
 			failure = err
 			continue // another member will do
 		}
-		members = append(members, etcdMember(m))
+		members = append(members, f.etcdMember(name))
 	}
 	if len(members) == 0 {
 		return nil, nil, failure
@@ -537,26 +543,14 @@ func (f *Fleet) etcd(ctx context.Context, hosts []string) ([]cluster.Member, *tl
 	return members, config, nil
 }
 
-// etcdMember is the member on a machine, reached through its own connection.
-func etcdMember(m *machine) cluster.Member {
+// etcdMember is the member on a host, reached through that host.
+func (f *Fleet) etcdMember(name string) cluster.Member {
+	h, _ := f.inventory.Host(name)
 	return cluster.Member{
-		Name:      m.host.Name,
-		ClientURL: "https://" + net.JoinHostPort(m.host.Address.String(), fmt.Sprint(plan.EtcdClientPort)),
-		Dial:      m.tunnel,
+		Name:      name,
+		ClientURL: "https://" + net.JoinHostPort(h.Address.String(), strconv.Itoa(plan.EtcdClientPort)),
+		Dial:      f.dialFrom(name),
 	}
-}
-
-// etcdMembers lists the members of etcd, each reached through its own host.
-func (f *Fleet) etcdMembers(ctx context.Context) ([]cluster.Member, error) {
-	var members []cluster.Member
-	for _, host := range f.inventory.With(inventory.RoleEtcd) {
-		m, err := f.connect(ctx, host.Name)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, etcdMember(m))
-	}
-	return members, nil
 }
 
 // masterNames lists the masters, sorted.

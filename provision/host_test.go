@@ -304,7 +304,7 @@ func (f *testFleet) survey(t *testing.T) *plan.Delta {
 func (f *testFleet) everything(t *testing.T) *plan.Delta {
 	t.Helper()
 	p := f.plan()
-	delta := &plan.Delta{Plan: p, Observed: plan.Observed{Hosts: map[string]plan.Observation{}}, Living: map[string]bool{}}
+	delta := &plan.Delta{Plan: p, Observed: plan.Observed{Hosts: map[string]plan.Observation{}}}
 	for _, s := range p.Steps {
 		delta.Items = append(delta.Items, plan.Item{Step: s, Change: resource.Change{Action: resource.Create, Record: fact.Record{Digest: "done"}}})
 	}

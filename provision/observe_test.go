@@ -224,7 +224,8 @@ func TestObserveAsksForMembersLeftOut(t *testing.T) {
 	}
 	look := func(limit ...string) []string {
 		t.Helper()
-		f.connectAnew(t, Options{})
+		f.Close()
+		f.Fleet = NewFleet(f.inventory, f.authorities, Options{})
 		observed, err := f.Observe(t.Context(), f.plan().Limit(limit))
 		if err != nil {
 			t.Fatal(err)

@@ -74,14 +74,14 @@ func (p *podPaths) put(a, b string, found reach) {
 // each other as they did before the change; without the previous network, also
 // with packets as large as pods are to send. Without a host it finds out how it
 // is.
-func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report func(string)) error {
+func (e clusterChecks) waitReachable(ctx context.Context, g resource.Gate, report func(string)) error {
 	if g.Host == "" {
 		return e.lookAround(ctx, report)
 	}
 	wanted := map[string]reach{}
 	var peers []string
 	for peer, before := range e.paths.of(g.Host) {
-		if g.Gate == resource.GateStillReachable {
+		if g.Kind == resource.CheckStillReachable {
 			before = reachFull
 		}
 		wanted[peer] = before
@@ -115,12 +115,12 @@ func (e clusterGates) waitReachable(ctx context.Context, g resource.Gate, report
 }
 
 // timeLimit is how long hosts are waited for that don't reach each other.
-func (e clusterGates) timeLimit() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
+func (e clusterChecks) timeLimit() time.Duration { return cmp.Or(e.patience, reachableTimeout) }
 
 // untilNone asks again and again which hosts are missing, until none is. When
 // the time is over, it returns those of the last answer; there is one at least,
 // or an error.
-func (e clusterGates) untilNone(ctx context.Context, ask func() ([]string, error), report func(string)) (missing []string, err error) {
+func (e clusterChecks) untilNone(ctx context.Context, ask func() ([]string, error), report func(string)) (missing []string, err error) {
 	over := time.After(e.timeLimit())
 	for {
 		var found []string
@@ -143,7 +143,7 @@ func (e clusterGates) untilNone(ctx context.Context, ask func() ([]string, error
 
 // rows are the address plan's lines of the hosts that are being changed and
 // have a part of the pod network.
-func (e clusterGates) rows() []plan.AddressRow {
+func (e clusterChecks) rows() []plan.AddressRow {
 	changing := e.delta.Plan.Hosts()
 	return slices.DeleteFunc(slices.Clone(e.delta.Plan.Addresses), func(row plan.AddressRow) bool {
 		return row.Bridge == "" || !slices.Contains(changing, row.Host) || e.delta.Unreachable[row.Host] != nil
@@ -151,7 +151,7 @@ func (e clusterGates) rows() []plan.AddressRow {
 }
 
 // lookAround fills in podPaths, asking once for each pair of hosts.
-func (e clusterGates) lookAround(ctx context.Context, report func(string)) error {
+func (e clusterChecks) lookAround(ctx context.Context, report func(string)) error {
 	var hosts []string
 	for _, row := range e.rows() {
 		hosts = append(hosts, row.Host)
@@ -176,7 +176,7 @@ func (e clusterGates) lookAround(ctx context.Context, report func(string)) error
 }
 
 // reaches asks the bridges of other hosts for an answer, from the bridge of one.
-func (e clusterGates) reaches(ctx context.Context, host string, peers []string) (map[string]reach, error) {
+func (e clusterChecks) reaches(ctx context.Context, host string, peers []string) (map[string]reach, error) {
 	if len(peers) == 0 {
 		return nil, nil
 	}
@@ -220,7 +220,7 @@ func (e clusterGates) reaches(ctx context.Context, host string, peers []string) 
 
 // waitLearnt waits until the network's own program has set a route to each
 // other host's subnet, on every host.
-func (e clusterGates) waitLearnt(ctx context.Context, report func(string)) error {
+func (e clusterChecks) waitLearnt(ctx context.Context, report func(string)) error {
 	metric, learnt := plan.LearntRouteMetric(e.delta.Plan.Inventory)
 	if !learnt {
 		return nil
@@ -249,7 +249,7 @@ func (e clusterGates) waitLearnt(ctx context.Context, report func(string)) error
 }
 
 // notLearnt are the hosts to whose subnet a host has no route of that metric.
-func (e clusterGates) notLearnt(ctx context.Context, of plan.AddressRow, rows []plan.AddressRow, metric int) ([]string, error) {
+func (e clusterChecks) notLearnt(ctx context.Context, of plan.AddressRow, rows []plan.AddressRow, metric int) ([]string, error) {
 	m, err := e.Fleet.connect(ctx, of.Host)
 	if err != nil {
 		return nil, err

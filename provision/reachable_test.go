@@ -26,7 +26,7 @@ esac
 `
 
 // podNetwork is a fleet whose hosts have a bridge each.
-func podNetwork(t *testing.T, names ...string) (*testFleet, clusterGates) {
+func podNetwork(t *testing.T, names ...string) (*testFleet, clusterChecks) {
 	f := newFleet(t, Options{}, names...)
 	p := f.plan()
 	delta := f.everything(t)
@@ -40,7 +40,7 @@ func podNetwork(t *testing.T, names ...string) (*testFleet, clusterGates) {
 	e := f.executor()
 	e.delta = delta
 	e.patience = 100 * time.Millisecond
-	return f, clusterGates{e}
+	return f, clusterChecks{e}
 }
 
 func (h *testHost) reaches(t *testing.T, lines string) {
@@ -53,15 +53,15 @@ func (h *testHost) reaches(t *testing.T, lines string) {
 func TestReachable(t *testing.T) {
 	f, gates := podNetwork(t, "emei", "huashan", "wudang")
 	silent := func(string) {}
-	wait := func(kind resource.GateKind, host string) error {
-		return gates.wait(t.Context(), resource.Gate{Gate: kind, Host: host}, "", silent)
+	wait := func(kind resource.CheckKind, host string) error {
+		return gates.gate(t.Context(), resource.Gate{Check: resource.Check{Kind: kind, Host: host}}, silent)
 	}
 	// emei and huashan see each other, wudang takes small packets only, and
 	// nobody has heard of it on huashan.
 	f.hosts["emei"].reaches(t, "10.244.1.1 full\n10.244.2.1 small\n")
 	f.hosts["huashan"].reaches(t, "10.244.0.1 full\n")
 	f.hosts["wudang"].reaches(t, "10.244.0.1 small\n")
-	if err := wait(resource.GateReachable, ""); err != nil {
+	if err := wait(resource.CheckReachable, ""); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]map[string]reach{
@@ -70,7 +70,7 @@ func TestReachable(t *testing.T) {
 		t.Errorf("before (-want +got):\n%s", diff)
 	}
 	for _, host := range []string{"emei", "huashan", "wudang"} {
-		if err := wait(resource.GateReachable, host); err != nil {
+		if err := wait(resource.CheckReachable, host); err != nil {
 			t.Errorf("nothing has changed: %v", err)
 		}
 	}
@@ -83,19 +83,19 @@ func TestReachable(t *testing.T) {
 	}
 
 	f.hosts["huashan"].reaches(t, "10.244.0.1 small\n")
-	if err := wait(resource.GateReachable, "huashan"); err == nil || !strings.Contains(err.Error(), "pods on huashan don't reach those on emei with packets of 1500 bytes") {
+	if err := wait(resource.CheckReachable, "huashan"); err == nil || !strings.Contains(err.Error(), "pods on huashan don't reach those on emei with packets of 1500 bytes") {
 		t.Errorf("large packets are lost: %v", err)
 	}
 	f.hosts["huashan"].reaches(t, "")
-	if err := wait(resource.GateReachable, "huashan"); err == nil || !strings.Contains(err.Error(), "don't reach those on emei; no further host was changed") {
+	if err := wait(resource.CheckReachable, "huashan"); err == nil || !strings.Contains(err.Error(), "don't reach those on emei; no further host was changed") {
 		t.Errorf("all packets are lost: %v", err)
 	}
 	// Without the previous network, whole packets come through to wudang, too.
-	if err := wait(resource.GateStillReachable, "emei"); err == nil || !strings.Contains(err.Error(), "don't reach those on wudang with packets of 1500 bytes") {
+	if err := wait(resource.CheckStillReachable, "emei"); err == nil || !strings.Contains(err.Error(), "don't reach those on wudang with packets of 1500 bytes") {
 		t.Errorf("only small packets come through: %v", err)
 	}
 	f.hosts["emei"].reaches(t, "10.244.1.1 full\n10.244.2.1 full\n")
-	if err := wait(resource.GateStillReachable, "emei"); err != nil {
+	if err := wait(resource.CheckStillReachable, "emei"); err != nil {
 		t.Error(err)
 	}
 }
@@ -111,7 +111,7 @@ func TestLearnt(t *testing.T) {
 `)
 	}
 	wait := func() error {
-		return gates.wait(t.Context(), resource.Gate{Gate: resource.GateLearnt}, "", func(string) {})
+		return gates.gate(t.Context(), resource.Gate{Check: resource.Check{Kind: resource.CheckLearnt}}, func(string) {})
 	}
 	routes("emei", "10.244.1.0/24 via 10.88.0.12 dev eth0 proto bird metric 32\n")
 	routes("huashan", "10.244.0.0/24 via 10.88.0.11 dev eth0 metric 64\n")

@@ -15,7 +15,10 @@ const (
 	Progress EventKind = "progress" // of a transfer or a wait; Text says more
 	Finished EventKind = "finished"
 	Failed   EventKind = "failed"
-	Skipped  EventKind = "skipped" // because something before it failed, or the run was interrupted
+	// RolledBack: it was carried out, its member did not work with it, and it was
+	// taken back.
+	RolledBack EventKind = "rolled-back"
+	Skipped    EventKind = "skipped" // because something before it failed, or the run was interrupted
 )
 
 // Event is one line of what apply tells while it works. Events of one step
@@ -24,7 +27,7 @@ type Event struct {
 	Kind    EventKind
 	Item    plan.Item
 	Text    string // "uploading 12.1 of 35.0 MB", "2 of 3 members healthy"
-	Err     error  // of Failed; of Skipped where its lane has stopped
+	Err     error  // of Failed; of Skipped where a member before it failed
 	Elapsed time.Duration
 	// Done and Total count the host's steps that change something.
 	Done, Total int
@@ -33,8 +36,8 @@ type Event struct {
 // Result is what became of one step that changed something.
 type Result struct {
 	Item    plan.Item
-	Kind    EventKind // Finished, Failed or Skipped
-	Err     error     // of Failed; of Skipped where its lane has stopped
+	Kind    EventKind // Finished, Failed, RolledBack or Skipped
+	Err     error     // of Failed; of Skipped where a member before it failed
 	Elapsed time.Duration
 }
 

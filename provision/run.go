@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/plan/rollout"
 )
 
 // stepsPerHost is how many steps run on one host at a time: below the eight
@@ -23,12 +24,14 @@ type run struct {
 	ctx      context.Context // no step begins once it has ended
 	work     context.Context // of steps under way; it does not end
 
-	nodes []*graphNode
-	lanes map[string]*lane
-	queue []*graphNode   // ready to start, as soon as there is a slot
-	busy  map[string]int // slots taken, by place
-	total int            // slots taken on all hosts
+	nodes   []*graphNode
+	machine *rollout.Machine // decides on turns
+	members map[string]*graphNode
+	queue   []*graphNode   // ready to start, as soon as there is a slot
+	busy    map[string]int // slots taken, by place
+	total   int            // slots taken on all hosts
 
+	started  startedItems
 	done     chan outcome
 	running  int
 	left     int // nodes not settled
@@ -36,11 +39,17 @@ type run struct {
 	firstErr error
 }
 
-// node of the execution graph.
+// graphNode is an item, or a member's turn with its parts.
 type graphNode struct {
-	item    plan.Item
-	lane    *lane // nil if it may run at any time
-	waiting int   // predecessors not settled
+	items    []plan.Item
+	turnPlan *plan.Turn             // nil for an item that is no member's change
+	turn     *turn                  // while turnPlan is carried out
+	staging  bool                   // its large files are being brought to the host
+	staged   map[plan.StepID]string // where they lie there
+	stageErr error                  // why they don't
+	begun    time.Time
+
+	waiting int // predecessors not settled
 	next    []*graphNode
 	skipped bool
 
@@ -49,80 +58,73 @@ type graphNode struct {
 	slot     bool // it has taken one
 }
 
-// lane lets its steps run one at a time, and none after one has failed.
-type lane struct {
-	name    string
-	busy    bool
-	stopped error // the failure that ended it
-	queue   []*graphNode
+// item is the node's own: of a turn, its member.
+func (n *graphNode) item() plan.Item { return n.items[len(n.items)-1] }
+
+// name is what the machine that decides on turns calls it.
+func (n *graphNode) name() string { return string(n.item().Step.ID()) }
+
+func (n *graphNode) gate() bool {
+	_, isGate := n.item().Step.Resource.(resource.Gate)
+	return isGate
 }
 
-// outcome is how a step ended.
+func (n *graphNode) host() string { return n.item().Step.Host }
+
+// outcome is how a step, or a part of a turn, ended.
 type outcome struct {
 	node    *graphNode
-	kind    EventKind // Finished, Failed or Skipped
+	event   *rollout.Event // of a turn; the rest is then empty
+	kind    EventKind      // Finished, Failed or Skipped
 	err     error
 	elapsed time.Duration
 }
-
-// errNotBegun marks a step that the end of the run's context kept from
-// changing anything.
-var errNotBegun = errors.New("not begun")
 
 func newRun(ctx context.Context, e *Executor) *run {
 	delta := e.delta
 	r := &run{
 		executor: e, ctx: ctx, work: context.WithoutCancel(ctx),
-		nodes: buildGraph(delta), lanes: map[string]*lane{}, busy: map[string]int{},
+		nodes: buildGraph(delta), members: map[string]*graphNode{}, busy: map[string]int{},
 		done: make(chan outcome), report: &Report{},
 	}
 	r.left = len(r.nodes)
 	e.progress = map[string]*hostProgress{}
+	var members []rollout.Member
 	for _, n := range r.nodes {
-		step := n.item.Step
-		if e.progress[step.Host] == nil {
-			e.progress[step.Host] = &hostProgress{}
+		host := n.host()
+		if e.progress[host] == nil {
+			e.progress[host] = &hostProgress{}
 		}
-		if n.item.Change.Action != resource.NoOp {
-			e.progress[step.Host].total++
-		}
-		if inLane(delta, n.item) {
-			if r.lanes[step.Lane] == nil {
-				r.lanes[step.Lane] = &lane{name: step.Lane}
+		for _, item := range n.items {
+			if item.Change.Action != resource.NoOp {
+				e.progress[host].total++
 			}
-			n.lane = r.lanes[step.Lane]
+		}
+		if t := n.turnPlan; t != nil {
+			n.turn = &turn{node: n}
+			r.members[n.name()] = n
+			members = append(members, rollout.Member{Name: n.name(), Group: t.Group, Down: t.Down, Unchanged: t.Unchanged})
 		}
 	}
+	groups := plan.Groups(delta.Plan.Inventory)
+	for i := range groups {
+		groups[i].AtOnce = min(groups[i].AtOnce, e.Fleet.options.Parallelism)
+	}
+	r.machine = rollout.New(groups, members)
 	return r
 }
 
-// inLane reports whether a step has to keep to its lane: what changes a member
-// that serves. A member that does not run is started beside whatever else goes
-// on: there is nothing to take down, and the others may need it.
-func inLane(delta *plan.Delta, item plan.Item) bool {
-	return item.Step.Lane != "" && delta.Living[item.Step.Lane] &&
-		item.Change.Changes() && item.Change.Action != resource.Create
-}
-
-// buildGraph links the delta's items. Edges to steps that are not in it (on
-// unreachable hosts) make a step be skipped: what it waits for won't happen.
+// buildGraph links the delta's nodes. One that waits for what is not in the
+// delta (steps of unreachable hosts) is skipped: that won't happen.
 func buildGraph(delta *plan.Delta) []*graphNode {
-	byID := map[plan.StepID]*graphNode{}
-	nodes := make([]*graphNode, 0, len(delta.Items))
-	for _, item := range delta.Items {
-		n := &graphNode{item: item}
-		byID[item.Step.ID()] = n
-		nodes = append(nodes, n)
+	planned := delta.Graph()
+	nodes := make([]*graphNode, len(planned))
+	for i, p := range planned {
+		nodes[i] = &graphNode{items: p.Items, turnPlan: p.Turn, skipped: p.Blocked, waiting: len(p.After), staged: map[plan.StepID]string{}}
 	}
-	for _, n := range nodes {
-		for _, id := range n.item.Step.After {
-			before, ok := byID[id]
-			if !ok {
-				n.skipped = true
-				continue
-			}
-			before.next = append(before.next, n)
-			n.waiting++
+	for i, p := range planned {
+		for _, before := range p.After {
+			nodes[before].next = append(nodes[before].next, nodes[i])
 		}
 	}
 	for _, n := range nodes {
@@ -141,7 +143,7 @@ func (n *graphNode) measure() int {
 	for _, next := range n.next {
 		n.height = max(n.height, next.measure())
 	}
-	if n.item.Change.Action != resource.NoOp {
+	if n.item().Change.Action != resource.NoOp {
 		n.height++
 	}
 	return n.height
@@ -168,9 +170,11 @@ func (r *run) execute() (*Report, error) {
 			r.finish(o)
 		case <-interrupt:
 			interrupt = nil
+			r.decide(rollout.Event{Kind: rollout.Stop})
 		}
 		r.dispatch()
 	}
+	r.seeStarted()
 	hosts := map[string]bool{}
 	for host := range r.executor.progress {
 		hosts[host] = true
@@ -216,22 +220,20 @@ func (r *run) verdict() error {
 // ready takes a node whose predecessors are all settled a step further.
 func (r *run) ready(n *graphNode) {
 	switch {
-	case n.item.Change.Action == resource.NoOp:
+	case n.turn == nil && n.item().Change.Action == resource.NoOp:
 		if !n.skipped && r.ctx.Err() == nil {
-			r.executor.adopt(n.item)
+			r.executor.adopt(n.item())
 		}
 		r.settle(n, !n.skipped)
 	case n.skipped || r.ctx.Err() != nil:
-		r.skip(n, nil)
-	case n.lane == nil:
+		r.skip(n)
+	case n.turn != nil && stages(n):
+		n.staging = true
 		r.queue = append(r.queue, n)
-	case n.lane.stopped != nil:
-		r.start(n, r.passOver)
-	case n.lane.busy:
-		n.lane.queue = append(n.lane.queue, n)
+	case n.turn != nil:
+		r.decide(rollout.Event{Kind: rollout.Ready, Member: n.name()})
 	default:
-		n.lane.busy = true
-		r.start(n, r.carryOutInLane)
+		r.queue = append(r.queue, n)
 	}
 }
 
@@ -246,9 +248,11 @@ func (r *run) dispatch() {
 		for _, n := range queue {
 			switch {
 			case r.ctx.Err() != nil:
-				r.skip(n, nil) // may add to the queue
+				r.skip(n) // may add to the queue
 				progress = true
-			case r.take(n):
+			case r.take(n) && n.staging:
+				r.start(n, r.stage)
+			case n.slot:
 				r.start(n, r.carryOut)
 			default:
 				r.queue = append(r.queue, n)
@@ -259,13 +263,14 @@ func (r *run) dispatch() {
 
 // take takes a slot for a step, if there is one.
 //
-// Steps of lanes have none: they are few, and what their gates wait for may be
-// the doing of a step that needs a slot. Gates of the graph only wait, too.
+// Turns have none: rollouts bound them, and what is waited for in one may be the
+// doing of a step that needs a slot. Gates of the graph only wait, too.
 func (r *run) take(n *graphNode) bool {
-	if _, isGate := n.item.Step.Resource.(resource.Gate); isGate {
+	if n.gate() {
+		n.slot = true
 		return true
 	}
-	place, parallelism := n.item.Step.Host, r.executor.Fleet.options.Parallelism
+	place, parallelism := n.host(), r.executor.Fleet.options.Parallelism
 	if _, isHost := r.executor.Fleet.machines[place]; !isHost {
 		// Many nodes may have to be waited for at a time.
 		if r.busy[place] >= max(parallelism, stepsPerHost) {
@@ -288,8 +293,11 @@ func (r *run) release(n *graphNode) {
 		return
 	}
 	n.slot = false
-	r.busy[n.item.Step.Host]--
-	if _, isHost := r.executor.Fleet.machines[n.item.Step.Host]; isHost {
+	if n.gate() {
+		return
+	}
+	r.busy[n.host()]--
+	if _, isHost := r.executor.Fleet.machines[n.host()]; isHost {
 		r.total--
 	}
 }
@@ -306,9 +314,14 @@ func (r *run) settle(n *graphNode, ok bool) {
 	}
 }
 
-func (r *run) skip(n *graphNode, why error) {
-	r.report.Results = append(r.report.Results, Result{Item: n.item, Kind: Skipped, Err: why})
-	r.executor.tell(Event{Kind: Skipped, Item: n.item, Err: why})
+// skip ends a node that was not begun.
+func (r *run) skip(n *graphNode) {
+	if n.turn != nil {
+		r.decide(rollout.Event{Kind: rollout.Blocked, Member: n.name()})
+		return
+	}
+	r.report.Results = append(r.report.Results, Result{Item: n.item(), Kind: Skipped})
+	r.executor.tell(Event{Kind: Skipped, Item: n.item()})
 	r.settle(n, false)
 }
 
@@ -319,56 +332,54 @@ func (r *run) start(n *graphNode, work func(*graphNode) error) {
 		begin := time.Now()
 		o := outcome{node: n, kind: Finished, err: work(n)}
 		o.elapsed = time.Since(begin)
-		var stopped *laneStoppedError
-		switch {
-		case errors.Is(o.err, errNotBegun):
-			o.kind, o.err = Skipped, nil
-		case errors.As(o.err, &stopped):
-			o.kind = Skipped
-		case o.err != nil:
+		if o.err != nil {
 			o.kind = Failed
 		}
 		r.done <- o
 	}()
 }
 
-// finish takes a step's outcome in.
+// finish takes in how a step, or a part of a turn, ended.
 func (r *run) finish(o outcome) {
 	n := o.node
+	if o.event != nil {
+		r.decide(*o.event)
+		return
+	}
 	r.release(n)
 	if o.kind == Failed && r.firstErr == nil {
 		r.firstErr = o.err
 	}
-	r.report.Results = append(r.report.Results, Result{Item: n.item, Kind: o.kind, Err: o.err, Elapsed: o.elapsed})
-	r.executor.tell(Event{Kind: o.kind, Item: n.item, Err: o.err, Elapsed: o.elapsed})
-	if l := n.lane; l != nil && l.stopped == nil {
-		l.busy = false
-		if o.kind == Failed {
-			l.stopped = o.err
-		}
-		queue := l.queue
-		l.queue = nil
-		for _, waiting := range queue {
-			r.ready(waiting) // the first goes on, the others queue again
-		}
+	if n.staging {
+		r.staged(n, o)
+		return
 	}
+	r.report.Results = append(r.report.Results, Result{Item: n.item(), Kind: o.kind, Err: o.err, Elapsed: o.elapsed})
+	r.executor.tell(Event{Kind: o.kind, Item: n.item(), Err: o.err, Elapsed: o.elapsed})
 	r.settle(n, o.kind == Finished)
+}
+
+// staged takes a turn whose large files lie on the host a step further.
+func (r *run) staged(n *graphNode, o outcome) {
+	n.staging = false
+	if o.kind != Failed && r.ctx.Err() == nil {
+		r.decide(rollout.Event{Kind: rollout.Ready, Member: n.name()})
+		return
+	}
+	n.stageErr = o.err
+	r.decide(rollout.Event{Kind: rollout.Blocked, Member: n.name()})
 }
 
 // carryOut does a step's work. It runs in the step's goroutine.
 func (r *run) carryOut(n *graphNode) error {
-	r.executor.tell(Event{Kind: Started, Item: n.item})
-	_, err := r.change(n)
-	return failedStep(n.item, err)
-}
-
-// change makes the step's resource as it should be, and reports whether
-// anything may have been changed.
-func (r *run) change(n *graphNode) (changed bool, err error) {
-	t, err := r.executor.begin(r.work, n.item)
-	if err != nil {
-		return false, err
+	item := n.item()
+	r.executor.tell(Event{Kind: Started, Item: item})
+	task, err := r.executor.begin(r.work, item)
+	if err == nil {
+		err = task.carryOut(r.work)
 	}
-	err = t.carryOut(r.work)
-	return !errors.Is(err, ErrStale), err
+	if err == nil && task.started {
+		r.started.add(item)
+	}
+	return failedStep(item, err)
 }

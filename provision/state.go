@@ -41,7 +41,7 @@ func (k *stateKeeper) claim(cluster string) {
 func (k *stateKeeper) put(id resource.ID, record fact.Record) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if old, ok := k.state.Resources[string(id)]; ok && sameRecord(old, record) {
+	if old, ok := k.state.Resources[string(id)]; ok && old.Equal(record) {
 		return
 	}
 	if k.state.Resources == nil {
@@ -49,11 +49,6 @@ func (k *stateKeeper) put(id resource.ID, record fact.Record) {
 	}
 	k.state.Resources[string(id)] = record
 	k.dirty = true
-}
-
-// sameRecord compares as the state's file does: no entries are no map.
-func sameRecord(a, b fact.Record) bool {
-	return a.Digest == b.Digest && a.Started == b.Started && maps.Equal(a.Files, b.Files) && maps.Equal(a.Inputs, b.Inputs)
 }
 
 func (k *stateKeeper) remove(id resource.ID) {

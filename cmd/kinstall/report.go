@@ -65,7 +65,7 @@ func achievements(report *provision.Report) string {
 	}
 	text := fmt.Sprintf("%d created, %d changed, %d deleted, %d restarted", counts[resource.Create],
 		counts[resource.Update]+counts[resource.Replace], counts[resource.Delete], counts[resource.Restart]+counts[resource.Reload])
-	if n := counts[resource.Check]; n > 0 {
+	if n := counts[resource.Verify]; n > 0 {
 		text += fmt.Sprintf(", %d checked", n)
 	}
 	if n := counts[resource.Deferred]; n > 0 {

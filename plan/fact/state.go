@@ -3,6 +3,7 @@ package fact
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 )
 
 // StatePath is where a host keeps what kinstall manages there.
@@ -35,11 +36,19 @@ type Record struct {
 	// Started (units) identifies the main process of the last successful start,
 	// as Unit.Started does: the one that is known to run with Inputs.
 	Started string `json:"started,omitempty"`
+	// Unproven says that it was started so, and not seen to work yet: a run that
+	// ended before leaves it behind, and the next one looks.
+	Unproven bool `json:"unproven,omitempty"`
 }
 
 // Empty reports whether there is nothing to remember.
 func (r Record) Empty() bool {
 	return r.Digest == "" && r.Started == "" && len(r.Files)+len(r.Inputs) == 0
+}
+
+// Equal compares as the state's file does: no entries are no map.
+func (r Record) Equal(other Record) bool {
+	return r.Digest == other.Digest && r.Started == other.Started && r.Unproven == other.Unproven && maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
 }
 
 // ParseState decodes a state file; no bytes are the state of a bare host.

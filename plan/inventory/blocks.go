@@ -27,6 +27,7 @@ func schema() *block {
 			kubeProxyBlock(),
 			dnsBlock(),
 			preparationBlock(),
+			rolloutBlock(),
 			hostBlock(),
 			variableBlock(),
 			localsBlock(),
@@ -504,6 +505,23 @@ func preparationBlock() *block {
 				field:   of(func(p *Preparation) any { return &p.Sysctls }),
 				doc:     "Further kernel settings for every host. They win over kinstall's own, also over what hosts with containers get at least: fs.inotify.max_user_instances 8192 and fs.inotify.max_user_watches 1048576; a host that has more of these keeps it.",
 				example: `{ "fs.inotify.max_user_watches" = 1048576 }`},
+		},
+	}
+}
+
+func rolloutBlock() *block {
+	return &block{
+		name:   "rollout",
+		doc:    "How changes of a living cluster go from host to host. What masters run is always changed one member at a time.",
+		target: part(func(inv *Inventory) any { return &inv.Rollout }),
+		example: `rollout {
+  workers = "20%"
+}`,
+		attrs: []attr{
+			{name: "workers", kind: batch(), fallback: `"10%"`,
+				field:   of(func(r *Rollout) any { return &r.Workers }),
+				doc:     "How many workers are changed at a time, once the first of them has been seen to work: a number, or a share of all workers.",
+				example: `"5"`},
 		},
 	}
 }

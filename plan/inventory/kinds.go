@@ -167,6 +167,30 @@ func duration() kind {
 	})
 }
 
+// batch is a number of hosts, or a share of them in percent.
+func batch() kind {
+	return written("batch", func(_ env, s string) (Batch, *fault) {
+		digits, percent := strings.CutSuffix(s, "%")
+		n, err := strconv.ParseUint(digits, 10, 16)
+		switch {
+		case err != nil || n == 0:
+			f := faultf(invalidBatch, "%s is not a number of hosts, nor a share of them.", quote(s))
+			f.advise("Write \"3\" for three hosts at a time, or \"10%%\" for a tenth of them.")
+			return Batch{}, f
+		case percent && n > 100:
+			return Batch{}, faultf(invalidBatch, "%s is more than all hosts.", quote(s))
+		case percent:
+			return Batch{Percent: int(n)}, nil
+		}
+		return Batch{Hosts: int(n)}, nil
+	}, func(b Batch) string {
+		if b == (Batch{}) {
+			return ""
+		}
+		return b.String()
+	})
+}
+
 // durationText is time.Duration's own form without trailing zero units.
 func durationText(d time.Duration) string {
 	s := d.String()

@@ -32,6 +32,7 @@ const (
 	invalidCIDR
 	invalidEndpoint
 	invalidDuration
+	invalidBatch
 	invalidVersion
 	unsupportedVersion
 	invalidPath
@@ -211,6 +212,9 @@ var mistakeTable = [mistakeCount]explanation{
 	invalidDuration: {hcl.DiagError, "Invalid duration",
 		"A duration is not a positive number with a unit.",
 		"Write it like \"10s\", \"5m\" or \"8760h\"; there is no unit for days."},
+	invalidBatch: {hcl.DiagError, "Invalid batch",
+		"How many hosts are changed at a time is neither a number nor a share.",
+		"Write it like \"3\" or \"10%\"."},
 	invalidVersion: {hcl.DiagError, "Invalid version",
 		"A version is not three numbers with dots.",
 		"Write it like \"1.36.3\", in quotes and without a leading v."},

@@ -12,6 +12,7 @@ package inventory
 import (
 	"cmp"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -47,6 +48,7 @@ type Inventory struct {
 	KubeProxy         KubeProxy
 	DNS               DNS
 	Preparation       Preparation
+	Rollout           Rollout
 
 	// Hosts in the order of the file, groups expanded in place.
 	Hosts []Host
@@ -345,6 +347,36 @@ type Preparation struct {
 	Swap         string            // "off" (default: turned off and kept off) | "keep"
 	MaxClockSkew time.Duration     // default 2s... compared between hosts
 	Sysctls      map[string]string // additions
+}
+
+// Rollout is the `rollout` block: how changes of a living cluster go from host
+// to host.
+type Rollout struct {
+	// Workers is how many workers are changed at a time once the first has been
+	// seen to work. Default: 10%.
+	Workers Batch
+}
+
+// Batch is a number of hosts, or a share of them.
+type Batch struct {
+	Hosts   int // 0: Percent counts
+	Percent int // 1 to 100
+}
+
+// Of is the number of hosts out of n: at least one.
+func (b Batch) Of(n int) int {
+	if b.Hosts > 0 {
+		return b.Hosts
+	}
+	return max(1, n*b.Percent/100)
+}
+
+// String is the batch as it is written: "3" or "10%".
+func (b Batch) String() string {
+	if b.Hosts > 0 {
+		return strconv.Itoa(b.Hosts)
+	}
+	return strconv.Itoa(b.Percent) + "%"
 }
 
 // Host is one machine.

@@ -27,7 +27,7 @@ func signOf(a resource.Action) sign {
 		return sign{"-", red}
 	case resource.Restart, resource.Reload:
 		return sign{"↻", cyan}
-	case resource.Check:
+	case resource.Verify:
 		return sign{"◎", yellow}
 	case resource.Wait:
 		return sign{"◷", dim}

@@ -209,7 +209,7 @@ func firstInstall(*testing.T) *plan.Delta {
 		s.want(host, resource.Unit{Name: "etcd.service", NoBlock: true})
 		s.found(host, fact.KindUnit, "etcd.service", fact.Unit{LoadState: "not-found", ActiveState: "inactive"})
 	}
-	s.want(plan.Cluster, resource.Gate{Gate: resource.GateEtcd, Text: "2 members healthy, one leader"},
+	s.want(plan.Cluster, resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd, Text: "2 members healthy, one leader"}},
 		plan.NewStepID("shaolin", "unit:etcd.service"), plan.NewStepID("wudang", "unit:etcd.service"))
 	s.want(plan.Cluster, resource.Node{Name: "shaolin", Labels: map[string]string{"zone": "north", "node-role.kubernetes.io/control-plane": ""},
 		Taints: []fact.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"}}, PodCIDRs: []string{"10.244.0.0/24"}})
@@ -306,7 +306,7 @@ func unitRestart(*testing.T) *plan.Delta {
 		s.want(host, resource.Unit{Name: "etcd.service", Inputs: inputs}, plan.NewStepID(host, inputs[0].ID()))
 		s.found(host, fact.KindUnit, "etcd.service", fact.Unit{LoadState: "loaded", ActiveState: "active", UnitFileState: "enabled"})
 		s.recorded(host, "unit:etcd.service", fact.Record{Inputs: recorded})
-		s.want(plan.Cluster, resource.Gate{Gate: resource.GateEtcd, Host: host, Text: "3 members healthy, no alarm, one leader"}, plan.NewStepID(host, "unit:etcd.service"))
+		s.want(plan.Cluster, resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd, Host: host, Text: "3 members healthy, no alarm, one leader"}}, plan.NewStepID(host, "unit:etcd.service"))
 	}
 	return s.delta()
 }

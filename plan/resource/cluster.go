@@ -112,7 +112,7 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 		change.because(cause, trouble)
 		change.Hint = fact.Hint(trouble)
 		if change.Action == NoOp {
-			change.Action = Check
+			change.Action = Verify
 		}
 	}
 	return change, nil
@@ -209,43 +209,20 @@ func (o Object) Diff(facts fact.Set) (Change, error) {
 // applied is what is remembered of an object: that kinstall brought it.
 func applied() fact.Record { return fact.Record{Digest: "applied"} }
 
-// GateKind says what a gate waits for.
-type GateKind string
-
-// The gates.
-const (
-	GateEtcd      GateKind = "etcd"      // every member healthy, no alarm, one leader
-	GateAPIServer GateKind = "apiserver" // /readyz of the instance on Host, serving the wanted certificate
-	GateDocker    GateKind = "docker"    // Docker on Host answers
-	GateEndpoint  GateKind = "endpoint"  // /readyz through the cluster's endpoint
-	GateNode      GateKind = "node"      // the node is Ready
-	// GateReachable without a host finds out which hosts' pods reach each other
-	// before the network is changed; with a host, those of that host do so again.
-	GateReachable GateKind = "reachable"
-	// GateLearnt: every host has a route to every other's pods from the
-	// network's own program.
-	GateLearnt GateKind = "learnt"
-	// GateStillReachable is the same without the previous network: with packets
-	// as large as pods send them.
-	GateStillReachable GateKind = "still-reachable"
-)
-
 // Gate is a condition that must hold before what depends on it goes on. It
 // changes nothing; it is waited for only when something before it changes.
 type Gate struct {
-	Gate GateKind
-	// Host the condition is about; "" for the cluster.
-	Host string
-	// Text says what is waited for: "3 members healthy, one leader".
-	Text string
+	Check
+	// Watches are the programs whose failure makes waiting vain.
+	Watches []Process
 }
 
 // ID implements Resource.
 func (g Gate) ID() ID {
 	if g.Host == "" {
-		return NewID(KindGate, string(g.Gate))
+		return NewID(KindGate, string(g.Kind))
 	}
-	return NewID(KindGate, string(g.Gate)+"/"+g.Host)
+	return NewID(KindGate, string(g.Kind)+"/"+g.Host)
 }
 
 // Queries implements Resource.

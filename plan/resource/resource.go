@@ -54,7 +54,7 @@ const (
 	Delete   Action = "delete"   // -
 	Restart  Action = "restart"  // ↻
 	Reload   Action = "reload"   // ↻
-	Check    Action = "check"    // ◎ as wanted on the disk, and to be seen to work: nothing is written
+	Verify   Action = "check"    // ◎ as wanted on the disk, and to be seen to work: nothing is written
 	Wait     Action = "wait"     // ◷ a gate, because something before it changes
 	Deferred Action = "deferred" // ? judged again just before it runs
 )

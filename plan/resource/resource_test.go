@@ -441,8 +441,8 @@ func TestNodeDiff(t *testing.T) {
 			reasons: because(resource.Unknown, "the kubelet has not registered yet")},
 		{name: "not ready", r: n, answers: good(func(f *fact.Node) {
 			f.Ready, f.Reason, f.Message = false, "NodeStatusUnknown", "Kubelet stopped posting node status."
-		}), want: resource.Check, reasons: because(resource.Drift, "NotReady: Kubelet stopped posting node status.")},
-		{name: "not ready, for a reason", r: n, answers: good(func(f *fact.Node) { f.Ready, f.Reason = false, "KubeletNotReady" }), want: resource.Check,
+		}), want: resource.Verify, reasons: because(resource.Drift, "NotReady: Kubelet stopped posting node status.")},
+		{name: "not ready, for a reason", r: n, answers: good(func(f *fact.Node) { f.Ready, f.Reason = false, "KubeletNotReady" }), want: resource.Verify,
 			reasons: because(resource.Drift, "NotReady: KubeletNotReady")},
 		{name: "not ready, and changed", r: n, answers: good(func(f *fact.Node) { f.Ready = false; delete(f.Labels, "zone") }), want: resource.Update,
 			reasons: append(because(resource.Drift, "label zone removed on the cluster"), because(resource.Drift, "NotReady: the kubelet has not reported its status")...)},
@@ -546,9 +546,9 @@ func TestOperatorKindsDiff(t *testing.T) {
 		{name: "orphaned file", r: resource.Orphan{Was: "file:/f"}, want: resource.Delete, reasons: because(resource.Intent, "left the inventory")},
 		{name: "orphaned package", r: resource.Orphan{Was: "package:socat"}, want: resource.NoOp},
 		{name: "orphaned directory", r: resource.Orphan{Was: "directory:/var/lib/etcd"}, want: resource.NoOp},
-		{name: "gate", r: resource.Gate{Gate: resource.GateNode, Host: "emei"}, want: resource.NoOp},
+		{name: "gate", r: resource.Gate{Check: resource.Check{Kind: resource.CheckNode, Host: "emei"}}, want: resource.NoOp},
 	})
-	if id := (resource.Gate{Gate: resource.GateNode, Host: "emei"}).ID(); id != "gate:node/emei" {
+	if id := (resource.Gate{Check: resource.Check{Kind: resource.CheckNode, Host: "emei"}}).ID(); id != "gate:node/emei" {
 		t.Errorf("gate's ID is %s", id)
 	}
 }

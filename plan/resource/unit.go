@@ -161,16 +161,19 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 		if trouble != "" {
 			change.because(Drift, trouble)
 			if change.Action == NoOp {
-				change.Action = Check
+				change.Action = Verify
 			}
 		}
 		if u.Docker != nil {
 			u.Docker.diff(&change, facts, changed)
 		}
 	}
+	if change.Action == NoOp && record.Unproven {
+		change.unproven()
+	}
 	if found.UnitFileState != "enabled" && found.UnitFileState != "static" && found.UnitFileState != "generated" {
 		change.Fields = append(change.Fields, Field{Name: "enabled", Before: found.UnitFileState, After: "enabled"})
-		if change.Action == NoOp || change.Action == Check {
+		if change.Action == NoOp || change.Action == Verify {
 			change.Action = Update
 			change.because(Drift, "not enabled at boot")
 		}
@@ -366,12 +369,23 @@ func (p StaticPod) Diff(facts fact.Set) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if trouble := pod.Trouble(); trouble != "" {
-		change.Action = Check
+	record, recorded := recorded(facts, p.ID())
+	switch trouble := pod.Trouble(); {
+	case trouble != "":
+		change.Action = Verify
 		change.because(Drift, trouble)
 		change.troubled(trouble, pod.Log)
+	case recorded && (record.Unproven || record.Files[p.Path] != SHA256([]byte(want))):
+		change.unproven()
 	}
 	return change, nil
+}
+
+// unproven says that what is there as wanted was put there by a run that ended
+// before it was seen to work.
+func (c *Change) unproven() {
+	c.Action = Verify
+	c.because(Unknown, "started by an apply that ended before it was seen to work")
 }
 
 // RenderWith returns the manifest for digests known after all: those in force

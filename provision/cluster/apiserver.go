@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,32 +21,15 @@ type Instance struct {
 	TLS *tls.Config
 }
 
-// WaitAPIServer waits until an API server says on /readyz that it is ready, and
-// check (may be nil) finds nothing wrong with the certificate it serves. Every
-// try makes a connection of its own, so that the certificate is the one a new
-// client would see. report (may be nil) is told what is being waited for.
-func WaitAPIServer(ctx context.Context, instance Instance, check func(context.Context, *x509.Certificate) error, report func(string)) error {
-	say := onChange(report)
-	for {
-		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := instance.ready(try, check)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			say(err.Error())
-		}
-		if !pause(ctx) {
-			return fmt.Errorf("API server %s is not ready: %w; last: %w", instance.Name, context.Cause(ctx), err)
-		}
+// Ready reports whether an API server says on /readyz that it is ready, and
+// check (may be nil) finds nothing wrong with the certificate it serves: nil, or
+// what is still missing. Every call makes a connection of its own, so that the
+// certificate is the one a new client would see.
+func (i Instance) Ready(ctx context.Context, check func(context.Context, *x509.Certificate) error) error {
+	if err := i.ready(ctx, check); err != nil {
+		return fmt.Errorf("API server %s is not ready: %w", i.Name, err)
 	}
-}
-
-// WaitEndpoint waits until the cluster's endpoint leads to an API server that
-// is ready.
-func WaitEndpoint(ctx context.Context, endpoint Instance, report func(string)) error {
-	return WaitAPIServer(ctx, endpoint, nil, report)
+	return nil
 }
 
 // get makes one request on a new connection. The caller closes the body.
@@ -124,28 +106,34 @@ func failedChecks(body string) string {
 	return strings.Join(names, ", ")
 }
 
-// StartedAt returns when an API server's process began, as its metric
-// process_start_time_seconds prints it: not a time to compare with a clock, but
-// a value that differs after a restart. The metrics need an administrator's
-// certificate.
-func (i Instance) StartedAt(ctx context.Context) (string, error) {
-	response, err := i.get(ctx, "/metrics")
+// Healthz asks a program at a URL whether it is well, from its own host. Who it
+// is is not asked: such programs make their certificates themselves, and no
+// secret is told.
+func Healthz(ctx context.Context, dial DialFunc, url string) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: dial,
+		//nolint:gosec // see above
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DisableKeepAlives: true,
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", fmt.Errorf("API server %s: %w", i.Name, err)
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("API server %s: /metrics says %s", i.Name, response.Status)
+	if response.StatusCode == http.StatusOK {
+		return nil
 	}
-	scanner := bufio.NewScanner(response.Body)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		if value, ok := strings.CutPrefix(scanner.Text(), "process_start_time_seconds "); ok {
-			return value, nil
-		}
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return err
 	}
-	if err := scanner.Err(); err != nil {
-		return "", fmt.Errorf("API server %s: /metrics: %w", i.Name, err)
+	if failed := failedChecks(string(body)); failed != "" {
+		return fmt.Errorf("%s says %s: %s", url, response.Status, failed)
 	}
-	return "", fmt.Errorf("API server %s: /metrics does not tell when it started", i.Name)
+	return fmt.Errorf("%s says %s", url, response.Status)
 }

@@ -67,14 +67,3 @@ func pause(ctx context.Context) bool {
 		return true
 	}
 }
-
-// onChange returns a report that leaves out what was said last, and is never nil.
-func onChange(report func(string)) func(string) {
-	last := ""
-	return func(text string) {
-		if report != nil && text != last {
-			last = text
-			report(text)
-		}
-	}
-}

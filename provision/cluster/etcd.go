@@ -290,24 +290,3 @@ func nameOf(names map[uint64]string, id uint64) string {
 	}
 	return fmt.Sprintf("%x", id)
 }
-
-// WaitEtcd waits until etcd is healthy, and tells report (may be nil) how far it is.
-func WaitEtcd(ctx context.Context, members []Member, tlsConfig *tls.Config, report func(string)) (Health, error) {
-	say := onChange(report)
-	last := Health{}
-	for {
-		health, err := EtcdHealth(ctx, members, tlsConfig)
-		switch {
-		case err == nil && health.Healthy():
-			return health, nil
-		case err == nil:
-			last = health
-			say(health.String())
-		case ctx.Err() == nil:
-			return health, err
-		}
-		if !pause(ctx) {
-			return last, fmt.Errorf("etcd is not healthy: %w; last: %s (%s)", context.Cause(ctx), last, strings.Join(last.Problems(), "; "))
-		}
-	}
-}

@@ -289,29 +289,33 @@ func TestApplyNodeRefuses(t *testing.T) {
 	}
 }
 
-func TestWaitNodeReady(t *testing.T) {
+func TestNodeReadySince(t *testing.T) {
 	ca := newAuthority(t)
 	api := &nodeServer{onGet: func(n int, s *nodeServer) {
-		condition := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Message: "cni plugin not initialized"}
+		condition := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Message: "cni plugin not initialized",
+			LastHeartbeatTime: metav1.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 		switch n {
 		case 2, 3:
 			s.node = &corev1.Node{TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "emei"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{condition}}}
 		case 4:
+			// Ready, but from before the restart.
 			s.node.Status.Conditions[0].Status = corev1.ConditionTrue
+			s.node.Status.Conditions[0].LastHeartbeatTime = metav1.Date(2026, 5, 4, 3, 2, 0, 0, time.UTC)
+		case 5:
+			s.node.Status.Conditions[0].LastHeartbeatTime = metav1.Date(2026, 5, 4, 3, 2, 2, 0, time.UTC)
 		}
 	}}
 	client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
 	var said []string
-	if err := client.WaitNodeReady(testContext(t), "emei", func(s string) { said = append(said, s) }); err != nil {
-		t.Fatal(err)
+	restarted := time.Date(2026, 5, 4, 3, 2, 1, 500_000_000, time.UTC)
+	for range 6 {
+		if err := client.NodeReadySince(testContext(t), "emei", restarted); err != nil {
+			said = append(said, err.Error())
+		}
 	}
-	if diff := cmp.Diff([]string{"the kubelet has not registered", "cni plugin not initialized"}, said); diff != "" {
+	if diff := cmp.Diff([]string{"node emei: the kubelet has not registered", "node emei is not Ready: cni plugin not initialized",
+		"node emei is not Ready: cni plugin not initialized", "node emei: its kubelet has not reported since it was started"}, said); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := client.WaitNodeReady(ctx, "kunlun", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("got error %v", err)
 	}
 }
 
@@ -529,7 +533,7 @@ func TestHideSecret(t *testing.T) {
 	}
 }
 
-func TestWaitAPIServer(t *testing.T) {
+func TestInstanceReady(t *testing.T) {
 	ca := newAuthority(t)
 	var mu sync.Mutex
 	tries := 0
@@ -542,8 +546,6 @@ func TestWaitAPIServer(t *testing.T) {
 				w.WriteHeader(http.StatusInternalServerError)
 				fmt.Fprint(w, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n")
 			}
-		case "/metrics":
-			fmt.Fprint(w, "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.78e+09\n")
 		}
 	})
 	server := serve(t, ca, handler, "127.0.0.1")
@@ -559,23 +561,20 @@ func TestWaitAPIServer(t *testing.T) {
 		}
 		return nil
 	}
-	if err := WaitAPIServer(testContext(t), instance, check, func(s string) { said = append(said, s) }); err != nil {
-		t.Fatal(err)
+	for range 5 {
+		if err := instance.Ready(testContext(t), check); err != nil {
+			said = append(said, err.Error())
+		}
 	}
-	if diff := cmp.Diff([]string{"serves the old certificate"}, said); diff != "" {
+	old := "API server shaolin is not ready: serves the old certificate"
+	if diff := cmp.Diff([]string{old, old, old, old}, said); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
 	}
 	mu.Lock()
-	tries, said = 0, nil
+	tries = 0
 	mu.Unlock()
-	if err := WaitEndpoint(testContext(t), instance, func(s string) { said = append(said, s) }); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"waiting for etcd, poststarthook/rbac/bootstrap-roles"}, said); diff != "" {
-		t.Errorf("reports (-want +got):\n%s", diff)
-	}
-	if started, err := instance.StartedAt(testContext(t)); err != nil || started != "1.78e+09" {
-		t.Errorf("started at %q, %v", started, err)
+	if err := instance.Ready(testContext(t), nil); err == nil || !strings.Contains(err.Error(), "waiting for etcd, poststarthook/rbac/bootstrap-roles") {
+		t.Errorf("got error %v", err)
 	}
 
 	for _, tt := range []struct {
@@ -588,10 +587,7 @@ func TestWaitAPIServer(t *testing.T) {
 		{"another name", Instance{Server: server, TLS: &tls.Config{RootCAs: ca.pool(), ServerName: "wudang"}}, "wudang"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			err := WaitAPIServer(ctx, tt.instance, nil, func(string) { cancel() })
-			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), tt.want) {
+			if err := tt.instance.Ready(testContext(t), nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got error %v", err)
 			}
 		})

@@ -201,34 +201,29 @@ func sameTaints(a, b []corev1.Taint) bool {
 	})
 }
 
-// WaitNodeReady waits until a node is Ready and tells, through report (may be
-// nil), what it is waiting for.
-func (c *Client) WaitNodeReady(ctx context.Context, name string, report func(string)) error {
-	say := onChange(report)
-	for {
-		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		node, err := c.nodes.Get(try, name, metav1.GetOptions{})
-		cancel()
-		var state string
+// NodeReadySince reports whether a node is Ready, and its kubelet has said so
+// since the given moment of the node's own clock (zero: at any time): nil, or
+// why not, in the kubelet's words.
+func (c *Client) NodeReadySince(ctx context.Context, name string, since time.Time) error {
+	node, err := c.nodes.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("node %s: %w", name, errNotRegistered)
+	case err != nil:
+		return fmt.Errorf("node %s: %w", name, err)
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type != corev1.NodeReady {
+			continue
+		}
 		switch {
-		case apierrors.IsNotFound(err):
-			state = errNotRegistered.Error()
-		case err != nil && ctx.Err() == nil && !transient(err) && !apierrors.IsForbidden(err):
-			return fmt.Errorf("node %s: %w", name, err)
-		case err != nil:
-			state = err.Error()
-		case ready(node):
+		case condition.LastHeartbeatTime.Time.Before(since.Truncate(time.Second)): // the API's times are whole seconds
+			return fmt.Errorf("node %s: its kubelet has not reported since it was started", name)
+		case condition.Status == corev1.ConditionTrue:
 			return nil
-		default:
-			state = notReady(node)
-		}
-		if ctx.Err() == nil {
-			say(state)
-		}
-		if !pause(ctx) {
-			return fmt.Errorf("node %s is not Ready: %w; last: %s", name, context.Cause(ctx), state)
 		}
 	}
+	return fmt.Errorf("node %s is not Ready: %s", name, notReady(node))
 }
 
 // notReady says why a node is not Ready, in the kubelet's words.

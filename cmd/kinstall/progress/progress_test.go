@@ -42,7 +42,7 @@ func story(d progress.Display, c *clock, look func(when string)) {
 	lock := item(plan.Operator, resource.Create, resource.LockFile{Path: "lab.lock.hcl"})
 	pkg := item("emei", resource.Create, resource.Package{Name: "conntrack"})
 	old := item("emei", resource.Delete, resource.Orphan{Was: "file:/etc/old.conf"})
-	gate := item(plan.Cluster, resource.Wait, resource.Gate{Gate: resource.GateEtcd})
+	gate := item(plan.Cluster, resource.Wait, resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd}})
 
 	pass := func(d time.Duration) { c.time = c.time.Add(d) }
 	d.Tick()

@@ -88,6 +88,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "shaolin" {
   address = "10.88.0.11"
   roles   = ["etcd", "master"]

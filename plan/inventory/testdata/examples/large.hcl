@@ -75,6 +75,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "master-a" {
   address = "10.30.1.10"
   roles   = ["etcd", "master"]

@@ -55,6 +55,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "solo" {
   address = "192.168.10.5"
   roles   = ["etcd", "master"]

@@ -71,6 +71,10 @@ preparation {
   }
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "master-1" {
   address = "192.168.10.11"
   roles   = ["etcd", "master"]

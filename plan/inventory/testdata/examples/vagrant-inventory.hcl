@@ -59,6 +59,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "master-1" {
   address = "192.168.56.11"
   roles   = ["etcd", "master"]

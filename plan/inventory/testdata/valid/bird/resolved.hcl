@@ -57,6 +57,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "a" {
   address = "10.1.0.1"
   roles   = ["etcd", "master"]

@@ -78,6 +78,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "one" {
   address    = "10.27.1.1"
   roles      = ["container"]

@@ -61,6 +61,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "a" {
   address    = "10.1.0.1"
   address_v6 = "fd00:1::1"

@@ -146,6 +146,10 @@ preparation {
   }
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "master-0" {
   address = "fd00:1::10"
   roles   = ["etcd", "master"]

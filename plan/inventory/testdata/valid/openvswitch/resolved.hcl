@@ -58,6 +58,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "a" {
   address        = "10.1.0.1"
   roles          = ["container"]

@@ -66,6 +66,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "a" {
   address = "10.27.1.1"
   roles   = ["etcd", "master"]

@@ -54,6 +54,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "shaolin" {
   address = "10.0.0.1"
   roles   = ["etcd", "master"]

@@ -55,6 +55,10 @@ preparation {
   max_clock_skew = "2s"
 }
 
+rollout {
+  workers = "10%"
+}
+
 host "m" {
   address = "10.0.0.1"
   roles   = ["etcd", "master"]

@@ -2,18 +2,12 @@ package provision
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,51 +17,80 @@ import (
 	"github.com/kinstall/kinstall/provision/cluster"
 )
 
-// fakeGates is a cluster of which a test says how it is.
-type fakeGates struct {
-	mu     sync.Mutex
-	asked  []string
-	since  string
-	ill    error                                                // of before
-	answer func(g resource.Gate, since string, asked int) error // of wait
+// fakeChecks is a cluster of which a test says how it is.
+type fakeChecks struct {
+	mu    sync.Mutex
+	asked []string
+	runs  map[resource.Process]string                  // what runs now
+	ill   error                                        // of before
+	works func(r plan.Rollout, before processes) error // of after
+	opens func(g resource.Gate) error                  // of gate
 }
 
-func (g *fakeGates) before(_ context.Context, gate resource.Gate, host string, _ func(string)) (string, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.asked = append(g.asked, "before "+string(gate.Gate)+" "+host)
-	return g.since, g.ill
+func (c *fakeChecks) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, what)
 }
 
-func (g *fakeGates) wait(_ context.Context, gate resource.Gate, since string, _ func(string)) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.asked = append(g.asked, strings.TrimSpace("wait "+string(gate.Gate)+" "+gate.Host+" "+since))
-	if g.answer == nil {
+func (c *fakeChecks) processes(_ context.Context, r plan.Rollout) (processes, error) {
+	return processes{identity: c.runs}, nil
+}
+
+func (c *fakeChecks) before(_ context.Context, r plan.Rollout, _ func(string)) error {
+	c.note("before " + r.Group)
+	return c.ill
+}
+
+func (c *fakeChecks) after(_ context.Context, r plan.Rollout, before processes, _ func(string)) (processes, error) {
+	what := "after " + r.Group
+	if !before.any {
+		for p, identity := range before.identity {
+			what += " " + p.Name() + "=" + identity
+		}
+	}
+	c.note(what)
+	if c.works == nil {
+		return processes{identity: c.runs}, nil
+	}
+	return processes{identity: c.runs}, c.works(r, before)
+}
+
+func (c *fakeChecks) gate(_ context.Context, g resource.Gate, _ func(string)) error {
+	c.note("gate " + string(g.Kind))
+	if c.opens == nil {
 		return nil
 	}
-	return g.answer(gate, since, len(g.asked))
+	return c.opens(g)
 }
 
-func TestLaneOneAtATimeWhereItServes(t *testing.T) {
+// turn has a step of the delta carried out in a turn.
+func turnOf(delta *plan.Delta, i int) *plan.Turn {
+	item := delta.Items[i]
+	delta.Turns = append(delta.Turns, plan.Turn{Step: item.Step.ID(), Group: item.Step.Rollout.Group})
+	return &delta.Turns[len(delta.Turns)-1]
+}
+
+func TestTurnsOneAtATimeWhereItServes(t *testing.T) {
 	for name, living := range map[string]bool{"first bring-up": false, "living cluster": true} {
 		t.Run(name, func(t *testing.T) {
 			hosts := []string{"shaolin", "wudang", "emei"}
 			f := newFleet(t, Options{}, hosts...)
 			s := fakes(f)
-			gates := &fakeGates{}
+			checks := &fakeChecks{}
 			for _, host := range hosts {
-				gate := resource.Gate{Gate: resource.GateAPIServer, Host: host, Text: "ready"}
-				f.add(plan.Step{Host: host, Resource: named(host), Lane: "apiserver", Gate: &gate})
+				f.add(plan.Step{Host: host, Resource: named(host), Rollout: &plan.Rollout{Group: "apiserver"}})
 				if !living { // all are there at a time, or the test would not end
 					_, release := s.block(host)
 					defer release()
 				}
 			}
 			delta := f.everything(t)
-			delta.Living["apiserver"] = living
 			for i := range delta.Items {
 				delta.Items[i].Change.Action = resource.Update
+				if living {
+					turnOf(delta, i)
+				}
 			}
 			if !living {
 				go func() {
@@ -80,67 +103,37 @@ func TestLaneOneAtATimeWhereItServes(t *testing.T) {
 				}()
 			}
 			e := f.executor()
-			e.gates = gates
+			e.checks = checks
 			if _, err := e.Apply(t.Context(), delta); err != nil {
 				t.Fatal(err)
 			}
 			var want []string
 			if living {
-				for _, host := range s.begun() {
-					want = append(want, "before apiserver "+host, "wait apiserver "+host)
+				for range hosts {
+					want = append(want, "before apiserver", "after apiserver")
 				}
 			}
-			if diff := cmp.Diff(want, gates.asked); diff != "" {
-				t.Errorf("gates, steps in the order %v (-want +got):\n%s", s.begun(), diff)
+			if diff := cmp.Diff(want, checks.asked); diff != "" {
+				t.Errorf("checks (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A member that does not run is started at once: the gates of the others may
-// wait for nothing else.
-func TestLaneStartsWhatDoesNotRun(t *testing.T) {
-	f := newFleet(t, Options{}, "shaolin", "wudang")
-	s := fakes(f)
-	_, release := s.block("shaolin")
-	defer release()
-	gates := &fakeGates{}
-	gate := resource.Gate{Gate: resource.GateEtcd, Text: "healthy"}
-	for _, host := range []string{"shaolin", "wudang"} {
-		f.add(plan.Step{Host: host, Resource: named(host), Lane: "etcd", Gate: &gate})
-	}
-	delta := f.everything(t)
-	delta.Living["etcd"] = true
-	delta.Items[0].Change.Action = resource.Update
-	go func() {
-		<-s.began["shaolin"] // the lane is taken
-		release()
-	}()
-	e := f.executor()
-	e.gates = gates
-	if _, err := e.Apply(t.Context(), delta); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"before etcd shaolin", "wait etcd"}, gates.asked); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 // Where the others can't do without a member, it is not touched, and nor is
-// any other of its lane.
-func TestLaneLeavesAnIllClusterAlone(t *testing.T) {
+// any other of its group.
+func TestTurnLeavesAnIllClusterAlone(t *testing.T) {
 	f := newFleet(t, Options{}, "shaolin", "wudang")
 	s := fakes(f)
-	gate := resource.Gate{Gate: resource.GateEtcd, Text: "healthy"}
-	first := f.add(plan.Step{Host: "shaolin", Resource: named("a"), Lane: "etcd", Gate: &gate})
-	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Lane: "etcd", Gate: &gate})
+	first := f.add(plan.Step{Host: "shaolin", Resource: named("a"), Rollout: &plan.Rollout{Group: "etcd"}})
+	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Rollout: &plan.Rollout{Group: "etcd"}})
 	delta := f.everything(t)
-	delta.Living["etcd"] = true
 	for i := range delta.Items {
 		delta.Items[i].Change.Action = resource.Restart
+		turnOf(delta, i)
 	}
 	e := f.executor()
-	e.gates = &fakeGates{ill: errors.New("emei is down")}
+	e.checks = &fakeChecks{ill: errors.New("emei is down")}
 	report, err := e.Apply(t.Context(), delta)
 	if err == nil || !strings.Contains(err.Error(), "not touched") || !strings.Contains(err.Error(), "emei is down") {
 		t.Errorf("Apply: %v", err)
@@ -179,44 +172,19 @@ func TestCanDoWithout(t *testing.T) {
 	}
 }
 
-// A member that is not touched has its files put back: nothing has read them.
-func TestLaneGivesBackWhatIsNotTouched(t *testing.T) {
-	needRoot(t)
-	f := newFleet(t, Options{}, "shaolin")
-	h := f.hosts["shaolin"]
-	h.program(t, "systemctl", systemctl)
-	f.member(t, "shaolin", "good\n")
-	f.mustApply(t, f.survey(t))
-	f.connectAnew(t, Options{})
-	f.steps = nil
-	f.member(t, "shaolin", "new\n")
-	e := f.executor()
-	e.gates = &fakeGates{ill: errors.New("wudang is down")}
-	_, err := e.Apply(t.Context(), f.survey(t))
-	if err == nil || !strings.Contains(err.Error(), "wudang is down; put back "+h.path("/etc/member.env")) {
-		t.Errorf("Apply: %v", err)
-	}
-	if got := h.read(t, h.path("/etc/member.env")); got != "good\n" {
-		t.Errorf("the file holds %q", got)
-	}
-	if n := len(h.journal(t)); n != 1 {
-		t.Errorf("journal: %v", h.journal(t))
-	}
-}
-
-// An interrupt keeps the next member of a lane from being changed.
-func TestLaneInterrupted(t *testing.T) {
+// An interrupt keeps the next member of a group from being changed; the turn
+// under way is finished.
+func TestTurnsInterrupted(t *testing.T) {
 	f := newFleet(t, Options{}, "shaolin", "wudang")
 	s := fakes(f)
 	began, release := s.block("a")
 	defer release()
-	gate := resource.Gate{Gate: resource.GateEtcd, Text: "healthy"}
-	first := f.add(plan.Step{Host: "shaolin", Resource: named("a"), Lane: "etcd", Gate: &gate})
-	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Lane: "etcd", Gate: &gate})
+	first := f.add(plan.Step{Host: "shaolin", Resource: named("a"), Rollout: &plan.Rollout{Group: "etcd"}})
+	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Rollout: &plan.Rollout{Group: "etcd"}})
 	delta := f.everything(t)
-	delta.Living["etcd"] = true
 	for i := range delta.Items {
 		delta.Items[i].Change.Action = resource.Restart
+		turnOf(delta, i)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -225,8 +193,8 @@ func TestLaneInterrupted(t *testing.T) {
 		release()
 	}()
 	e := f.executor()
-	gates := &fakeGates{}
-	e.gates = gates
+	checks := &fakeChecks{}
+	e.checks = checks
 	report, err := e.Apply(ctx, delta)
 	if !errors.Is(err, ErrInterrupted) {
 		t.Errorf("Apply: %v", err)
@@ -234,8 +202,7 @@ func TestLaneInterrupted(t *testing.T) {
 	if diff := cmp.Diff(map[plan.StepID]EventKind{first: Finished, second: Skipped}, outcomes(report)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// The step under way is finished with its gate.
-	if diff := cmp.Diff([]string{"before etcd", "wait etcd"}, []string{strings.TrimSuffix(gates.asked[0], " shaolin"), gates.asked[1]}); diff != "" {
+	if diff := cmp.Diff([]string{"before etcd", "after etcd"}, checks.asked); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -284,19 +251,20 @@ func (h *testHost) journal(t *testing.T) []string {
 	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
 }
 
-// member is a unit with its configuration, in a lane.
+// member is a unit with its configuration, in a group.
 func (f *testFleet) member(t *testing.T, host, content string) (config resource.File, unit plan.StepID) {
 	t.Helper()
 	config = resource.File{Path: f.hosts[host].path("/etc/member.env"), Content: []byte(content), Ownership: self(t, 0o640)}
-	gate := resource.Gate{Gate: resource.GateEtcd, Text: "3 members healthy"}
 	written := f.step(host, config)
 	return config, f.add(plan.Step{
 		Host: host, Resource: resource.Unit{Name: "member.service", Inputs: []resource.Input{config}, NoBlock: true},
-		After: []plan.StepID{written}, Lane: "etcd", Gate: &gate,
+		After: []plan.StepID{written}, Rollout: &plan.Rollout{Group: "etcd"},
 	})
 }
 
-func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
+// asked about, changed, seen: a member's file reaches its place in its turn,
+// is put back when it is not seen to work, and nothing of it is recorded.
+func TestTurnThatFailsPutsBackAUnitsFiles(t *testing.T) {
 	needRoot(t)
 	hosts := []string{"shaolin", "wudang"}
 	f := newFleet(t, Options{}, hosts...)
@@ -305,7 +273,7 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 		f.member(t, host, "good\n")
 	}
 	e := f.executor()
-	e.gates = &fakeGates{}
+	e.checks = &fakeChecks{}
 	if _, err := e.Apply(t.Context(), f.survey(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -321,27 +289,35 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 		_, units[host] = f.member(t, host, "bad\n")
 	}
 	delta := f.survey(t)
-	if !delta.Living["etcd"] {
-		t.Fatal("the lane does not count as living")
+	if len(delta.Turns) != 2 {
+		t.Fatalf("turns: %+v", delta.Turns)
 	}
 	e = f.executor()
-	e.gates = &fakeGates{answer: func(_ resource.Gate, _ string, _ int) error {
-		for _, host := range hosts {
-			h := f.hosts[host]
-			if journal := h.journal(t); h.read(t, h.path("/etc/member.env")) == "bad\n" && len(journal) > 1 {
-				return errors.New("bad flag")
+	holds := func(content string) (hosts int) {
+		for _, h := range f.hosts {
+			if h.read(t, h.path("/etc/member.env")) == content {
+				hosts++
 			}
 		}
+		return hosts
+	}
+	e.checks = &fakeChecks{works: func(plan.Rollout, processes) error {
+		switch holds("bad\n") {
+		case 0:
+			return nil
+		case 1:
+			return errors.New("bad flag")
+		}
+		t.Error("the file has reached a member before its turn")
 		return nil
 	}}
 	report, err := e.Apply(t.Context(), delta)
 	if err == nil {
-		t.Fatal("a gate that failed is no success")
+		t.Fatal("a member that does not work is no success")
 	}
-	for _, text := range []string{"3 members healthy: bad flag", "etc/member.env was put back, and the cluster is healthy again"} {
-		if !strings.Contains(err.Error(), text) {
-			t.Errorf("the error lacks %q: %v", text, err)
-		}
+	var back *RolledBackError
+	if !errors.As(err, &back) || !strings.Contains(err.Error(), "bad flag; it was rolled back, and what was there before works again") {
+		t.Errorf("Apply: %v", err)
 	}
 	failed, skipped := "", ""
 	for host, id := range units {
@@ -354,6 +330,9 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 	}
 	if failed == "" || skipped == "" {
 		t.Fatalf("outcomes: %v", outcomes(report))
+	}
+	if kind := outcomes(report)[plan.NewStepID(failed, resource.File{Path: f.hosts[failed].path("/etc/member.env")}.ID())]; kind != RolledBack {
+		t.Errorf("the file that was put back counts as %s", kind)
 	}
 	for _, host := range hosts {
 		h := f.hosts[host]
@@ -370,10 +349,9 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 		if left := h.leftovers(t); len(left) > 0 {
 			t.Errorf("%s: left behind %v", host, left)
 		}
-		info, err := os.Stat(h.path(backupPath))
-		if err != nil || info.Mode().Perm() != 0o700 {
-			t.Errorf("%s: backups: %v, %v", host, info, err)
-		}
+	}
+	if info, err := os.Stat(f.hosts[failed].path(backupPath)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%s: backups: %v, %v", failed, info, err)
 	}
 	// Started, restarted with the new file, restarted with the old one; the
 	// other was never touched.
@@ -389,7 +367,7 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 			why = r.Err.Error()
 		}
 	}
-	if !strings.Contains(why, "lane etcd has stopped") || !strings.Contains(why, "put back") {
+	if !strings.Contains(why, "a change of etcd's members before it failed") {
 		t.Errorf("why the other was not begun: %q", why)
 	}
 
@@ -404,19 +382,24 @@ func TestGateThatFailsPutsBackAUnitsFiles(t *testing.T) {
 	}
 }
 
-// What served last is what is put back, also when a run before this one ended
-// after the file was written, or between that and the end of its own gate.
+// A run that dies after a member was changed and before it was seen to work
+// has recorded nothing: the next one looks, and takes back what does not work.
 func TestRollBackAcrossRuns(t *testing.T) {
 	needRoot(t)
 	f := newFleet(t, Options{}, "shaolin")
 	h := f.hosts["shaolin"]
 	h.program(t, "systemctl", systemctl)
 	f.member(t, "shaolin", "good\n")
-	f.mustApply(t, f.survey(t))
+	e := f.executor()
+	e.checks = &fakeChecks{}
+	if _, err := e.Apply(t.Context(), f.survey(t)); err != nil {
+		t.Fatal(err)
+	}
+	good := h.stateFile(t)
 	file := h.path("/etc/member.env")
 	for i, c := range []struct {
 		content string
-		crash   bool // the run ends when the file has been written
+		crash   bool // the run ends when the member has been changed
 		want    string
 	}{
 		{"bad 1\n", true, "bad 1\n"},
@@ -430,27 +413,35 @@ func TestRollBackAcrossRuns(t *testing.T) {
 		f.member(t, "shaolin", c.content)
 		delta := f.survey(t)
 		e := f.executor()
-		e.gates = &fakeGates{answer: func(resource.Gate, string, int) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		crashed := make(chan struct{})
+		e.checks = &fakeChecks{works: func(plan.Rollout, processes) error {
+			if c.crash {
+				close(crashed)
+				<-ctx.Done() // the program is gone: nothing more happens
+				runtime.Goexit()
+			}
 			if h.read(t, file) != "good\n" {
 				return errors.New("bad flag")
 			}
 			return nil
 		}}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := e.Apply(ctx, delta)
+			ended <- err
+		}()
 		if c.crash {
-			// The file is written, and nothing else happens any more.
-			e.delta, e.kept = delta, keepFor(delta)
-			task, err := e.begin(t.Context(), delta.Items[0])
-			if err == nil {
-				err = task.carryOut(t.Context())
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		} else if _, err := e.Apply(t.Context(), delta); err == nil || !strings.Contains(err.Error(), "is healthy again") {
+			<-crashed
+		} else if err := <-ended; err == nil || !strings.Contains(err.Error(), "works again") {
 			t.Errorf("%d: Apply: %v", i, err)
 		}
+		cancel()
 		if got := h.read(t, file); got != c.want {
 			t.Errorf("%d: the file holds %q, not %q", i, got, c.want)
+		}
+		if diff := cmp.Diff(good, h.stateFile(t)); diff != "" {
+			t.Errorf("%d: recorded without having been seen (-want +got):\n%s", i, diff)
 		}
 	}
 	f.connectAnew(t, Options{})
@@ -461,15 +452,15 @@ func TestRollBackAcrossRuns(t *testing.T) {
 	}
 }
 
-func TestGateThatFailsPutsBackAManifest(t *testing.T) {
+func TestTurnThatFailsPutsBackAManifest(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {
 		name    string
 		recover bool
 		want    string
 	}{
-		{"and heals", true, "was put back, and the cluster is healthy again"},
-		{"and still fails", false, "was put back, but still not: no answer"},
+		{"and heals", true, "it was rolled back, and what was there before works again"},
+		{"and still fails", false, "was put back, but still: no answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFleet(t, Options{}, "shaolin")
@@ -478,29 +469,32 @@ func TestGateThatFailsPutsBackAManifest(t *testing.T) {
 			if err := os.WriteFile(h.path(manifest), []byte("good\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			gate := resource.Gate{Gate: resource.GateAPIServer, Host: "shaolin", Text: "/readyz"}
-			f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Name: "kube-apiserver", Path: manifest, Manifest: "bad " + resource.Placeholder + "\n"}, Lane: "apiserver", Gate: &gate})
+			f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Name: "kube-apiserver", Path: manifest, Manifest: "bad " + resource.Placeholder + "\n"}, Rollout: &plan.Rollout{Group: "apiserver"}})
 			delta := f.everything(t)
-			delta.Living["apiserver"] = true
-			delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: resource.SHA256([]byte("good\n"))}
+			found := resource.SHA256([]byte("good\n"))
+			delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+			turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
 			e := f.executor()
-			gates := &fakeGates{since: "1700000000.5", answer: func(resource.Gate, string, int) error {
-				if h.read(t, h.path(manifest)) == "good\n" && c.recover {
-					return nil
-				}
-				return errors.New("no answer")
-			}}
-			e.gates = gates
+			checks := &fakeChecks{
+				runs: map[resource.Process]string{{Host: "shaolin", Pod: "kube-apiserver"}: "uid 1"},
+				works: func(plan.Rollout, processes) error {
+					if h.read(t, h.path(manifest)) == "good\n" && c.recover {
+						return nil
+					}
+					return errors.New("no answer")
+				},
+			}
+			e.checks = checks
 			_, err := e.Apply(t.Context(), delta)
-			if err == nil || !strings.Contains(err.Error(), "/readyz: no answer") || !strings.Contains(err.Error(), c.want) {
+			if err == nil || !strings.Contains(err.Error(), "no answer") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Apply: %v", err)
 			}
 			if got := h.read(t, h.path(manifest)); got != "good\n" {
 				t.Errorf("the manifest holds %q", got)
 			}
-			// The first wait is for another process than the one before.
-			want := []string{"before apiserver shaolin", "wait apiserver shaolin 1700000000.5", "wait apiserver shaolin"}
-			if diff := cmp.Diff(want, gates.asked); diff != "" {
+			// What is waited for is another process than the one before, each time.
+			want := []string{"before apiserver", "after apiserver kube-apiserver=uid 1", "after apiserver kube-apiserver=uid 1"}
+			if diff := cmp.Diff(want, checks.asked); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -508,7 +502,7 @@ func TestGateThatFailsPutsBackAManifest(t *testing.T) {
 }
 
 // A file that somebody else changed is neither overwritten nor put back.
-func TestLaneStaleFileIsLeftAlone(t *testing.T) {
+func TestTurnLeavesAStaleFileAlone(t *testing.T) {
 	needRoot(t)
 	f := newFleet(t, Options{}, "shaolin")
 	h := f.hosts["shaolin"]
@@ -516,61 +510,21 @@ func TestLaneStaleFileIsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(h.path(manifest), []byte("of somebody else\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	gate := resource.Gate{Gate: resource.GateAPIServer, Host: "shaolin", Text: "/readyz"}
-	f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Path: manifest, Manifest: "new\n"}, Lane: "apiserver", Gate: &gate})
+	f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Path: manifest, Manifest: "new\n"}, Rollout: &plan.Rollout{Group: "apiserver"}})
 	delta := f.everything(t)
-	delta.Living["apiserver"] = true
-	delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: resource.SHA256([]byte("good\n"))}
+	found := resource.SHA256([]byte("good\n"))
+	delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+	turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
 	e := f.executor()
-	gates := &fakeGates{}
-	e.gates = gates
-	if _, err := e.Apply(t.Context(), delta); !errors.Is(err, ErrStale) || strings.Contains(err.Error(), "putting back") {
+	checks := &fakeChecks{}
+	e.checks = checks
+	if _, err := e.Apply(t.Context(), delta); !errors.Is(err, ErrStale) || strings.Contains(err.Error(), "put back") {
 		t.Errorf("Apply: %v", err)
 	}
 	if got := h.read(t, h.path(manifest)); got != "of somebody else\n" {
 		t.Errorf("the manifest holds %q", got)
 	}
-	if diff := cmp.Diff([]string{"before apiserver shaolin"}, gates.asked); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// An API server that answers is not the new one until its process is another.
-func TestSucceeds(t *testing.T) {
-	var mu sync.Mutex
-	started, served := "100.5", 0
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch r.URL.Path {
-		case "/readyz":
-			fmt.Fprint(w, "ok")
-		case "/metrics":
-			fmt.Fprintf(w, "# HELP x\nprocess_start_time_seconds %s\n", started)
-			if served++; served == 2 {
-				started = "200.5"
-			}
-		}
-	}))
-	defer server.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Certificate())
-	instance := cluster.Instance{
-		Server: cluster.Server{Name: "shaolin", Address: server.Listener.Addr().String(), Dial: new(net.Dialer).DialContext},
-		TLS:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-	}
-	var said []string
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	never := func(context.Context, *x509.Certificate) error { return nil }
-	err := cluster.WaitAPIServer(ctx, instance, allOf(never, succeeds(instance, "100.5")), func(text string) { said = append(said, text) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if served != 3 {
-		t.Errorf("asked %d times", served)
-	}
-	if diff := cmp.Diff([]string{"the previous process still runs"}, said); diff != "" {
+	if diff := cmp.Diff([]string{"before apiserver"}, checks.asked); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

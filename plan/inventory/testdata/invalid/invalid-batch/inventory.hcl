@@ -1,0 +1,12 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+rollout {
+  workers = "some"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}

@@ -1,0 +1,284 @@
+package plan
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/resource"
+)
+
+// Turn is the change of one member of what serves on a living cluster: it is
+// begun when its group's rollout lets it, and everything that belongs to the
+// member's new version reaches its place in it and not before.
+type Turn struct {
+	Step  StepID // the unit, static pod or certificate
+	Group string
+	// Parts are the steps that bring what the member is started with, in the
+	// order in which they are carried out. Those without a change were written
+	// by a run that ended before the member was seen to work with them.
+	Parts []StepID
+	// Kept are the files whose previous bytes are kept on the host, and put back
+	// when the member is not seen to work.
+	Kept []KeptFile
+	// Down: it does not serve now. Unchanged: nothing is written or restarted.
+	Down, Unchanged bool
+}
+
+// KeptFile is a file that a turn replaces.
+type KeptFile struct {
+	Step   StepID // that writes it
+	Path   string
+	Found  string // its SHA-256 when the host was observed; "" when it was not there
+	Served string // that of the bytes which were last seen to work; "" if not known
+	Secret bool   // not kept for longer than it may be needed
+}
+
+// turns finds the members that are changed in a turn of their own: those of a
+// group of which a member serves, if they serve themselves or did before. What
+// is new joins beside whatever else goes on: the others may need it.
+func (d *Delta) turns() []Turn {
+	items := map[StepID]*Item{}
+	living := map[string]bool{}
+	for i := range d.Items {
+		item := &d.Items[i]
+		items[item.Step.ID()] = item
+		if r := item.Step.Rollout; r != nil && serves(item.Step.Resource, d.Observed.facts(item.Step.Host)) {
+			living[r.Group] = true
+		}
+	}
+	dropIns := d.dropIns()
+	claimed := map[StepID]bool{}
+	var turns []Turn
+	for i := range d.Items {
+		step, change := d.Items[i].Step, d.Items[i].Change
+		if step.Rollout == nil || !living[step.Rollout.Group] || !change.Changes() {
+			continue
+		}
+		facts := d.Observed.facts(step.Host)
+		up := serves(step.Resource, facts)
+		if _, known := facts.Host.State.Resources[string(step.Resource.ID())]; !up && !known {
+			continue
+		}
+		turn := Turn{Step: step.ID(), Group: step.Rollout.Group, Down: !up, Unchanged: change.Action == resource.Verify}
+		claim := func(id StepID) {
+			if part := items[id]; part != nil && !claimed[id] && isPart(*part, facts) {
+				claimed[id] = true
+				turn.Parts = append(turn.Parts, id)
+				turn.keep(*part, facts)
+			}
+		}
+		switch r := step.Resource.(type) {
+		case resource.Unit:
+			for _, input := range r.Inputs {
+				claim(NewStepID(step.Host, input.ID()))
+			}
+			for _, id := range dropIns[step.ID()] {
+				claim(id)
+			}
+		case resource.StaticPod:
+			for _, input := range r.Inputs {
+				claim(NewStepID(step.Host, input.ID()))
+			}
+			turn.keep(d.Items[i], facts)
+		default:
+			turn.keep(d.Items[i], facts)
+		}
+		turns = append(turns, turn)
+	}
+	return turns
+}
+
+// serves reports whether a member of a group serves on its host.
+func serves(r resource.Resource, facts fact.Set) bool {
+	switch r := r.(type) {
+	case resource.Unit:
+		found, err := facts.Unit(r.Name)
+		return err == nil && found.Running()
+	case resource.StaticPod:
+		found, err := facts.Pod(r.Name)
+		return err == nil && found.Running
+	case resource.Certificate:
+		// It is served by a program with steps of its own.
+		found, err := facts.File(r.Path)
+		return err == nil && found.Exists
+	}
+	return false
+}
+
+// isPart reports whether a step of a member's inputs belongs to its turn: it
+// replaces bytes that are read when the member starts, or has replaced them
+// without its being recorded. Packages are the distribution's to replace, and
+// an image is named by its version: both come beforehand.
+func isPart(item Item, facts fact.Set) bool {
+	switch item.Step.Resource.(type) {
+	case resource.File, resource.Artifact, resource.Certificate, resource.AuthorityFile, resource.Orphan:
+	default:
+		return false
+	}
+	if item.Step.Rollout != nil {
+		return false // it has turns of its own
+	}
+	if item.Change.Changes() {
+		return true
+	}
+	record, known := facts.Host.State.Resources[string(item.Step.Resource.ID())]
+	return known && !record.Equal(item.Change.Record) && !item.Change.Record.Empty()
+}
+
+// keep remembers what a step of the turn replaces.
+func (t *Turn) keep(item Item, facts fact.Set) {
+	id := item.Step.ID()
+	record := facts.Host.State.Resources[string(item.Step.Resource.ID())]
+	add := func(file string, secret bool) {
+		kept := KeptFile{Step: id, Path: file, Served: record.Files[file], Secret: secret}
+		if found, err := facts.File(file); err == nil && found.Exists {
+			kept.Found = found.SHA256
+		}
+		t.Kept = append(t.Kept, kept)
+	}
+	switch r := item.Step.Resource.(type) {
+	case resource.File:
+		add(r.Path, r.Sensitive)
+	case resource.StaticPod:
+		add(r.Path, false)
+	case resource.Certificate:
+		add(r.Path, false)
+		add(r.KeyPath, true)
+	case resource.AuthorityFile:
+		add(r.Path, r.Part != resource.PartCertificate)
+	case resource.Artifact:
+		for _, m := range r.Members {
+			add(m.To, false)
+		}
+	case resource.Orphan:
+		if r.Was.Kind() == "file" {
+			add(r.Was.Name(), false)
+		}
+	}
+}
+
+// dropIns are the orphaned drop-ins of each unit that stays: systemd reads
+// them as long as they are there, so they go with their unit's turn, or
+// before it is started.
+func (d *Delta) dropIns() map[StepID][]StepID {
+	found := map[StepID][]StepID{}
+	units := map[StepID]bool{}
+	for _, item := range d.Items {
+		if unit, ok := item.Step.Resource.(resource.Unit); ok {
+			units[NewStepID(item.Step.Host, unit.ID())] = true
+		}
+	}
+	for _, item := range d.Items {
+		orphan, ok := item.Step.Resource.(resource.Orphan)
+		if !ok || orphan.Was.Kind() != "file" {
+			continue
+		}
+		unit, ok := strings.CutSuffix(path.Dir(orphan.Was.Name()), ".d")
+		if !ok || path.Dir(unit) != "/etc/systemd/system" {
+			continue
+		}
+		if owner := NewStepID(item.Step.Host, resource.NewID("unit", path.Base(unit))); units[owner] {
+			found[owner] = append(found[owner], item.Step.ID())
+		}
+	}
+	return found
+}
+
+// Node is one thing to be carried out: an item, or a turn with its parts.
+type Node struct {
+	// Items in the order in which they are carried out: of a turn the parts,
+	// then the member itself; else one.
+	Items []Item
+	Turn  *Turn // nil for an item that is no member's change
+	// After are the indices of the nodes that must be done before.
+	After []int
+	// Blocked: it waits for a step that is not in the delta, as those of hosts
+	// that can't be reached.
+	Blocked bool
+}
+
+// Graph is the delta as it is carried out, in an order in which each node
+// stands after those it depends on, unless two depend on each other.
+func (d *Delta) Graph() []Node {
+	nodes := make([]Node, 0, len(d.Items))
+	at := map[StepID]int{}         // index of a step's node
+	owner := map[StepID]*Turn{}    // of a part
+	byMember := map[StepID]*Turn{} // turns by their member
+	byID := make(map[StepID]*Item) // items of parts
+	for i := range d.Turns {
+		turn := &d.Turns[i]
+		byMember[turn.Step] = turn
+		for _, part := range turn.Parts {
+			owner[part] = turn
+		}
+	}
+	if len(owner) > 0 {
+		for i := range d.Items {
+			if id := d.Items[i].Step.ID(); owner[id] != nil {
+				byID[id] = &d.Items[i]
+			}
+		}
+	}
+	for _, item := range d.Items {
+		id := item.Step.ID()
+		if owner[id] != nil {
+			continue // joins its member's node
+		}
+		node := Node{Turn: byMember[id]}
+		if node.Turn != nil {
+			for _, part := range node.Turn.Parts {
+				node.Items = append(node.Items, *byID[part])
+				at[part] = len(nodes)
+			}
+		}
+		node.Items = append(node.Items, item)
+		at[id] = len(nodes)
+		nodes = append(nodes, node)
+	}
+	for i := range nodes {
+		node := &nodes[i]
+		for _, item := range node.Items {
+			for _, before := range item.Step.After {
+				switch j, ok := at[before]; {
+				case !ok:
+					node.Blocked = true
+				case j != i && !slices.Contains(node.After, j):
+					node.After = append(node.After, j)
+				}
+			}
+		}
+	}
+	d.untangle(nodes, at)
+	return nodes
+}
+
+// untangle drops the edges by which a turn would wait for itself: a package
+// that wants a configuration to be there before it is installed, where its
+// program is then started with both, has long been installed when the
+// configuration changes in a turn.
+func (d *Delta) untangle(nodes []Node, at map[StepID]int) {
+	for i := range nodes {
+		if nodes[i].Turn == nil || len(nodes[i].Turn.Parts) == 0 {
+			continue
+		}
+		host := nodes[i].Items[0].Step.Host
+		seen := map[int]bool{i: true}
+		var visit func(j int)
+		visit = func(j int) {
+			for _, before := range nodes[j].After {
+				if !seen[before] && nodes[before].Items[0].Step.Host == host {
+					seen[before] = true
+					visit(before)
+				}
+			}
+		}
+		visit(i)
+		for j := range seen {
+			if j != i {
+				nodes[j].After = slices.DeleteFunc(nodes[j].After, func(before int) bool { return before == i })
+			}
+		}
+	}
+}

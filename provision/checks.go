@@ -1,0 +1,545 @@
+package provision
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/cluster"
+)
+
+const (
+	// gateTimeout bounds how long a gate is waited for. A first start pulls
+	// nothing and takes seconds; slow disks and a busy machine take minutes.
+	gateTimeout = 5 * time.Minute
+	// beforeTimeout bounds how long is waited for others to be well. What is
+	// not well by then needs somebody's attention first.
+	beforeTimeout = time.Minute
+	// settling is how long a process must have run before it counts as working:
+	// programs that refuse their configuration end within two seconds, and systemd
+	// starts them again after as many.
+	settling = 3 * time.Second
+	// askInterval lies between two looks at what is waited for.
+	askInterval = 300 * time.Millisecond
+	// tryTimeout bounds one look.
+	tryTimeout = 10 * time.Second
+)
+
+// checker asks hosts and the cluster how what serves is.
+type checker interface {
+	// processes returns those that a rollout's checks are about, as they run now.
+	processes(ctx context.Context, r plan.Rollout) (processes, error)
+	// before waits until what must hold before a member is touched does.
+	before(ctx context.Context, r plan.Rollout, report func(string)) error
+	// after waits until a member is seen to work with processes that are others
+	// than those from before, and goes on working. It ends early when that can't
+	// come about any more, with what the host says.
+	after(ctx context.Context, r plan.Rollout, before processes, report func(string)) (processes, error)
+	// gate waits until a gate's condition holds.
+	gate(ctx context.Context, g resource.Gate, report func(string)) error
+}
+
+// processes are the identities of processes, "" for one that does not run.
+type processes struct {
+	identity map[resource.Process]string
+	any      bool // whichever run will do
+	reloaded bool // they go on running
+}
+
+// anyProcesses stands for not having looked.
+var anyProcesses = processes{any: true}
+
+// started is what the state of a host remembers of a unit's process.
+func (p processes) started(step plan.Step) string {
+	if unit, ok := step.Resource.(resource.Unit); ok {
+		return p.identity[resource.Process{Host: step.Host, Unit: unit.Name}]
+	}
+	return ""
+}
+
+// isNew reports whether a process may be taken for the one that is waited for.
+func (p processes) isNew(process resource.Process, identity string) bool {
+	return p.any || p.reloaded || p.identity[process] == "" || p.identity[process] != identity
+}
+
+func applyGate(ctx context.Context, t *task, g resource.Gate) (fact.Record, error) {
+	return fact.Record{}, t.executor.checks.gate(ctx, g, t.report)
+}
+
+// ProcessError says why a process can't be waited for any longer, in the words
+// of its host.
+type ProcessError struct {
+	Process resource.Process
+	Trouble string // "crashes: exit code 1, restarted 3 times"
+	Log     string // its last lines
+}
+
+func (e *ProcessError) Error() string {
+	text := fmt.Sprintf("%s on %s %s", e.Process.Name(), e.Process.Host, e.Trouble)
+	if e.Log != "" {
+		text += "; its last lines:\n  " + strings.ReplaceAll(strings.TrimRight(e.Log, "\n"), "\n", "\n  ")
+	}
+	return text
+}
+
+// Hint is what is known of such failures.
+func (e *ProcessError) Hint() string { return fact.Hint(e.Trouble + "\n" + e.Log) }
+
+// clusterChecks asks the real hosts and the real cluster.
+type clusterChecks struct{ *Executor }
+
+// status is what a host says of one process.
+type status struct {
+	identity string        // "" while it does not run
+	since    time.Time     // by the clock of the host
+	age      time.Duration // of the process, when it was looked at
+	crashes  int           // since somebody started it
+	trouble  string
+	failed   bool // it won't be tried again
+	log      string
+}
+
+// look asks a host how processes on it are.
+func (e clusterChecks) look(ctx context.Context, host string, wanted []resource.Process) (map[resource.Process]status, error) {
+	found := map[resource.Process]status{}
+	if len(wanted) == 0 {
+		return found, nil
+	}
+	var queries []fact.Query
+	for _, p := range wanted {
+		queries = append(queries, p.Query())
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	m, err := e.Fleet.connect(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	facts, _, err := m.ask(ctx, queries)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range wanted {
+		if p.Unit != "" {
+			u, err := facts.Unit(p.Unit)
+			if err != nil {
+				return nil, err
+			}
+			s := status{crashes: u.NRestarts, trouble: u.Trouble(), failed: u.ActiveState == "failed", log: u.Log, since: u.StartedTime, age: u.Age}
+			if u.Running() {
+				s.identity = u.Started
+			} else if s.trouble == "" {
+				s.trouble = "is " + u.ActiveState
+			}
+			found[p] = s
+			continue
+		}
+		pod, err := facts.Pod(p.Pod)
+		if err != nil {
+			return nil, err
+		}
+		s := status{crashes: pod.Attempt, trouble: pod.Trouble(), log: pod.Log, since: pod.StartedTime, age: pod.Age}
+		if pod.Running {
+			s.identity = pod.UID + " " + pod.Started
+		}
+		found[p] = s
+	}
+	return found, nil
+}
+
+// hopeless returns why processes can't come up any more, nil while they may:
+// one that has failed for good, or crashed as often as that.
+func hopeless(found map[resource.Process]status, crashes func(resource.Process) int) error {
+	for _, p := range sortedProcesses(found) {
+		s := found[p]
+		if s.failed || s.trouble != "" && s.crashes >= crashes(p) {
+			return &ProcessError{Process: p, Trouble: s.trouble, Log: s.log}
+		}
+	}
+	return nil
+}
+
+func sortedProcesses(found map[resource.Process]status) []resource.Process {
+	return slices.SortedFunc(maps.Keys(found), func(a, b resource.Process) int {
+		return strings.Compare(a.Host+"/"+a.Name(), b.Host+"/"+b.Name())
+	})
+}
+
+// processesOf lists those that checks look at, by host.
+func processesOf(checks []resource.Check) map[string][]resource.Process {
+	byHost := map[string][]resource.Process{}
+	for _, c := range checks {
+		if c.Kind == resource.CheckProcess {
+			byHost[c.Process.Host] = append(byHost[c.Process.Host], c.Process)
+		}
+	}
+	return byHost
+}
+
+// processes implements checker.
+func (e clusterChecks) processes(ctx context.Context, r plan.Rollout) (processes, error) {
+	p := processes{identity: map[resource.Process]string{}}
+	for host, wanted := range processesOf(r.After) {
+		found, err := e.look(ctx, host, wanted)
+		if err != nil {
+			return p, err
+		}
+		for process, s := range found {
+			p.identity[process] = s.identity
+		}
+	}
+	return p, nil
+}
+
+// before implements checker.
+func (e clusterChecks) before(ctx context.Context, r plan.Rollout, report func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, beforeTimeout)
+	defer cancel()
+	for _, c := range r.Before {
+		if err := e.until(ctx, report, func(ctx context.Context) error { return e.try(ctx, c, processes{}, nil) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// until tries again and again until an attempt succeeds, it fails for good, or
+// the context ends.
+func (e clusterChecks) until(ctx context.Context, report func(string), try func(context.Context) error) error {
+	last := ""
+	for {
+		attempt, cancel := context.WithTimeout(ctx, tryTimeout)
+		err := try(attempt)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		var hopeless *ProcessError
+		var lost *LockLostError
+		if errors.As(err, &hopeless) || errors.As(err, &lost) {
+			return err
+		}
+		if ctx.Err() == nil && err.Error() != last {
+			last = err.Error()
+			report(last)
+		}
+		timer := time.NewTimer(askInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
+				return fmt.Errorf("not seen in time: %w", err)
+			}
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// turnCrashes is how often a member may crash in its turn before that is taken
+// for its answer: once, since a neighbour that starts at the same moment may
+// be the cause.
+func turnCrashes(resource.Process) int { return 2 }
+
+// after implements checker.
+func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before processes, report func(string)) (processes, error) {
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	byHost := processesOf(r.After)
+	var now processes
+	err := e.until(ctx, report, func(ctx context.Context) error {
+		seen := processes{identity: map[resource.Process]string{}}
+		statuses := map[resource.Process]status{}
+		for host, wanted := range byHost {
+			found, err := e.look(ctx, host, wanted)
+			if err != nil {
+				return err
+			}
+			maps.Copy(statuses, found)
+		}
+		if err := hopeless(statuses, turnCrashes); err != nil {
+			return err
+		}
+		for _, p := range sortedProcesses(statuses) {
+			s := statuses[p]
+			seen.identity[p] = s.identity
+			switch {
+			case s.identity == "":
+				return fmt.Errorf("%s does not run: %s", p.Name(), s.trouble)
+			case !before.isNew(p, s.identity):
+				return fmt.Errorf("%s: the previous process still runs", p.Name())
+			}
+		}
+		for _, c := range r.After {
+			if err := e.try(ctx, c, before, statuses); err != nil {
+				return fmt.Errorf("%s: %w", c.Text, err)
+			}
+		}
+		for _, s := range statuses {
+			if s.age < settling {
+				return errSettling
+			}
+		}
+		now = seen
+		return nil
+	})
+	return now, err
+}
+
+var errSettling = errors.New("it works; watching whether it stays up")
+
+// try looks once whether a check holds.
+func (e clusterChecks) try(ctx context.Context, c resource.Check, before processes, statuses map[resource.Process]status) error {
+	switch c.Kind {
+	case resource.CheckProcess:
+		return nil // seen to by after, for all processes of a host at a time
+	case resource.CheckEtcd, resource.CheckEtcdWithout:
+		return e.tryEtcd(ctx, c)
+	case resource.CheckAPIServer:
+		instance, err := e.instance(e.Fleet.apiServer(c.Host))
+		if err != nil {
+			return err
+		}
+		return instance.Ready(ctx, e.servesCertificate(c.Host))
+	case resource.CheckHealthz:
+		return cluster.Healthz(ctx, e.Fleet.dialFrom(c.Host), c.URL)
+	case resource.CheckDocker:
+		return e.hostScript(ctx, c.Host, "ask Docker", "timeout 10 docker version --format '{{.Server.Version}}' >/dev/null\n")
+	case resource.CheckContainerd:
+		return e.hostScript(ctx, c.Host, "ask containerd", containerdCheck)
+	case resource.CheckEndpoint:
+		instance, err := e.instance(e.endpoint())
+		if err == nil && c.Host != "" {
+			instance, err = e.throughBalancer(instance, c.Host)
+		}
+		if err != nil {
+			return err
+		}
+		return instance.Ready(ctx, nil)
+	case resource.CheckNode:
+		client, err := e.kubernetes(ctx)
+		if err != nil {
+			return err
+		}
+		var since time.Time
+		for p, s := range statuses {
+			if p.Host == c.Host && p.Unit == plan.KubeletUnit && !before.any {
+				since = s.since
+			}
+		}
+		return client.NodeReadySince(ctx, c.Host, since)
+	}
+	return fmt.Errorf("check %q: no such check", c.Kind)
+}
+
+// containerdCheck asks containerd itself, and whether the part of it that
+// kubelets talk to has come up.
+const containerdCheck = `timeout 10 ctr version >/dev/null
+state=$(timeout 10 ctr plugins ls | awk '$2 == "cri" || ($1 == "io.containerd.grpc.v1" && $2 == "cri") { print $NF }')
+case "$state" in
+*error*) echo "containerd's CRI plugin has not come up: $state" >&2; exit 1 ;;
+esac
+`
+
+// hostScript runs a script that changes nothing.
+func (e clusterChecks) hostScript(ctx context.Context, host, label, script string) error {
+	m, err := e.Fleet.connect(ctx, host)
+	if err != nil {
+		return err
+	}
+	_, err = m.look(ctx, label, script)
+	return err
+}
+
+// tryEtcd asks the members for their health.
+func (e clusterChecks) tryEtcd(ctx context.Context, c resource.Check) error {
+	health, err := e.etcdHealth(ctx)
+	switch {
+	case err != nil:
+		return err
+	case c.Kind == resource.CheckEtcdWithout:
+		if !canDoWithout(health, c.Host) {
+			return etcdUnwell(health)
+		}
+	case c.Host == "" && !health.Healthy():
+		return etcdUnwell(health)
+	case c.Host != "" && !worksAgain(health, c.Host):
+		return etcdUnwell(health)
+	}
+	return nil
+}
+
+func etcdUnwell(health cluster.Health) error {
+	return fmt.Errorf("%s: %s", health, strings.Join(health.Problems(), "; "))
+}
+
+// etcdHealth asks all members that can be reached; one that can't counts as ill.
+func (e clusterChecks) etcdHealth(ctx context.Context) (cluster.Health, error) {
+	config, err := e.Authorities.ClientTLS(plan.AuthorityEtcd, "kinstall", nil, adminLifetime)
+	if err != nil {
+		return cluster.Health{}, err
+	}
+	var members []cluster.Member
+	for _, host := range e.Fleet.inventory.With(inventory.RoleEtcd) {
+		members = append(members, e.Fleet.etcdMember(host.Name))
+	}
+	return cluster.EtcdHealth(ctx, members, config)
+}
+
+// canDoWithout reports whether a member may be taken down: all others are
+// healthy under one leader. It may be ill itself; to change it may be what
+// heals it. The only member there is can always be taken down, since nothing
+// is gained by leaving it.
+func canDoWithout(health cluster.Health, host string) bool {
+	others := 0
+	for _, m := range health.Members {
+		if m.Name == host {
+			continue
+		}
+		if others++; m.Problem != "" {
+			return false
+		}
+	}
+	return others == 0 || health.Leader != "" && len(health.Alarms) == 0
+}
+
+// worksAgain reports whether a member is healthy under a leader, however the
+// others are: they may be waiting for their turn, or for somebody.
+func worksAgain(health cluster.Health, host string) bool {
+	for _, m := range health.Members {
+		if m.Name == host {
+			return m.Problem == "" && m.Leader != ""
+		}
+	}
+	return false
+}
+
+// endpoint is the cluster's endpoint, dialled as any client would from a host
+// that is not the load balancer's own.
+func (e clusterChecks) endpoint() cluster.Server {
+	inv := e.Fleet.inventory
+	from := inv.Hosts[0]
+	if i := slices.IndexFunc(inv.Hosts, func(h inventory.Host) bool {
+		return h.Has(inventory.RoleMaster) && !inv.Balances(h.Name)
+	}); i >= 0 {
+		from = inv.Hosts[i]
+	}
+	return cluster.Server{
+		Name:    fmt.Sprintf("%s from %s", inv.Cluster.Endpoint, from.Name),
+		Address: inv.Cluster.Endpoint.String(),
+		Dial:    e.Fleet.dialFrom(from.Name),
+	}
+}
+
+// throughBalancer has the endpoint dialled at one of its balancers.
+func (e clusterChecks) throughBalancer(endpoint cluster.Instance, host string) (cluster.Instance, error) {
+	inv := e.Fleet.inventory
+	h, ok := inv.Host(host)
+	if !ok {
+		return endpoint, fmt.Errorf("%s: no such host in the inventory", host)
+	}
+	endpoint.Name = "the load balancer on " + host
+	endpoint.Address = net.JoinHostPort(h.Address.String(), strconv.Itoa(inv.LoadBalancer.Port))
+	endpoint.Dial = e.Fleet.dialFrom(host)
+	endpoint.TLS = endpoint.TLS.Clone()
+	endpoint.TLS.ServerName = inv.Cluster.Endpoint.Host
+	return endpoint, nil
+}
+
+// instance adds an administrator's short-lived certificate to a server.
+func (e clusterChecks) instance(server cluster.Server) (cluster.Instance, error) {
+	config, err := e.Authorities.ClientTLS(plan.AuthorityKubernetes, "kinstall", []string{"system:masters"}, adminLifetime)
+	return cluster.Instance{Server: server, TLS: config}, err
+}
+
+// servesCertificate checks that an API server serves the certificate that was
+// written to its host last, not one it still has in memory.
+func (e clusterChecks) servesCertificate(host string) func(context.Context, *x509.Certificate) error {
+	wanted := e.latest(host, resource.NewID("cert", plan.APIServerCertificate)).Files[plan.APIServerCertificate]
+	return func(_ context.Context, served *x509.Certificate) error {
+		file := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Raw})
+		if wanted != "" && resource.SHA256(file) != wanted {
+			return errors.New("still serves its previous certificate")
+		}
+		return nil
+	}
+}
+
+// gate implements checker.
+func (e clusterChecks) gate(ctx context.Context, g resource.Gate, report func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	defer cancel()
+	switch g.Kind {
+	case resource.CheckReachable, resource.CheckStillReachable:
+		return e.waitReachable(ctx, g, report)
+	case resource.CheckLearnt:
+		return e.waitLearnt(ctx, report)
+	}
+	watch := e.watch(g.Watches)
+	return e.until(ctx, report, func(ctx context.Context) error {
+		err := e.try(ctx, g.Check, anyProcesses, nil)
+		if err != nil {
+			if hopeless := watch(ctx); hopeless != nil {
+				return fmt.Errorf("%w: %w", err, hopeless)
+			}
+		}
+		return err
+	})
+}
+
+const (
+	// gateCrashes is how often a program may crash while a gate is waited for:
+	// what comes up at the same time, and it needs, may be the cause.
+	gateCrashes = 5
+	// watchInterval lies between two looks at the programs a gate watches.
+	watchInterval = 3 * time.Second
+)
+
+// watch returns a function that looks now and then whether what a gate waits
+// for can still come about.
+func (e clusterChecks) watch(watched []resource.Process) func(context.Context) error {
+	byHost := map[string][]resource.Process{}
+	for _, p := range watched {
+		byHost[p.Host] = append(byHost[p.Host], p)
+	}
+	first := map[resource.Process]int{} // crashes when first looked at
+	next := time.Now().Add(watchInterval)
+	return func(ctx context.Context) error {
+		if time.Now().Before(next) {
+			return nil
+		}
+		next = time.Now().Add(watchInterval)
+		for _, host := range slices.Sorted(maps.Keys(byHost)) {
+			found, err := e.look(ctx, host, byHost[host])
+			if err != nil {
+				continue // a host that can't be asked says nothing of its programs
+			}
+			for p, s := range found {
+				if _, known := first[p]; !known {
+					// A pod counts since its manifest was written, a unit since it
+					// was started: both by this very run, as a rule.
+					first[p] = 0
+					if s.crashes > gateCrashes {
+						first[p] = s.crashes - 1
+					}
+				}
+			}
+			if err := hopeless(found, func(p resource.Process) int { return first[p] + gateCrashes }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
