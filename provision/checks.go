@@ -87,9 +87,10 @@ type ProcessError struct {
 }
 
 func (e *ProcessError) Error() string {
-	text := fmt.Sprintf("%s on %s %s", e.Process.Name(), e.Process.Host, e.Trouble)
-	if e.Log != "" {
-		text += "; its last lines:\n  " + strings.ReplaceAll(strings.TrimRight(e.Log, "\n"), "\n", "\n  ")
+	text := fmt.Sprintf("%s %s", e.Process.Name(), e.Trouble)
+	lines := strings.Split(strings.TrimRight(e.Log, "\n"), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		text += ": " + last
 	}
 	return text
 }

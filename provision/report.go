@@ -39,6 +39,7 @@ type Result struct {
 	Kind    EventKind // Finished, Failed, RolledBack or Skipped
 	Err     error     // of Failed; of Skipped where a member before it failed
 	Elapsed time.Duration
+	Turn    plan.StepID // the member in whose turn it was carried out; "" for none
 }
 
 // Report is what apply did.

@@ -27,9 +27,11 @@ type run struct {
 	nodes   []*graphNode
 	machine *rollout.Machine // decides on turns
 	members map[string]*graphNode
-	queue   []*graphNode   // ready to start, as soon as there is a slot
-	busy    map[string]int // slots taken, by place
-	total   int            // slots taken on all hosts
+	// stoppedBy is the member whose failure stopped a group.
+	stoppedBy map[string]plan.StepID
+	queue     []*graphNode   // ready to start, as soon as there is a slot
+	busy      map[string]int // slots taken, by place
+	total     int            // slots taken on all hosts
 
 	started  startedItems
 	done     chan outcome
@@ -84,7 +86,7 @@ func newRun(ctx context.Context, e *Executor) *run {
 	delta := e.delta
 	r := &run{
 		executor: e, ctx: ctx, work: context.WithoutCancel(ctx),
-		nodes: buildGraph(delta), members: map[string]*graphNode{}, busy: map[string]int{},
+		nodes: buildGraph(delta), members: map[string]*graphNode{}, stoppedBy: map[string]plan.StepID{}, busy: map[string]int{},
 		done: make(chan outcome), report: &Report{},
 	}
 	r.left = len(r.nodes)

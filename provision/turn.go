@@ -30,17 +30,19 @@ type changedItem struct {
 // member is the step whose process is changed.
 func (t *turn) member() plan.Item { return t.node.items[len(t.node.items)-1] }
 
-// groupStoppedError says why a member was not begun.
-type groupStoppedError struct {
-	group string
-	cause error // the failure that stopped it
+// GroupStoppedError says why a member was not begun: a change of another one
+// of its group failed.
+type GroupStoppedError struct {
+	Group string
+	By    plan.StepID // the member whose change failed
+	cause error
 }
 
-func (e *groupStoppedError) Error() string {
-	return fmt.Sprintf("not begun, because a change of %s before it failed", plan.GroupTitle(e.group))
+func (e *GroupStoppedError) Error() string {
+	return fmt.Sprintf("not begun, because a change of %s before it failed", plan.GroupTitle(e.Group))
 }
 
-func (e *groupStoppedError) Unwrap() error { return e.cause }
+func (e *GroupStoppedError) Unwrap() error { return e.cause }
 
 // decide takes an event of a member to the rollouts' decisions, and carries out
 // what they say.
@@ -60,6 +62,7 @@ func (r *run) carryOutCommand(c rollout.Command) {
 	case rollout.See:
 		r.answer(n, rollout.Seen, r.see)
 	case rollout.RollBack:
+		r.groupStops(n)
 		r.answer(n, rollout.RolledBack, r.rollBack)
 	case rollout.Record:
 		r.answer(n, rollout.Recorded, r.record)
@@ -98,11 +101,13 @@ func (r *run) endTurn(n *graphNode, c rollout.Command) {
 		kind, parts = Skipped, Skipped
 		switch {
 		case err != nil:
-			err = &groupStoppedError{group: member.Step.Rollout.Group, cause: err}
+			group := member.Step.Rollout.Group
+			err = &GroupStoppedError{Group: group, By: r.stoppedBy[group], cause: err}
 		case n.stageErr != nil:
 			kind, err = Failed, n.stageErr
 		}
 	case rollout.Failed:
+		r.groupStops(n)
 		kind, parts = Failed, Skipped
 		switch c.Stands {
 		case rollout.PutBack:
@@ -121,7 +126,7 @@ func (r *run) endTurn(n *graphNode, c rollout.Command) {
 		elapsed = time.Since(n.begun)
 	}
 	for _, item := range n.items {
-		result := Result{Item: item, Kind: parts, Elapsed: elapsed}
+		result := Result{Item: item, Kind: parts, Elapsed: elapsed, Turn: member.Step.ID()}
 		if item.Step.ID() == member.Step.ID() {
 			result.Kind, result.Err = kind, err
 		} else if item.Change.Action == resource.NoOp {
@@ -132,6 +137,14 @@ func (r *run) endTurn(n *graphNode, c rollout.Command) {
 	}
 	r.executor.forgetPending(n)
 	r.settle(n, kind == Finished)
+}
+
+// groupStops remembers whose failure it was that stopped a group.
+func (r *run) groupStops(n *graphNode) {
+	group := n.turnPlan.Group
+	if r.stoppedBy[group] == "" {
+		r.stoppedBy[group] = n.item().Step.ID()
+	}
 }
 
 // RolledBackError says that a change did not work and was taken back: what

@@ -80,23 +80,27 @@ func printFailures(w io.Writer, paint func(style, text string) string, report *p
 	blocked, stopped := consequences(report)
 	for _, r := range report.Results {
 		if r.Kind == provision.Failed {
-			printFailure(w, paint, r, blocked[r.Item.Step.ID()])
-		} else if r.Kind == provision.Skipped && r.Err != nil { // its lane stopped
-			fmt.Fprintf(w, "  %s: %s\n", where(r.Item.Step.Host), render.Clean(r.Err.Error()))
+			printFailure(w, paint, r, putBackWith(report, r), blocked[r.Item.Step.ID()])
 		}
 	}
 	title := "Apply failed"
 	if report.Interrupted {
 		title = "Apply interrupted"
 	}
-	fmt.Fprintln(w, paint("1", fmt.Sprintf("%s after %.1f s: %d of %s done, %d failed, %d not begun.", title, report.Elapsed.Seconds(),
-		report.Count(provision.Finished), plural(len(report.Results), "step"), report.Count(provision.Failed), report.Count(provision.Skipped))))
+	back := ""
+	if n := report.Count(provision.RolledBack); n > 0 {
+		back = fmt.Sprintf(" %d rolled back,", n)
+	}
+	fmt.Fprintln(w, paint("1", fmt.Sprintf("%s after %.1f s: %d of %s done, %d failed,%s %d not begun.", title, report.Elapsed.Seconds(),
+		report.Count(provision.Finished), plural(len(report.Results), "step"), report.Count(provision.Failed), back, report.Count(provision.Skipped))))
 	if n := len(stopped); n > 0 && report.Interrupted {
 		fmt.Fprintf(w, "%s not begun because of the interrupt.\n", wasOrWere(n, "step"))
 	}
 	switch {
 	case onlyStale(report):
 		fmt.Fprintln(w, "Somebody else changed these hosts meanwhile. Run the same command again to\nsee what would be done now.")
+	case allRolledBack(report):
+		fmt.Fprintln(w, "What did not work was rolled back, and what was there before works again; what\nis done stays done. Mend the cause and run the same command again.")
 	case report.Count(provision.Failed) > 0:
 		fmt.Fprintln(w, "What is done stays done. Mend the cause and run the same command again: it\ngoes on from here.")
 	default:
@@ -104,9 +108,36 @@ func printFailures(w io.Writer, paint func(style, text string) string, report *p
 	}
 }
 
-func printFailure(w io.Writer, paint func(style, text string) string, r provision.Result, blocked []plan.Item) {
+// allRolledBack reports whether every failure left its member as it was before.
+func allRolledBack(report *provision.Report) bool {
+	for _, r := range report.Results {
+		var back *provision.RolledBackError
+		if r.Kind == provision.Failed && !errors.As(r.Err, &back) {
+			return false
+		}
+	}
+	return report.Count(provision.Failed) > 0
+}
+
+// putBackWith are the steps that were rolled back with a failed one.
+func putBackWith(report *provision.Report, failed provision.Result) []plan.Item {
+	var items []plan.Item
+	for _, r := range report.Results {
+		if r.Kind == provision.RolledBack && r.Turn == failed.Turn {
+			items = append(items, r.Item)
+		}
+	}
+	return items
+}
+
+func printFailure(w io.Writer, paint func(style, text string) string, r provision.Result, putBack, blocked []plan.Item) {
 	id := r.Item.Step.Resource.ID()
-	fmt.Fprintln(w, paint("31", "! "+render.Clean(fmt.Sprintf("%s: %s %s %s failed", where(r.Item.Step.Host), r.Item.Change.Action, id.Kind(), id.Name()))))
+	how, err := "failed", r.Err
+	var back *provision.RolledBackError
+	if errors.As(err, &back) {
+		how, err = "failed and was rolled back", back.Cause
+	}
+	fmt.Fprintln(w, paint("31", "! "+render.Clean(fmt.Sprintf("%s: %s %s %s %s", where(r.Item.Step.Host), r.Item.Change.Action, id.Kind(), id.Name(), how))))
 	field := func(name, value string) {
 		for i, line := range strings.Split(strings.TrimRight(value, "\n"), "\n") {
 			if i > 0 {
@@ -116,15 +147,25 @@ func printFailure(w io.Writer, paint func(style, text string) string, r provisio
 		}
 	}
 	var exit *ssh.ExitError
-	if errors.As(r.Err, &exit) && !isStale(r.Err) {
+	var process *provision.ProcessError
+	switch {
+	case errors.As(err, &exit) && !isStale(err):
 		field("command", exit.Command)
 		field("exit code", fmt.Sprint(exit.ExitCode))
 		field("stderr", lastLines(string(exit.Stderr)))
-	} else if r.Err != nil {
-		field("cause", progress.Cause(r.Item, r.Err))
+	case errors.As(err, &process):
+		field("cause", process.Process.Name()+" "+process.Trouble)
+		if process.Log != "" {
+			field("log", lastLines(process.Log))
+		}
+	case err != nil:
+		field("cause", progress.Cause(r.Item, err))
 	}
 	if hint := hintOf(r.Err); hint != "" {
 		field("hint", hint)
+	}
+	if len(putBack) > 0 {
+		field("put back", someSteps(putBack))
 	}
 	if len(blocked) > 0 {
 		field("not begun", someSteps(blocked))
@@ -195,11 +236,17 @@ func consequences(report *provision.Report) (blocked map[plan.StepID][]plan.Item
 			case !ok:
 			case r.Kind == provision.Failed:
 				found[before] = true
+			case r.Kind == provision.RolledBack:
+				found[r.Turn] = true
 			case r.Kind == provision.Skipped:
 				for culprit := range find(before) {
 					found[culprit] = true
 				}
 			}
+		}
+		var stopped *provision.GroupStoppedError
+		if errors.As(results[id].Err, &stopped) {
+			found[stopped.By] = true
 		}
 		return found
 	}
@@ -225,6 +272,7 @@ type reportEvent struct {
 	Elapsed     float64        `json:"elapsed"`
 	Finished    int            `json:"finished"`
 	Failed      int            `json:"failed"`
+	RolledBack  int            `json:"rolled_back"`
 	Skipped     int            `json:"skipped"`
 	Interrupted bool           `json:"interrupted"`
 	Connections int            `json:"connections"`
@@ -242,13 +290,16 @@ type failureEvent struct {
 	Command  string          `json:"command,omitempty"`
 	ExitCode int             `json:"exit_code,omitempty"`
 	Stderr   string          `json:"stderr,omitempty"`
-	Skipped  []plan.StepID   `json:"skipped"`
+	// RolledBack: what was there before was put back, and works again.
+	RolledBack bool          `json:"rolled_back"`
+	Log        string        `json:"log,omitempty"` // of a process that does not work
+	Skipped    []plan.StepID `json:"skipped"`
 }
 
 func newReportEvent(report *provision.Report) reportEvent {
 	event := reportEvent{
 		Type: "report", Elapsed: progress.Seconds(report.Elapsed),
-		Finished: report.Count(provision.Finished), Failed: report.Count(provision.Failed), Skipped: report.Count(provision.Skipped),
+		Finished: report.Count(provision.Finished), Failed: report.Count(provision.Failed), RolledBack: report.Count(provision.RolledBack), Skipped: report.Count(provision.Skipped),
 		Interrupted: report.Interrupted, Connections: report.Connections, Execs: report.Execs, Failures: []failureEvent{},
 	}
 	blocked, _ := consequences(report)
@@ -264,6 +315,12 @@ func newReportEvent(report *provision.Report) reportEvent {
 		var exit *ssh.ExitError
 		if errors.As(r.Err, &exit) {
 			failure.Command, failure.ExitCode, failure.Stderr = exit.Command, exit.ExitCode, string(exit.Stderr)
+		}
+		var back *provision.RolledBackError
+		failure.RolledBack = errors.As(r.Err, &back)
+		var process *provision.ProcessError
+		if errors.As(r.Err, &process) {
+			failure.Log = process.Log
 		}
 		for _, item := range blocked[id] {
 			failure.Skipped = append(failure.Skipped, item.Step.ID())

@@ -25,6 +25,7 @@ type Document struct {
 	Hosts         []Host            `json:"hosts"`   // in inventory order
 	Changes       []Change          `json:"changes"` // by place as in Text; within a place in an order that can be carried out
 	Gates         []Gate            `json:"gates"`
+	Rollouts      []Rollout         `json:"rollouts"` // of members that serve; empty on a first installation
 	Problems      []plan.Problem    `json:"problems"`
 	Addresses     []plan.AddressRow `json:"addresses"`
 }
@@ -75,6 +76,7 @@ func NewDocument(d *plan.Delta) Document {
 		Hosts:      []Host{},
 		Changes:    []Change{},
 		Gates:      []Gate{},
+		Rollouts:   append([]Rollout{}, rolloutsOf(d)...),
 		Problems:   append([]plan.Problem{}, d.Problems...),
 		Addresses:  append([]plan.AddressRow{}, d.Plan.Addresses...),
 	}

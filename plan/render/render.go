@@ -36,7 +36,8 @@ type Options struct {
 
 // Text prints what a delta would change: a section for the operator's machine,
 // for each host in inventory order and for the cluster's API, as far as
-// something changes there; then what stands in the way; then the summary.
+// something changes there; then in which order what serves is changed, and what
+// stands in the way; then the summary.
 func Text(w io.Writer, d *plan.Delta, o Options) error {
 	t := &text{options: o, delta: d, first: map[string]string{}, created: map[resource.ID]shown{}}
 	sections := sectionsOf(d)
@@ -44,6 +45,7 @@ func Text(w io.Writer, d *plan.Delta, o Options) error {
 	for _, s := range sections {
 		t.section(s)
 	}
+	t.rollouts()
 	t.unreachable()
 	t.problems()
 	t.line(span{bold, SummaryLine(d)})

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -288,6 +289,32 @@ func sensitive(*testing.T) *plan.Delta {
 
 const secret = "correct horse battery staple"
 
+// rollOut changes kubelets of workers, one of which is down, and etcd's members.
+func rollOut(*testing.T) *plan.Delta {
+	s := newScene()
+	s.plan.Inventory.Rollout.Workers = inventory.Batch{Hosts: 3}
+	file := resource.File{Path: "/etc/systemd/system/kubelet.service", Content: []byte("new\n")}
+	for host, group := range map[string]string{"shaolin": "kubelet-masters", "wudang": "kubelet-workers", "emei": "kubelet-workers", "huashan": "kubelet-workers"} {
+		active := "active"
+		if host == "emei" {
+			active = "failed"
+		}
+		s.foundFile(host, file.Path, "old\n", 0o644)
+		s.wrote(host, file.Path, "old\n")
+		s.found(host, fact.KindUnit, "kubelet.service", fact.Unit{LoadState: "loaded", ActiveState: active, UnitFileState: "enabled"})
+		s.recorded(host, "unit:kubelet.service", fact.Record{Inputs: map[string]string{string(file.ID()): "older"}})
+		s.plan.Steps = append(s.plan.Steps, plan.Step{Host: host, Resource: file}, plan.Step{
+			Host: host, Resource: resource.Unit{Name: "kubelet.service", Inputs: []resource.Input{file}}, After: []plan.StepID{plan.NewStepID(host, file.ID())},
+			Rollout: &plan.Rollout{Group: group, After: []resource.Check{
+				{Kind: resource.CheckProcess, Host: host, Process: resource.Process{Host: host, Unit: "kubelet.service"}},
+				{Kind: resource.CheckNode, Host: host},
+			}},
+		})
+	}
+	slices.SortStableFunc(s.plan.Steps, func(a, b plan.Step) int { return strings.Compare(a.Host, b.Host) })
+	return s.delta()
+}
+
 func unitRestart(*testing.T) *plan.Delta {
 	s := newScene()
 	var inputs []resource.Input
@@ -410,6 +437,7 @@ var cases = []struct {
 	{"certificate-expiry", certificateExpiry},
 	{"sensitive", sensitive},
 	{"unit-restart", unitRestart},
+	{"rollout", rollOut},
 	{"orphans", orphans},
 	{"unreachable", unreachable},
 	{"problems", problems},
@@ -471,7 +499,7 @@ func TestTextVerbose(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "health", "no-change"} {
+	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "rollout", "health", "no-change"} {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range cases {
 				if c.name != name {

@@ -36,6 +36,29 @@ const (
 	CheckStillReachable CheckKind = "still-reachable"
 )
 
+// Seen says what a check of the kind sees, of any member: "its node is Ready".
+func (k CheckKind) Seen() string {
+	switch k {
+	case CheckProcess:
+		return "a new process runs, and goes on running"
+	case CheckEtcd:
+		return "it is healthy and follows a leader"
+	case CheckEtcdWithout:
+		return "the other members are healthy under one leader"
+	case CheckAPIServer:
+		return "/readyz, with the certificate on the disk"
+	case CheckHealthz:
+		return "it says that it is well"
+	case CheckDocker, CheckContainerd:
+		return "the runtime answers"
+	case CheckEndpoint:
+		return "the API answers through it"
+	case CheckNode:
+		return "its node has reported Ready since"
+	}
+	return string(k)
+}
+
 // Check is a condition of what serves, as plain data: how it is asked is
 // provision's business.
 type Check struct {

@@ -68,9 +68,11 @@ func testUnitsInTrouble(t *testing.T, m *machine) {
 	now := uptime(t)
 	ago := func(ticks int) string { return strconv.Itoa((now-ticks)*10000 + 1234) } // µs
 	m.program(t, "journalctl", `for unit; do :; done
+case "$*" in *"_SYSTEMD_INVOCATION_ID=0a1b + INVOCATION_ID=0a1b") unit=its-last-run ;; esac
 case $unit in
+looping.service) echo 'of the run before, which went well' ;;
 failed.service) printf '%b\n' 'Started failed.service - A service.' '\033[31mred\033[0m	tab' 'failed.service: Main process exited, code=exited, status=203/EXEC' 'failed.service: Failed to locate executable /usr/local/bin/failed: No such file or directory' ;;
-looping.service) i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo "line $i"; done; printf 'E1121 "command failed" err="unknown flag: --no-such-flag" \000\001\377日本\n\n' ;;
+its-last-run) i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo "line $i"; done; printf 'E1121 "command failed" err="unknown flag: --no-such-flag" \000\001\377日本\n\n' ;;
 starting.service) printf '%s\n' 'starting.service: Scheduled restart job, restart counter is at 1.' ;;
 healthy.service | once.service) echo 'nobody asked' ;;
 flapping.service) head -c 3000 /dev/zero | tr '\000' x; echo ;;
@@ -78,7 +80,7 @@ esac`)
 	m.systemctl(t,
 		"ActiveState=active\nLoadState=loaded\nSubState=running\nUnitFileState=enabled\nMainPID=812\nNRestarts=5\nResult=success\nExecMainCode=0\nExecMainStatus=0\nExecMainStartTimestampMonotonic="+ago(50000),
 		"LoadState=loaded\nActiveState=failed\nSubState=failed\nUnitFileState=enabled\nMainPID=0\nNRestarts=7\nResult=exit-code\nExecMainCode=1\nExecMainStatus=203\nExecMainStartTimestampMonotonic="+ago(90000),
-		"LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\nMainPID=0\nNRestarts=12\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1\nExecMainStartTimestampMonotonic="+ago(300),
+		"LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\nMainPID=0\nNRestarts=12\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1\nInvocationID=0a1b\nExecMainStartTimestampMonotonic="+ago(300),
 		"LoadState=loaded\nActiveState=activating\nSubState=start\nUnitFileState=enabled\nMainPID=77\nNRestarts=1\nResult=success\nExecMainCode=0\nExecMainStatus=0\nExecMainStartTimestampMonotonic="+ago(100),
 		"LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nMainPID=99\nNRestarts=3\nResult=success\nExecMainCode=0\nExecMainStatus=0\nExecMainStartTimestampMonotonic="+ago(200),
 		"LoadState=loaded\nActiveState=inactive\nSubState=dead\nUnitFileState=disabled\nMainPID=0\nNRestarts=0\nResult=success\nExecMainCode=1\nExecMainStatus=0\nExecMainStartTimestampMonotonic=0",

@@ -408,7 +408,7 @@ ask_units() {
 	capture_out=
 	capture units systemctl show --no-pager -p LoadState -p ActiveState -p SubState -p UnitFileState \
 		-p NeedDaemonReload -p MainPID -p ActiveEnterTimestampMonotonic -p ExecMainStartTimestampMonotonic \
-		-p NRestarts -p Result -p ExecMainCode -p ExecMainStatus -- $units
+		-p NRestarts -p Result -p ExecMainCode -p ExecMainStatus -p InvocationID -- $units
 	unit_logs "$capture_out"
 }
 
@@ -422,6 +422,9 @@ unit_logs() {
 		block=$nl${rest%%"$nl$nl"*}$nl
 		rest=${rest#*"$nl$nl"}
 		property ActiveState
+		# What went before the last run is another story; only of a unit that runs
+		# again is it the one to be told.
+		state_now=$value
 		case $value in
 		failed | activating | deactivating) ;;
 		active | reloading)
@@ -433,7 +436,12 @@ unit_logs() {
 			;;
 		*) continue ;;
 		esac
-		journal "$unit" 40
+		invocation=
+		case $state_now in
+		active | reloading) ;;
+		*) property InvocationID && invocation=$value ;;
+		esac
+		journal "$unit" 40 '' "$invocation"
 		answer "log.$number" ok "$out"
 	done
 }
@@ -449,18 +457,25 @@ property() {
 	esac
 }
 
-# journal UNIT LINES [PATTERN] sets out to the end of a unit's log, or to those of
-# its lines that match, as far as they come in time. A journal that did not answer
-# is not asked again.
+# journal UNIT LINES [PATTERN [INVOCATION]] sets out to the end of a unit's log, or
+# of that of one of its runs, or to those of its lines that match, as far as they
+# come in time. A journal that did not answer is not asked again.
 journal_answers=yes
 journal() {
 	out=
 	if [ "$journal_answers" = no ] || ! has journalctl; then return; fi
+	case ${4-} in
+	'' | *[!0-9a-f]*) set -- "$2" "${3-}" -u "$1" ;;
+	# Of its processes, or by systemd about it.
+	*) set -- "$2" "${3-}" "_SYSTEMD_INVOCATION_ID=$4" + "INVOCATION_ID=$4" ;;
+	esac
+	journal_lines=$1 journal_pattern=$2
+	shift 2
 	out=$(
 		{
-			timeout 5 journalctl --no-pager -q -o cat -n "$2" -u "$1" 2>/dev/null
+			timeout 5 journalctl --no-pager -q -o cat -n "$journal_lines" "$@" 2>/dev/null
 			echo "status $?"
-		} | tr -d '\000' | grep -e "${3-}" -e '^status [0-9]*$' | tail -c 16384
+		} | tr -d '\000' | grep -e "$journal_pattern" -e '^status [0-9]*$' | tail -c 16384
 	)
 	case $out in *'status 124') journal_answers=no ;; esac
 	out=${out%status *}

@@ -153,7 +153,7 @@ func (p *places) apply(e provision.Event, now time.Time) {
 	case provision.Failed:
 		at.failed++
 		fallthrough
-	case provision.Finished, provision.Skipped:
+	case provision.Finished, provision.RolledBack, provision.Skipped:
 		if i < len(at.running) {
 			at.running = append(at.running[:i], at.running[i+1:]...)
 		}
