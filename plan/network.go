@@ -41,8 +41,6 @@ func (c *compiler) network(h inventory.Host) {
 		}),
 		Ownership: resource.Ownership{Mode: 0o755},
 	}
-	c.add(h.Name, script, c.parents(h.Name, script.Path))
-	inputs := []resource.Input{script, c.unitFile(h.Name, networkUnit, nil)}
 	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
 	var live []StepID
 	for _, r := range rules {
@@ -51,6 +49,9 @@ func (c *compiler) network(h inventory.Host) {
 	for _, r := range routes {
 		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
+	// What sets them at boot is written when they were seen to cut nobody off.
+	c.add(h.Name, script, c.parents(h.Name, script.Path), live)
+	inputs := []resource.Input{script, c.unitFile(h.Name, networkUnit, nil)}
 	unit := c.serving(h.Name, resource.Unit{Name: networkUnit, Inputs: inputs, Oneshot: true}, *networkRollout(h.Name, networkUnit), inputSteps(h.Name, inputs), live)
 	if _, theirs := c.inventory.Preparation.Sysctls[forwardingV6]; c.inventory.DualStack() && !theirs {
 		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))

@@ -65,16 +65,18 @@ func (c *compiler) prepare(h inventory.Host) {
 	}
 	// Keys below net.bridge appear when br_netfilter is loaded.
 	sysctls := c.sysctls(h)
+	var live []StepID
 	for _, s := range sysctls {
-		c.add(h.Name, s, tools, loaded)
+		live = append(live, c.add(h.Name, s, tools, loaded))
 	}
+	// At boot they are set again when they were seen to cut nobody off.
 	for _, file := range []struct {
 		path    string
 		atLeast bool
 	}{{sysctlMinimumFile, true}, {sysctlFile, false}} {
 		held := slices.DeleteFunc(slices.Clone(sysctls), func(s resource.Sysctl) bool { return s.AtLeast != file.atLeast })
 		if len(held) > 0 {
-			c.file(h.Name, file.path, map[string]any{"Sysctls": held})
+			c.file(h.Name, file.path, map[string]any{"Sysctls": held}, live)
 		}
 	}
 

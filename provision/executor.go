@@ -26,6 +26,8 @@ type Executor struct {
 	Notify func(Event)
 
 	delta *plan.Delta
+	// arming has the hosts undo by themselves what cuts them off.
+	arming *arming
 
 	// checks asks hosts and the cluster; nil stands for the real ones.
 	checks checker
@@ -110,6 +112,7 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 		return &Report{}, fmt.Errorf("%d problems stand in the way; nothing was changed", len(delta.Problems))
 	}
 	e.delta, e.client, e.pending, e.paths = delta, nil, map[plan.StepID]fact.Record{}, podPaths{}
+	e.arming = newArming(delta, e.Fleet.options.ConfirmTimeout)
 	if e.checks == nil {
 		e.checks = clusterChecks{e}
 	}
@@ -221,7 +224,12 @@ func (t *task) perform(ctx context.Context) (fact.Record, error) {
 	if apply == nil {
 		return fact.Record{}, fmt.Errorf("nothing knows how to %s a %s", t.item.Change.Action, kind)
 	}
-	return apply(ctx, t)
+	var record fact.Record
+	err := t.armed(ctx, func() (err error) {
+		record, err = apply(ctx, t)
+		return err
+	})
+	return record, err
 }
 
 // carryOut makes the task's resource as it should be and records that.

@@ -69,7 +69,10 @@ type Releases interface {
 
 // Options configure a Fleet.
 type Options struct {
-	Parallelism     int // DefaultParallelism if 0
+	Parallelism int // DefaultParallelism if 0
+	// ConfirmTimeout is how long a host waits to be reached over a new connection
+	// after a step that may cut it off; DefaultConfirmTimeout if 0.
+	ConfirmTimeout  time.Duration
 	TrustOnFirstUse bool
 	// LockTimeout is how long Lock waits for locks that somebody else holds; 0:
 	// not at all.

@@ -47,11 +47,13 @@ func newHost(t *testing.T) *testHost {
 	t.Helper()
 	h := &testHost{dir: t.TempDir()}
 	h.bin = filepath.Join(h.dir, "bin")
-	for _, dir := range []string{"bin", "var/lib", "run", "etc/kubernetes/manifests"} {
+	for _, dir := range []string{"bin", "var/lib", "run", "etc/kubernetes/manifests", "etc/systemd/system"} {
 		if err := os.MkdirAll(filepath.Join(h.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	// No timer of a test may run on the machine of the test.
+	h.program(t, "systemd-run", `echo "$*" >>"$HOST/timers"`)
 	h.Server = sshtest.New(t, sshtest.Options{Handler: h.serve})
 	return h
 }
@@ -107,6 +109,7 @@ func (h *testHost) serve(line string, stdin io.Reader, stdout, stderr io.Writer)
 		lockPath, h.path(lockPath),
 		"/etc/kubernetes", h.path("/etc/kubernetes"),
 		"/etc/hostname", h.path("/etc/hostname"),
+		"/etc/systemd/system/", h.path("/etc/systemd/system/"),
 		"/proc/sys/", h.path("/proc/sys/"),
 		"PATH=/usr/local/sbin:", "PATH="+h.bin+":/usr/local/sbin:",
 	).Replace(text)

@@ -181,6 +181,8 @@ case "$*" in *' -C '*) exit 1 ;; *show*) printf '10.244.1.0/24 via 10.0.0.2%s\n'
 exit 0
 `)
 			}
+			// What arms the step comes before, and is tested elsewhere.
+			h.program(t, "systemd-run", `rm -f "$HOST/commands"`)
 			f.step("shaolin", c.resource)
 			f.mustApply(t, f.everything(t))
 			got := strings.Split(strings.TrimSpace(h.read(t, h.path("/commands"))), "\n")

@@ -28,7 +28,11 @@ Show what differs from the inventory, ask, and change exactly that. A step that
 fails stops what depends on it, and nothing else. Ctrl-C stops after the steps
 under way; run apply again to go on. While it works no other apply can: it holds
 the locks of the hosts it changes and, whatever -limit says, of all masters and
-members of etcd, or of a majority of them when some can't be reached.`,
+members of etcd, or of a majority of them when some can't be reached.
+
+A change that may cut you off from a host (routes, firewall rules, kernel
+parameters, its name, the pod network's programs) is marked "(armed)": the host
+undoes it by itself unless kinstall reaches it again over a new connection.`,
 		UsageText: `
   kinstall apply lab.hcl
   kinstall apply lab.hcl -yes                   without asking
@@ -37,6 +41,7 @@ members of etcd, or of a majority of them when some can't be reached.`,
   kinstall apply lab.hcl -yes -json > log.json  one JSON event a line`,
 		Flags: joined([]cli.Flag{
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+			&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "`DURATION` a host waits so long to be reached again before it undoes what is marked (armed) (default 1m0s)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan, then what happens, as one JSON object a line (docs/plan-json.md); needs -yes"},
 			&cli.DurationFlag{Name: "lock-timeout", Usage: "`DURATION` wait for another apply to end, as 90s or 10m; without it, refuse at once", Action: func(_ *cli.Context, d time.Duration) error {
 				if d < 0 {
@@ -49,6 +54,9 @@ members of etcd, or of a majority of them when some can't be reached.`,
 	}
 }
 
+// shortestConfirmTimeout is what a busy host may take to let somebody in.
+const shortestConfirmTimeout = 5 * time.Second
+
 func (a *app) apply(c *cli.Context) error {
 	if !c.Bool("yes") {
 		if c.Bool("json") {
@@ -57,6 +65,10 @@ func (a *app) apply(c *cli.Context) error {
 		if !a.inTerminal {
 			return usageError("add -yes to apply without being asked, or use `kinstall plan` to look first", "kinstall apply: there is no terminal to ask on")
 		}
+	}
+	if timeout := c.Duration("confirm-timeout"); timeout < shortestConfirmTimeout {
+		return usageError(fmt.Sprintf("give it %s or more, as in: -confirm-timeout 1m30s", shortestConfirmTimeout),
+			"kinstall apply: -confirm-timeout %s leaves no time to reach a host", timeout)
 	}
 	file, err := inventoryFile(c)
 	if err != nil {

@@ -50,7 +50,11 @@ const notShown = "(sensitive, not shown)"
 // head is "  ~ file /etc/hosts" without style.
 func head(item plan.Item) string {
 	id := item.Step.Resource.ID()
-	return "  " + Sign(item.Change.Action) + " " + Clean(string(id.Kind())+" "+id.Name())
+	mark := ""
+	if item.Armed() {
+		mark = " (armed)"
+	}
+	return "  " + Sign(item.Change.Action) + " " + Clean(string(id.Kind())+" "+id.Name()) + mark
 }
 
 // reasonColumn finds one column for the reasons of all sections: right of most

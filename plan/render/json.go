@@ -52,6 +52,8 @@ type Change struct {
 	ID   resource.ID `json:"id"`   // KIND:NAME
 	Kind string      `json:"kind"`
 	Name string      `json:"name"`
+	// Armed changes are undone by the host itself unless it is reached again.
+	Armed bool `json:"armed,omitempty"`
 	resource.Change
 }
 
@@ -92,7 +94,7 @@ func NewDocument(d *plan.Delta) Document {
 				continue
 			}
 			changed[s.host] = true
-			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Change: redacted(item.Change)})
+			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Armed: item.Armed(), Change: redacted(item.Change)})
 		}
 	}
 	for _, name := range d.Plan.Hosts() {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -48,6 +49,7 @@ func Text(w io.Writer, d *plan.Delta, o Options) error {
 	t.rollouts()
 	t.unreachable()
 	t.problems()
+	t.legend()
 	t.line(span{bold, SummaryLine(d)})
 	if n := len(d.Problems); n > 0 {
 		t.line(span{red, fmt.Sprintf("%s must be solved before anything can be applied.", count(n, "problem"))})
@@ -213,6 +215,17 @@ func (t *text) unreachable() {
 		}
 	}
 	t.line()
+}
+
+const armedLegend = "(armed): undone by the host itself unless kinstall reaches it again over a new connection"
+
+// legend explains the mark of armed items, if there are any.
+func (t *text) legend() {
+	if slices.ContainsFunc(t.delta.Items, plan.Item.Armed) {
+		for _, line := range wrap(armedLegend, t.options.Width) {
+			t.line(span{dim, line})
+		}
+	}
 }
 
 func (t *text) problems() {

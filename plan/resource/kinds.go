@@ -76,6 +76,10 @@ type Descriptor struct {
 	// sees that their file is gone.
 	StartedBy Action
 
+	// CutsOff kinds may cut the operator off from the host: such a step is armed
+	// (see plan.Item.Armed). Programs that may are told by name.
+	CutsOff bool
+
 	// What carries packets between the pods of different hosts, whatever network
 	// it belongs to. Programs that do so are told by name (see package plan).
 	CarriesPods bool
@@ -101,17 +105,17 @@ var descriptors = index(
 	Descriptor{Kind: KindStaticPod, Removable: true},
 	Descriptor{Kind: KindArtifact, Removable: true, RecordAtOnce: true},
 	Descriptor{Kind: KindImage, Removable: true},
-	Descriptor{Kind: KindHostname},
+	Descriptor{Kind: KindHostname, CutsOff: true},
 	Descriptor{Kind: KindSwap},
-	Descriptor{Kind: KindSysctl},
+	Descriptor{Kind: KindSysctl, CutsOff: true},
 	Descriptor{Kind: KindModule, Shared: true},
 	Descriptor{Kind: KindPackage, Shared: true},
-	Descriptor{Kind: KindRoute, Removable: true, CarriesPods: true},
-	Descriptor{Kind: KindInterimRoute},
-	Descriptor{Kind: KindDynamicRoutes, Removable: true, CarriesPods: true, Remade: true},
-	Descriptor{Kind: KindFirewallRule, Removable: true},
-	Descriptor{Kind: KindSwitch, Removable: true, CarriesPods: true, Remade: true, Outlasts: true},
-	Descriptor{Kind: KindLink, Removable: true, CarriesPods: true, Remade: true, Outlasts: true},
+	Descriptor{Kind: KindRoute, Removable: true, CutsOff: true, CarriesPods: true},
+	Descriptor{Kind: KindInterimRoute, CutsOff: true},
+	Descriptor{Kind: KindDynamicRoutes, Removable: true, CutsOff: true, CarriesPods: true, Remade: true},
+	Descriptor{Kind: KindFirewallRule, Removable: true, CutsOff: true},
+	Descriptor{Kind: KindSwitch, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},
+	Descriptor{Kind: KindLink, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindPodMTU},
 
 	Descriptor{Kind: KindAuthority, Scope: ScopeOperator},
