@@ -495,24 +495,3 @@ func TestInOrderRefusesMistakes(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkCompile(b *testing.B) {
-	for _, workers := range []int{100, 1000} {
-		inv := load(b, "three-masters")
-		for i := range workers {
-			h := inv.Hosts[len(inv.Hosts)-1]
-			h.Name, h.Address = fmt.Sprintf("w%04d", i), h.Address.Next()
-			inv.Hosts = append(inv.Hosts, h)
-		}
-		inv.Network.Kind = "external"
-		inv.Cluster.PodCIDR = prefix("10.0.0.0/8")
-		lock := ProposeLock(inv, inventory.Lock{}, digests(inv))
-		b.Run(fmt.Sprint(workers), func(b *testing.B) {
-			for b.Loop() {
-				if _, diags := Compile(inv, lock, nil, noAuthorities{}, operatorFiles(inv)); diags.HasErrors() {
-					b.Fatal(diags)
-				}
-			}
-		})
-	}
-}
