@@ -8,8 +8,10 @@
 package plan
 
 import (
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -57,6 +59,9 @@ type Plan struct {
 	Steps     []Step
 	Addresses []AddressRow // the address plan
 	limited   bool         // hosts were left out
+
+	indexed sync.Once
+	index   *index
 }
 
 // AddressRow is one host's line of the address plan.
@@ -74,29 +79,17 @@ type AddressRow struct {
 
 // Hosts returns the names of the real hosts that have steps, in inventory order.
 func (p *Plan) Hosts() []string {
-	have := map[string]bool{}
-	for _, s := range p.Steps {
-		have[s.Host] = true
-	}
-	var names []string
-	for _, h := range p.Inventory.Hosts {
-		if have[h.Name] {
-			names = append(names, h.Name)
-		}
-	}
-	return names
+	return slices.Clone(p.look().hosts)
 }
 
 // Queries returns what must be known of a host (or of Cluster), merged.
 func (p *Plan) Queries(host string) []fact.Query {
 	var queries []fact.Query
-	for _, s := range p.Steps {
-		if s.Host == host {
-			queries = append(queries, s.Resource.Queries()...)
-		}
+	for _, i := range p.look().steps[host] {
+		queries = append(queries, p.Steps[i].Resource.Queries()...)
 	}
-	if h, ok := p.Inventory.Host(host); ok {
-		queries = append(queries, networkQueries(p.Inventory, h)...)
+	if h, ok := p.host(host); ok {
+		queries = append(queries, networkQueries(p, h)...)
 		queries = append(queries, runtimeQueries(p.Inventory, h)...)
 		queries = append(queries, memberQueries(p.Inventory, h)...)
 	}

@@ -12,26 +12,30 @@ import (
 )
 
 // check is one condition a host must meet before anything is changed on it.
-type check func(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem
+type check func(p *Plan, host inventory.Host, o Observation) []Problem
 
 // checks is the table of preflight conditions.
-var checks = []check{checkSystem, checkHostname, checkClock, checkAddress, checkInterface, checkDisk, checkPorts, checkOwner, checkRuntime, checkKernel, checkOpenVSwitch, checkUDPPorts, checkLink, checkMTU, checkPath, checkDuplicate}
+var checks = []check{
+	byInventory(checkSystem), byInventory(checkHostname), byInventory(checkClock), byInventory(checkAddress), byInventory(checkInterface),
+	byInventory(checkDisk), byInventory(checkPorts), byInventory(checkOwner), byInventory(checkRuntime), byInventory(checkKernel),
+	byInventory(checkOpenVSwitch), byInventory(checkUDPPorts), checkLink, byInventory(checkMTU), checkPath, byInventory(checkDuplicate),
+	checkAddresses, checkOverrides,
+}
 
-// planChecks are those that compare with what is planned.
-var planChecks = []func(*Plan, inventory.Host, Observation) []Problem{checkAddresses, checkOverrides}
+// byInventory is a check that needs no more of the plan than its inventory.
+func byInventory(check func(*inventory.Inventory, inventory.Host, Observation) []Problem) check {
+	return func(p *Plan, host inventory.Host, o Observation) []Problem { return check(p.Inventory, host, o) }
+}
 
 // preflight returns what must be mended on reachable hosts, in inventory order.
 func preflight(p *Plan, observed Observed, unreachable map[string]error) []Problem {
 	var problems []Problem
 	for _, name := range p.Hosts() {
-		host, ok := p.Inventory.Host(name)
+		host, ok := p.host(name)
 		if !ok || unreachable[name] != nil {
 			continue
 		}
 		for _, check := range checks {
-			problems = append(problems, check(p.Inventory, host, observed.Hosts[name])...)
-		}
-		for _, check := range planChecks {
 			problems = append(problems, check(p, host, observed.Hosts[name])...)
 		}
 	}

@@ -14,14 +14,15 @@ import (
 )
 
 // networkQueries ask what only the preflight of networks wants to know.
-func networkQueries(inv *inventory.Inventory, host inventory.Host) []fact.Query {
+func networkQueries(p *Plan, host inventory.Host) []fact.Query {
+	inv := p.Inventory
 	var queries []fact.Query
 	for _, need := range kernelNeeds() {
 		if need.on(inv, host) {
 			queries = append(queries, fact.Query{Kind: fact.KindModule, Name: need.module})
 		}
 	}
-	for _, peer := range pathPeers(inv, host) {
+	for _, peer := range pathPeers(p, host) {
 		queries = append(queries, fact.Query{Kind: fact.KindPath, Name: peer.Address.String(), Size: packetSize(inv)})
 	}
 	return queries
@@ -100,7 +101,8 @@ func checkUDPPorts(inv *inventory.Inventory, host inventory.Host, o Observation)
 
 // checkLink finds nodes that a router stands before, where the network hands
 // packets of pods to the nodes themselves: no router knows the way to a pod.
-func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
+func checkLink(p *Plan, host inventory.Host, o Observation) []Problem {
+	inv := p.Inventory
 	if !host.RunsContainers() || !inv.Network.Direct() {
 		return nil
 	}
@@ -111,17 +113,21 @@ func checkLink(inv *inventory.Inventory, host inventory.Host, o Observation) []P
 		}
 	}
 	var beyond []string
-	for _, address := range []func(inventory.Host) netip.Addr{
-		func(h inventory.Host) netip.Addr { return h.Address },
-		func(h inventory.Host) netip.Addr { return h.AddressV6 },
-	} {
-		own := address(host)
-		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return own.IsValid() && n.Addr().Is4() == own.Is4() }) {
+	for _, own := range []netip.Addr{host.Address, host.AddressV6} {
+		var link netip.Prefix // what most nodes are on, if any network of the host's is
+		for _, n := range networks {
+			if own.IsValid() && n.Addr().Is4() == own.Is4() && (!link.IsValid() || n.Contains(own)) {
+				link = n
+			}
+		}
+		if !link.IsValid() {
 			continue // not learnt, or not there
 		}
-		for _, node := range inv.ContainerHosts() {
-			if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address(node)) }) {
-				beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, address(node)))
+		for _, i := range p.outsideOf(link) {
+			node := &inv.Hosts[i]
+			address := addressLike(node, own)
+			if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) }) {
+				beyond = append(beyond, fmt.Sprintf("%s (%s)", node.Name, address))
 			}
 		}
 	}
@@ -158,48 +164,23 @@ func checkMTU(inv *inventory.Inventory, host inventory.Host, o Observation) []Pr
 // name, so that all of them are a ring, and the first other master. All pairs would
 // be too many, and hosts behind one router fail together. Tunnels that leave by
 // an address of their own go another way, which is not looked at.
-func pathPeers(inv *inventory.Inventory, host inventory.Host) []inventory.Host {
-	if !onBridged(inv, host) || onOpenVSwitch(inv, host) && host.TunnelAddress.IsValid() {
+func pathPeers(p *Plan, host inventory.Host) []inventory.Host {
+	if !onBridged(p.Inventory, host) || onOpenVSwitch(p.Inventory, host) && host.TunnelAddress.IsValid() {
 		return nil
 	}
-	var first, next, master *inventory.Host
-	for i := range inv.Hosts {
-		h := &inv.Hosts[i]
-		switch {
-		case h.Name == host.Name:
-		case master == nil && h.Has(inventory.RoleMaster):
-			master = h
-			fallthrough
-		case h.RunsContainers():
-			if first == nil || h.Name < first.Name {
-				first = h
-			}
-			if h.Name > host.Name && (next == nil || h.Name < next.Name) {
-				next = h
-			}
-		}
-	}
-	if next == nil {
-		next = first
-	}
-	var peers []inventory.Host
-	for _, h := range []*inventory.Host{next, master} {
-		if h != nil && h.Address.Is4() == host.Address.Is4() && (len(peers) == 0 || peers[0].Name != h.Name) {
-			peers = append(peers, *h)
-		}
-	}
-	return peers
+	return p.look().ring.peers(host)
 }
 
 // checkPath finds ways between hosts that large packets don't pass. Hosts that
 // answer no ping at all say nothing about them.
-func checkPath(inv *inventory.Inventory, host inventory.Host, o Observation) []Problem {
+func checkPath(p *Plan, host inventory.Host, o Observation) []Problem {
+	inv := p.Inventory
 	size := packetSize(inv)
 	if mtu := o.Facts.Host.MTU; mtu != 0 && mtu < size {
 		return nil // for checkMTU
 	}
 	var problems []Problem
-	for _, peer := range pathPeers(inv, host) {
+	for _, peer := range pathPeers(p, host) {
 		found, err := o.Facts.Path(peer.Address.String())
 		if err != nil || !found.Answers || found.Fits {
 			continue
@@ -235,7 +216,10 @@ func checkAddresses(p *Plan, host inventory.Host, o Observation) []Problem {
 		networks = append(networks, network{"the service network", "cluster.service_cidr", p.Inventory.Cluster.ServiceCIDR})
 	}
 	// What is found to be as planned is no obstacle.
-	planned := func(is func(AddressRow) bool) bool { return slices.ContainsFunc(p.Addresses, is) }
+	bridge := ""
+	if row, ok := p.addressRow(host.Name); ok {
+		bridge = row.Bridge
+	}
 	var problems []Problem
 	devices := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(o.Facts.Host.Interfaces)) {
@@ -250,7 +234,7 @@ func checkAddresses(p *Plan, host inventory.Host, o Observation) []Problem {
 				continue
 			}
 			for _, n := range networks {
-				if n.prefix.Contains(parsed) && !planned(func(row AddressRow) bool { return row.Host == host.Name && row.Bridge == address }) {
+				if n.prefix.Contains(parsed) && bridge != address {
 					devices[name] = true
 					problems = append(problems, Problem{host.Name, fmt.Sprintf("%s has the address %s, which is of %s %s", name, text, n.what, n.prefix),
 						fmt.Sprintf("if an older cluster left it behind, `ip link delete %s`; else choose another %s", name, n.attribute)})
@@ -264,8 +248,8 @@ func checkAddresses(p *Plan, host inventory.Host, o Observation) []Problem {
 			continue
 		}
 		for _, n := range networks {
-			if n.prefix.Bits() <= destination.Bits() && n.prefix.Contains(destination.Addr()) && !planned(func(row AddressRow) bool {
-				return row.PodSubnet == route.Destination && (row.Host == host.Name || row.Address == route.Via)
+			if n.prefix.Bits() <= destination.Bits() && n.prefix.Contains(destination.Addr()) && !slices.ContainsFunc(p.look().rows[route.Destination], func(i int) bool {
+				return p.Addresses[i].Host == host.Name || p.Addresses[i].Address == route.Via
 			}) {
 				way := "dev " + route.Device
 				if route.Via != "" {
@@ -303,9 +287,9 @@ func checkOverrides(p *Plan, host inventory.Host, o Observation) []Problem {
 		return nil
 	}
 	var problems []Problem
-	for _, s := range p.Steps {
-		wanted, ok := s.Resource.(resource.Sysctl)
-		if !ok || s.Host != host.Name {
+	for _, i := range p.look().steps[host.Name] {
+		wanted, ok := p.Steps[i].Resource.(resource.Sysctl)
+		if !ok {
 			continue
 		}
 		file, value := sysctlFile, strings.Join(strings.Fields(wanted.Value), " ")

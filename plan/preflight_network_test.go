@@ -144,7 +144,7 @@ func TestPreflightOfTheKernel(t *testing.T) {
 		}
 		host, _ := inv.Host("huashan")
 		facts := fact.NewSet(fact.Host{Kernel: "6.1.0"})
-		for _, q := range networkQueries(inv, host) {
+		for _, q := range networkQueries(&Plan{Inventory: inv}, host) {
 			if q.Kind == fact.KindModule {
 				found, said := tt.modules[q.Name]
 				if !said {
@@ -165,7 +165,7 @@ func TestPathPeers(t *testing.T) {
 	inv.Network = routes
 	got := map[string][]string{}
 	for _, h := range inv.Hosts {
-		for _, peer := range pathPeers(inv, h) {
+		for _, peer := range pathPeers(&Plan{Inventory: inv}, h) {
 			got[h.Name] = append(got[h.Name], peer.Name)
 		}
 	}
@@ -176,7 +176,7 @@ func TestPathPeers(t *testing.T) {
 		t.Errorf("peers (-want +got):\n%s", diff)
 	}
 	inv.Network.Kind = inventory.NetworkExternal
-	if peers := pathPeers(inv, inv.Hosts[0]); len(peers) > 0 {
+	if peers := pathPeers(&Plan{Inventory: inv}, inv.Hosts[0]); len(peers) > 0 {
 		t.Errorf("packets of a network that is not kinstall's: %v", peers)
 	}
 }

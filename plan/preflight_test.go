@@ -45,7 +45,7 @@ func TestPreflightOfNetworks(t *testing.T) {
 		host, _ := inv.Host("huashan")
 		o := Observation{Facts: fact.NewSet(fact.Host{Interface: "ens4", MTU: tt.mtu, Links: map[string]fact.Link{"ens5": {MTU: 1500}}, Networks: tt.networks})}
 		var got []string
-		for _, p := range append(checkLink(inv, host, o), checkMTU(inv, host, o)...) {
+		for _, p := range append(checkLink(&Plan{Inventory: inv}, host, o), checkMTU(inv, host, o)...) {
 			got = append(got, p.Summary)
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -152,8 +152,8 @@ func TestPreflightOfDualStack(t *testing.T) {
 		}
 		o := Observation{Facts: fact.NewSet(facts)}
 		var got []string
-		for _, check := range []check{checkAddress, checkInterface, checkLink, checkMTU} {
-			for _, p := range check(inv, host, o) {
+		for _, check := range []check{byInventory(checkAddress), byInventory(checkInterface), checkLink, byInventory(checkMTU)} {
+			for _, p := range check(&Plan{Inventory: inv}, host, o) {
 				got = append(got, p.Summary)
 			}
 		}

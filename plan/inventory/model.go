@@ -432,32 +432,26 @@ func (h Host) RunsContainers() bool { return h.IsNode() || h.Has(RoleContainer) 
 
 // With returns the hosts that have the role, in inventory order.
 func (inv *Inventory) With(role string) []Host {
-	var hosts []Host
-	for _, h := range inv.Hosts {
-		if h.Has(role) {
-			hosts = append(hosts, h)
-		}
-	}
-	return hosts
+	return inv.those(func(h *Host) bool { return h.Has(role) })
 }
 
 // Nodes returns the hosts that run a kubelet, in inventory order.
 func (inv *Inventory) Nodes() []Host {
-	var hosts []Host
-	for _, h := range inv.Hosts {
-		if h.IsNode() {
-			hosts = append(hosts, h)
-		}
-	}
-	return hosts
+	return inv.those(func(h *Host) bool { return h.IsNode() })
 }
 
 // ContainerHosts returns the hosts that have a container runtime, in inventory order.
 func (inv *Inventory) ContainerHosts() []Host {
+	return inv.those(func(h *Host) bool { return h.RunsContainers() })
+}
+
+// those returns the hosts that fit. A Host is large: none is copied to be
+// looked at.
+func (inv *Inventory) those(fit func(*Host) bool) []Host {
 	var hosts []Host
-	for _, h := range inv.Hosts {
-		if h.RunsContainers() {
-			hosts = append(hosts, h)
+	for i := range inv.Hosts {
+		if h := &inv.Hosts[i]; fit(h) {
+			hosts = append(hosts, *h)
 		}
 	}
 	return hosts
@@ -468,13 +462,20 @@ func (inv *Inventory) DualStack() bool { return inv.Cluster.PodCIDRv6.IsValid() 
 
 // Kubernetes reports whether there is a Kubernetes cluster: without masters
 // the hosts run containers and nothing else.
-func (inv *Inventory) Kubernetes() bool { return len(inv.With(RoleMaster)) > 0 }
+func (inv *Inventory) Kubernetes() bool {
+	for i := range inv.Hosts {
+		if inv.Hosts[i].Has(RoleMaster) {
+			return true
+		}
+	}
+	return false
+}
 
 // Host returns the host of that name.
 func (inv *Inventory) Host(name string) (Host, bool) {
-	for _, h := range inv.Hosts {
-		if h.Name == name {
-			return h, true
+	for i := range inv.Hosts {
+		if inv.Hosts[i].Name == name {
+			return inv.Hosts[i], true
 		}
 	}
 	return Host{}, false
