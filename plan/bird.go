@@ -25,7 +25,7 @@ func (c *compiler) bird(h inventory.Host) {
 	type neighbor struct{ Name, Address string }
 	var neighbors []neighbor
 	if n.Mode == inventory.BirdBGP {
-		for _, other := range c.others(h) {
+		for other := range c.others(h) {
 			neighbors = append(neighbors, neighbor{other.Name, other.Address.String()})
 		}
 	}

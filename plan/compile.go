@@ -6,13 +6,14 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/templates"
 )
 
 // Compile says what should be on every host.
@@ -30,7 +31,7 @@ import (
 func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, authorities Authorities, files map[string][]byte) (*Plan, hcl.Diagnostics) {
 	c := &compiler{
 		builder:   builder{inventory: inv, lock: lock, authorities: authorities, index: map[StepID]int{}},
-		templates: templates.New(),
+		templates: newTexts(),
 		releases:  map[string]Release{},
 		files:     files,
 	}
@@ -39,7 +40,9 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}
-	c.names = c.hostsBlock()
+	c.names, c.own = c.hostsBlock(), ownImages(inv)
+	c.sorted = inv.ContainerHosts()
+	slices.SortFunc(c.sorted, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
 	c.operator(before)
 	for _, component := range []func(inventory.Host){
 		c.prepare, c.certificates, c.runtime, c.network, c.etcd, c.loadBalancer, c.controlPlane, c.kubelet, c.kubeProxy,
@@ -62,12 +65,14 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 // compiler is a builder with what all components share.
 type compiler struct {
 	builder
-	templates *templates.Set
+	templates *texts
 	releases  map[string]Release      // by name
 	subnets   map[string]netip.Prefix // by host
 	subnetsV6 map[string]netip.Prefix // by host; none but with dual-stack
 	files     map[string][]byte       // of the operator's machine, by path
 	names     resource.Block          // of /etc/hosts, the same on every host
+	own       []Release               // images that the user names
+	sorted    []inventory.Host        // with containers, by name
 	diags     hcl.Diagnostics
 }
 
@@ -177,7 +182,7 @@ func (c *compiler) file(host, path string, data any, after ...[]StepID) resource
 
 // content adds a file with the given bytes.
 func (c *compiler) content(host, path string, content []byte, after ...[]StepID) resource.File {
-	f := resource.File{Path: path, Content: content}
+	f := c.templates.file(path, content)
 	c.add(host, f, append(after, c.parents(host, path))...)
 	return f
 }

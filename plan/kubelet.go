@@ -56,7 +56,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubelet),
-		c.content(h.Name, kubeletConfig, mergedYAML(config, inv.Kubelet.Settings)),
+		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, mergedYAML)),
 		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
 		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
 	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)

@@ -51,12 +51,12 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 	config := c.templates.Render("var/lib/kube-proxy/config.yaml", map[string]any{
 		"Kubeconfig": kubeconfig,
 		"Mode":       inv.KubeProxy.Mode,
-		"Node":       h.Name,
+		"Node":       nameOfHost,
 		"PodCIDR":    strings.Join(c.podNetworks(), ","),
 	})
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubeProxy),
-		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", mergedYAML(config, inv.KubeProxy.Settings)),
+		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", withHostName(c.templates.merge("kube-proxy", config, inv.KubeProxy.Settings, mergedYAML), h.Name)),
 		c.kubeconfig(h, kubeconfig, inv.Cluster.Endpoint.String(), userKubeProxy, kubeProxyCert),
 		c.unitFile(h.Name, kubeProxyUnit, nil),
 	}, c.credentials(h, caFile, kubeProxyCert)...)

@@ -1,9 +1,8 @@
 package plan
 
 import (
+	"iter"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -11,6 +10,9 @@ import (
 
 // cniConfig is what the runtime reads to join a pod to the bridge.
 const cniConfig = "/etc/cni/net.d/10-kinstall.conflist"
+
+// networkScript sets routes and rules at boot.
+const networkScript = "/usr/local/lib/kinstall/network.sh"
 
 // network adds a node's part of the pod network: the CNI configuration with
 // the node's own subnet, firewall rules, and what carries packets between the
@@ -34,13 +36,10 @@ func (c *compiler) network(h inventory.Host) {
 	if networkOf(c.inventory).eachHost == resource.KindRoute {
 		routes = c.routes(h)
 	}
-	script := resource.File{
-		Path: "/usr/local/lib/kinstall/network.sh",
-		Content: c.templates.Render("usr/local/lib/kinstall/network.sh", map[string]any{
-			"AddressV6": c.addressV6(h), "Metric": resource.RouteMetric, "Rules": rules, "Routes": routes,
-		}),
-		Ownership: resource.Ownership{Mode: 0o755},
-	}
+	script := c.templates.file(networkScript, c.templates.Render(networkScript[1:], map[string]any{
+		"AddressV6": c.addressV6(h), "Metric": resource.RouteMetric, "Rules": rules, "Routes": routes,
+	}))
+	script.Mode = 0o755
 	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
 	var live []StepID
 	for _, r := range rules {
@@ -103,16 +102,20 @@ func bridgeAddress(subnet netip.Prefix) netip.Prefix {
 }
 
 // others are all hosts with containers but one, sorted by name.
-func (c *compiler) others(h inventory.Host) []inventory.Host {
-	others := slices.DeleteFunc(c.inventory.ContainerHosts(), func(n inventory.Host) bool { return n.Name == h.Name })
-	slices.SortFunc(others, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
-	return others
+func (c *compiler) others(h inventory.Host) iter.Seq[*inventory.Host] {
+	return func(yield func(*inventory.Host) bool) {
+		for i := range c.sorted {
+			if n := &c.sorted[i]; n.Name != h.Name && !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 // routes lead to the containers of every other host.
 func (c *compiler) routes(h inventory.Host) []resource.Route {
 	var routes []resource.Route
-	for _, n := range c.others(h) {
+	for n := range c.others(h) {
 		routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
 		if subnet, ok := c.subnetsV6[n.Name]; ok {
 			routes = append(routes, resource.Route{Destination: subnet.String(), Via: n.AddressV6.String()})

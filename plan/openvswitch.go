@@ -88,7 +88,7 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 
 	type remote struct{ Name, Subnet, Address string }
 	var remotes []remote
-	for _, other := range c.others(h) {
+	for other := range c.others(h) {
 		remotes = append(remotes, remote{other.Name, c.subnets[other.Name].String(), other.TunnelEnd().String()})
 	}
 	flows := c.file(h.Name, switchFlows, map[string]any{
@@ -98,15 +98,12 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	if userspace {
 		address = h.TunnelAddress.String()
 	}
-	script := resource.File{
-		Path: switchScript,
-		Content: c.templates.Render(switchScript[1:], map[string]any{
-			"Address": address, "Bridge": pods, "Cable": podCable, "Flows": switchFlows, "Gateway": gateway, "Interface": n.Interface,
-			"MAC": bridgeMAC(subnet), "Metric": resource.RouteMetric, "MTU": n.MTU, "Network": inv.Cluster.PodCIDR.String(), "Port": podPort, "Switch": podSwitch,
-			"Tunnel": tunnelPort, "Type": n.Tunnel, "Underlay": underlaySwitch, "Userspace": userspace,
-		}),
-		Ownership: resource.Ownership{Mode: 0o755},
-	}
+	script := c.templates.file(switchScript, c.templates.Render(switchScript[1:], map[string]any{
+		"Address": address, "Bridge": pods, "Cable": podCable, "Flows": switchFlows, "Gateway": gateway, "Interface": n.Interface,
+		"MAC": bridgeMAC(subnet), "Metric": resource.RouteMetric, "MTU": n.MTU, "Network": inv.Cluster.PodCIDR.String(), "Port": podPort, "Switch": podSwitch,
+		"Tunnel": tunnelPort, "Type": n.Tunnel, "Underlay": underlaySwitch, "Userspace": userspace,
+	}))
+	script.Mode = 0o755
 	c.add(h.Name, script, c.parents(h.Name, script.Path))
 	inputs := []resource.Input{software, script, flows, c.unitFile(h.Name, switchUnit, map[string]any{
 		"Docker": pods == resource.DockerBridge, "Flows": switchFlows, "Switch": podSwitch,

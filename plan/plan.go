@@ -9,7 +9,6 @@ package plan
 
 import (
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -183,16 +182,14 @@ func describe(id resource.ID) resource.Descriptor {
 }
 
 func sortedIDs(ids []StepID) []StepID {
-	seen := map[StepID]bool{}
-	var unique []StepID
-	for _, id := range ids {
-		if id != "" && !seen[id] {
-			seen[id] = true
-			unique = append(unique, id)
-		}
+	if len(ids) == 0 {
+		return nil
 	}
-	sort.Slice(unique, func(i, j int) bool { return unique[i] < unique[j] })
-	return unique
+	unique := slices.Compact(slices.Sorted(slices.Values(ids)))
+	if unique[0] == "" {
+		unique = unique[1:]
+	}
+	return slices.Clip(unique)
 }
 
 // Authorities is what compiling needs to know of the operator's pki

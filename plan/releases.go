@@ -189,7 +189,7 @@ func runtimeReleases(inv *inventory.Inventory) []Release {
 // paths of the operator's machine.
 func ownImages(inv *inventory.Inventory) []Release {
 	var releases []Release
-	if len(inv.ContainerHosts()) == 0 {
+	if len(inv.Artifacts.Images) == 0 || len(inv.ContainerHosts()) == 0 {
 		return nil
 	}
 	for _, reference := range slices.Sorted(maps.Keys(inv.Artifacts.Images)) {

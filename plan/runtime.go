@@ -77,7 +77,7 @@ func (c *compiler) containerd(h inventory.Host) StepID {
 	inputs := []resource.Input{
 		c.artifact(h.Name, releaseContainerd),
 		c.artifact(h.Name, releaseRunc),
-		c.content(h.Name, "/etc/containerd/config.toml", mergedTOML(config, rt.Settings)),
+		c.content(h.Name, "/etc/containerd/config.toml", c.templates.merge("containerd", config, rt.Settings, mergedTOML)),
 		c.unitFile(h.Name, containerdUnit, nil),
 	}
 	inputs = append(inputs, c.proxy(h, containerdUnit)...)
@@ -154,7 +154,8 @@ func (c *compiler) registryCredentials(h inventory.Host, path string) {
 	if content == nil {
 		return
 	}
-	f := resource.File{Path: path, Content: content, Sensitive: true}
+	f := c.templates.file(path, content)
+	f.Sensitive = true
 	c.add(h.Name, f, c.parents(h.Name, path))
 }
 
@@ -183,7 +184,7 @@ func (c *compiler) images(h inventory.Host) []string {
 			names = append(names, releaseFlannelImage)
 		}
 	}
-	for _, r := range ownImages(c.inventory) {
+	for _, r := range c.own {
 		names = append(names, r.Name)
 	}
 	return names

@@ -124,12 +124,17 @@ func environmentName(flag string) string {
 	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+var (
+	plainWord    = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`) // the same to a shell with quotes and without
+	nginxAddress = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+)
+
 // shellWord writes one word of a POSIX shell command.
 func shellWord(s string) (string, error) {
 	if err := oneLine(s); err != nil {
 		return "", err
 	}
-	if regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`).MatchString(s) {
+	if plainWord.MatchString(s) {
 		return s, nil
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
@@ -138,7 +143,7 @@ func shellWord(s string) (string, error) {
 // nginxWord lets only addresses and ports through: nginx has no way to quote a
 // variable's dollar sign.
 func nginxWord(s string) (string, error) {
-	if !regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`).MatchString(s) {
+	if !nginxAddress.MatchString(s) {
 		return "", fmt.Errorf("nginx: %q is not an address", s)
 	}
 	return s, nil

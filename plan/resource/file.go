@@ -64,6 +64,7 @@ func compareOwnership(change *Change, facts fact.Set, id ID, want Ownership, fou
 type File struct {
 	Path    string
 	Content []byte
+	SHA256  string // of the content, in lower-case hex; "" to have it computed when asked for
 	Ownership
 	// Sensitive content is neither fetched nor shown.
 	Sensitive bool
@@ -82,24 +83,32 @@ func (f File) Own() Ownership {
 
 // Queries implements Resource.
 func (f File) Queries() []fact.Query {
-	return []fact.Query{{Kind: fact.KindFile, Name: f.Path, WantSHA256: SHA256(f.Content), Content: !f.Sensitive}}
+	return []fact.Query{{Kind: fact.KindFile, Name: f.Path, WantSHA256: f.Digest(), Content: !f.Sensitive}}
 }
 
 // InputDigest implements Input.
-func (f File) InputDigest(fact.Set) (string, bool) { return SHA256(f.Content), true }
+func (f File) InputDigest(fact.Set) (string, bool) { return f.Digest(), true }
+
+// Digest is the SHA-256 of the content, in lower-case hex.
+func (f File) Digest() string {
+	if f.SHA256 != "" {
+		return f.SHA256
+	}
+	return SHA256(f.Content)
+}
 
 // Diff implements Resource.
 func (f File) Diff(facts fact.Set) (Change, error) {
-	return diffContent(facts, f.ID(), f.Path, f.Content, f.Own(), f.Sensitive)
+	return diffContent(facts, f.ID(), f.Path, f.Content, f.Digest(), f.Own(), f.Sensitive)
 }
 
-// diffContent judges one path that must hold exactly the wanted bytes.
-func diffContent(facts fact.Set, id ID, path string, want []byte, own Ownership, sensitive bool) (Change, error) {
+// diffContent judges one path that must hold exactly the wanted bytes, whose
+// digest is given.
+func diffContent(facts fact.Set, id ID, path string, want []byte, digest string, own Ownership, sensitive bool) (Change, error) {
 	found, err := facts.File(path)
 	if err != nil {
 		return Change{}, err
 	}
-	digest := SHA256(want)
 	change := Change{
 		Action:    NoOp,
 		Sensitive: sensitive,

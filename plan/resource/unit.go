@@ -351,7 +351,7 @@ func (p StaticPod) Render(facts fact.Set) (manifest string, known bool) {
 // Diff implements Resource.
 func (p StaticPod) Diff(facts fact.Set) (Change, error) {
 	want, known := p.Render(facts)
-	change, err := diffContent(facts, p.ID(), p.Path, []byte(want), p.Own(), false)
+	change, err := diffContent(facts, p.ID(), p.Path, []byte(want), SHA256([]byte(want)), p.Own(), false)
 	if err != nil {
 		return Change{}, err
 	}
