@@ -97,10 +97,12 @@ func (c *compiler) flannel(h inventory.Host) {
 	if !onFlannelEtcd(c.inventory, h) {
 		return
 	}
+	config := c.templates.once("flannel's network", func() []byte { return append(c.flannelNetwork(), '\n') })
+	servers := string(c.templates.once("etcd's servers", func() []byte { return []byte(c.etcdServers()) }))
 	args := map[string]string{
 		"etcd-cafile":            etcdCAFile,
 		"etcd-certfile":          flannelEtcdCert,
-		"etcd-endpoints":         c.etcdServers(),
+		"etcd-endpoints":         servers,
 		"etcd-keyfile":           keyFile(flannelEtcdCert),
 		"etcd-prefix":            strings.TrimSuffix(flannelPrefix, "/"),
 		"iface":                  h.Address.String(),
@@ -118,7 +120,7 @@ func (c *compiler) flannel(h inventory.Host) {
 		c.artifact(h.Name, releaseFlannel),
 		// A copy of what stands in etcd, which flannel reads when it starts: it is
 		// restarted when this changes.
-		c.content(h.Name, flannelConfig, append(c.flannelNetwork(), '\n')),
+		c.content(h.Name, flannelConfig, config),
 		c.unitFile(h.Name, flannelUnit, map[string]any{
 			"Args":       settings(args),
 			"Subnet":     bridgeAddress(c.subnets[h.Name]).String(),

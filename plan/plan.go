@@ -158,9 +158,7 @@ func (b *builder) add(host string, r resource.Resource, after ...[]StepID) StepI
 
 func (b *builder) addStep(step Step, after ...[]StepID) StepID {
 	id := step.ID()
-	for _, ids := range after {
-		step.After = append(step.After, ids...)
-	}
+	step.After = slices.Concat(append(after, step.After)...)
 	if i, ok := b.index[id]; ok {
 		if describe(step.Resource.ID()).Shared {
 			b.steps[i].After = sortedIDs(append(b.steps[i].After, step.After...))
@@ -182,14 +180,16 @@ func describe(id resource.ID) resource.Descriptor {
 }
 
 func sortedIDs(ids []StepID) []StepID {
-	if len(ids) == 0 {
-		return nil
-	}
-	unique := slices.Compact(slices.Sorted(slices.Values(ids)))
-	if unique[0] == "" {
+	unique := slices.Clone(ids)
+	slices.Sort(unique)
+	unique = slices.Compact(unique)
+	if len(unique) > 0 && unique[0] == "" {
 		unique = unique[1:]
 	}
-	return slices.Clip(unique)
+	if len(unique) == 0 {
+		return nil
+	}
+	return unique
 }
 
 // Authorities is what compiling needs to know of the operator's pki

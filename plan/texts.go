@@ -18,7 +18,7 @@ import (
 type texts struct {
 	templates *templates.Set
 	rendered  map[[sha256.Size]byte][]byte // by template and data
-	merged    map[[sha256.Size]byte][]byte // by document
+	merged    map[[sha256.Size]byte][]byte // by document, or by what it is
 	sums      map[place]string
 }
 
@@ -45,6 +45,11 @@ func (t *texts) Render(name string, data any) []byte {
 // document, over a document.
 func (t *texts) merge(kind string, document []byte, user map[string]any, merge func([]byte, map[string]any) []byte) []byte {
 	return remembered(t.merged, append([]byte(kind+"\x00"), document...), func() []byte { return merge(document, user) })
+}
+
+// once makes what is the same for all hosts.
+func (t *texts) once(what string, make func() []byte) []byte {
+	return remembered(t.merged, []byte(what), make)
 }
 
 func remembered(known map[[sha256.Size]byte][]byte, key []byte, make func() []byte) []byte {

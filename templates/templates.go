@@ -100,13 +100,18 @@ func Quote(s string) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
+var (
+	unitEscapes        = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`)
+	environmentEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
+)
+
 // UnitWord writes one word of a systemd ExecStart line: quoted, and without
 // specifiers or variables in it (systemd.service(5), "Command lines").
 func UnitWord(s string) (string, error) {
 	if err := oneLine(s); err != nil {
 		return "", err
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`).Replace(s) + `"`, nil
+	return `"` + unitEscapes.Replace(s) + `"`, nil
 }
 
 // environmentValue writes a value of a file for EnvironmentFile=
@@ -116,7 +121,7 @@ func environmentValue(s string) (string, error) {
 	if err := oneLine(s); err != nil {
 		return "", err
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
+	return `"` + environmentEscapes.Replace(s) + `"`, nil
 }
 
 // environmentName is the variable of a flag: "data-dir" becomes DATA_DIR.

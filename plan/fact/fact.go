@@ -8,9 +8,10 @@
 package fact
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -387,26 +388,24 @@ func (s Set) EtcdMembers() (EtcdMembers, error) { return get[EtcdMembers](s, Kin
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.
 func Merge(queries []Query) []Query {
-	merged := map[Key]Query{}
-	for _, q := range queries {
-		if old, ok := merged[q.Key()]; ok {
-			q.Content = q.Content || old.Content
-			q.Trusted = q.Trusted && old.Trusted
-			if q.WantSHA256 == "" {
-				q.WantSHA256 = old.WantSHA256
-			}
-		}
-		merged[q.Key()] = q
-	}
-	all := make([]Query, 0, len(merged))
-	for _, q := range merged {
-		all = append(all, q)
-	}
-	sort.Slice(all, func(i, j int) bool {
-		if all[i].Kind != all[j].Kind {
-			return all[i].Kind < all[j].Kind
-		}
-		return all[i].Name < all[j].Name
+	all := slices.Clone(queries)
+	slices.SortStableFunc(all, func(a, b Query) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	return all
+	merged := all[:0]
+	for _, q := range all {
+		last := len(merged) - 1
+		if last < 0 || merged[last].Key() != q.Key() {
+			merged = append(merged, q)
+			continue
+		}
+		old := merged[last]
+		q.Content = q.Content || old.Content
+		q.Trusted = q.Trusted && old.Trusted
+		if q.WantSHA256 == "" {
+			q.WantSHA256 = old.WantSHA256
+		}
+		merged[last] = q
+	}
+	return merged
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files and docs/inventory.md")
@@ -587,4 +589,35 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("the canonical form gives another inventory\n%s", diff)
 		}
 	})
+}
+
+// A lock file is written as hclwrite would, and says what it was told.
+func TestFormatLockIsCanonical(t *testing.T) {
+	lock := Lock{
+		Subnets:   map[string]netip.Prefix{"a": netip.MustParsePrefix("10.0.0.0/24"), "longer.example.com": netip.MustParsePrefix("10.0.1.0/24")},
+		SubnetsV6: map[string]netip.Prefix{"a": netip.MustParsePrefix("fd00::/64")},
+		Artifacts: map[string]string{"${b}\"é\n%{x": strings.Repeat("0", 64), `back\slash`: strings.Repeat("1", 64), "/on/the/operators/disk": strings.Repeat("2", 64)},
+	}
+	text := FormatLock(lock)
+	if diff := cmp.Diff(string(hclwrite.Format(text)), string(text)); diff != "" {
+		t.Errorf("not canonical (-want +got):\n%s", diff)
+	}
+	file, diags := hclsyntax.ParseConfig(text, "lock", hcl.InitialPos)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	attributes, _ := file.Body.JustAttributes()
+	for name, want := range map[string]map[string]string{
+		"subnets": {"a": "10.0.0.0/24", "longer.example.com": "10.0.1.0/24"}, "subnets_v6": {"a": "fd00::/64"},
+		"artifacts": {"${b}\"é\n%{x": strings.Repeat("0", 64), `back\slash`: strings.Repeat("1", 64)},
+	} {
+		value, _ := attributes[name].Expr.Value(nil)
+		got := map[string]string{}
+		for key, v := range value.AsValueMap() {
+			got[key] = v.AsString()
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }

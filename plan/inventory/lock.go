@@ -1,13 +1,17 @@
 package inventory
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -101,17 +105,33 @@ func (d *decoder) lock(path string) *Lock {
 func (d *decoder) lockedSubnets(content *map[string]string) map[string]netip.Prefix {
 	var subnets map[string]netip.Prefix
 	var taken []string
+	var sorted []netip.Prefix
+	for _, text := range *content {
+		if p, f := network(text); f == nil {
+			sorted = append(sorted, p)
+		}
+	}
+	// Of subnets in order, some overlap if and only if two neighbours do.
+	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	overlap := false
+	for i := 1; i < len(sorted); i++ {
+		overlap = overlap || sorted[i-1].Overlaps(sorted[i])
+	}
 	for _, name := range slices.Sorted(maps.Keys(*content)) {
 		p, f := network((*content)[name])
 		if f != nil {
 			continue
 		}
+		if overlap {
+			taken = append(taken, name)
+		}
 		for _, other := range taken {
-			if subnets[other].Overlaps(p) {
+			if other != name && subnets[other].Overlaps(p) {
 				d.report(invalidLock.at(d.src[content].at(name), "The subnets of %q and %q overlap: %s and %s.", name, other, p, subnets[other]))
 			}
 		}
-		taken = append(taken, name)
 		if subnets == nil {
 			subnets = make(map[string]netip.Prefix)
 		}
@@ -123,16 +143,24 @@ func (d *decoder) lockedSubnets(content *map[string]string) map[string]netip.Pre
 // FormatLock writes a lock file: canonical, sorted, one line for each entry,
 // so that version control merges it well.
 func FormatLock(l Lock) []byte {
-	file := hclwrite.NewEmptyFile()
-	body := file.Body()
-	body.AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenComment, Bytes: []byte(lockHeader)}})
+	var b bytes.Buffer
+	b.WriteString(lockHeader)
 	entries := func(name string, m map[string]string) {
-		body.AppendNewline()
-		values := make(map[string]cty.Value, len(m))
-		for k, v := range m {
-			values[k] = cty.StringVal(v)
+		if len(m) == 0 {
+			fmt.Fprintf(&b, "\n%s = {}\n", name)
+			return
 		}
-		body.SetAttributeRaw(name, quotedObject(values))
+		keys := slices.Sorted(maps.Keys(m))
+		quoted, width := make([]string, len(keys)), 0
+		for i, key := range keys {
+			quoted[i] = quotedText(key)
+			width = max(width, utf8.RuneCountInString(quoted[i]))
+		}
+		fmt.Fprintf(&b, "\n%s = {\n", name)
+		for i, key := range keys {
+			fmt.Fprintf(&b, "  %-*s = %s\n", width, quoted[i], quotedText(m[key]))
+		}
+		b.WriteString("}\n")
 	}
 	texts := func(subnets map[string]netip.Prefix) map[string]string {
 		m := make(map[string]string, len(subnets))
@@ -154,5 +182,16 @@ func FormatLock(l Lock) []byte {
 		}
 	}
 	entries("artifacts", shared)
-	return hclwrite.Format(file.Bytes())
+	return b.Bytes()
+}
+
+// quotedText is a string as HCL has it. Most are plain and need no more than
+// quotes; package hclwrite takes kilobytes for each.
+func quotedText(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '$' || c == '%' {
+			return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
+		}
+	}
+	return `"` + s + `"`
 }

@@ -159,14 +159,6 @@ func valueTokens(v cty.Value) hclwrite.Tokens {
 	}
 }
 
-// quotedObject writes an object with all keys quoted, as befits names.
-func quotedObject(values map[string]cty.Value) hclwrite.Tokens {
-	if len(values) == 0 {
-		return bare("{}")
-	}
-	return objectTokens(values, func(string) bool { return false })
-}
-
 func objectTokens(values map[string]cty.Value, plain func(key string) bool) hclwrite.Tokens {
 	attrs := make([]hclwrite.ObjectAttrTokens, 0, len(values))
 	for _, key := range slices.Sorted(maps.Keys(values)) {
