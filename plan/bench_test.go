@@ -212,6 +212,8 @@ func settle(t testing.TB, facts fact.Set, r resource.Resource, a authority) {
 		put(fact.KindFirewall, r.ID().Name(), fact.Value{Exists: true})
 	case resource.Route:
 		put(fact.KindRoute, fact.RouteOfMetric(r.Destination, resource.RouteMetric), fact.Route{Exists: true, Via: r.Via, Device: r.Device})
+	case resource.StaticRoutes:
+		put(fact.KindRoutes, fact.RoutesOfMetric(resource.RouteMetric), fact.Routes{AsWanted: true})
 	case resource.SwapOff:
 		file("/etc/fstab", resource.Ownership{Mode: 0o644}, "")
 	case resource.Image:

@@ -43,6 +43,10 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	c.names, c.own = c.hostsBlock(), ownImages(inv)
 	c.sorted = inv.ContainerHosts()
 	slices.SortFunc(c.sorted, func(a, b inventory.Host) int { return strings.Compare(a.Name, b.Name) })
+	if inv.Network.Kind == inventory.NetworkRoutes {
+		c.routes = c.routeTable()
+		c.routesText = c.templates.Render(routesFile[1:], map[string]any{"Routes": c.routes.Routes})
+	}
 	c.operator(before)
 	for _, component := range []func(inventory.Host){
 		c.prepare, c.certificates, c.runtime, c.network, c.etcd, c.loadBalancer, c.controlPlane, c.kubelet, c.kubeProxy,
@@ -73,7 +77,10 @@ type compiler struct {
 	names     resource.Block          // of /etc/hosts, the same on every host
 	own       []Release               // images that the user names
 	sorted    []inventory.Host        // with containers, by name
-	diags     hcl.Diagnostics
+	// With static routes between hosts only, the same on every host.
+	routes     *resource.RouteTable
+	routesText []byte
+	diags      hcl.Diagnostics
 }
 
 func (c *compiler) fail(summary, detail string, args ...any) {

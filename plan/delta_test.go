@@ -37,6 +37,8 @@ func bare(p *Plan, h inventory.Host) Observation {
 			answer = fact.Package{}
 		case fact.KindRoute:
 			answer = fact.Route{}
+		case fact.KindRoutes:
+			answer = fact.Routes{}
 		case fact.KindSwitch:
 			answer = fact.Switch{}
 		case fact.KindModule:

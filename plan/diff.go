@@ -76,12 +76,16 @@ func (p *Plan) Diff(observed Observed) *Delta {
 
 	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}
+	routes := map[string]resource.StaticRoutes{}
 	for _, step := range p.Steps {
 		id := step.Resource.ID()
 		if wanted[step.Host] == nil {
 			wanted[step.Host] = map[resource.ID]bool{}
 		}
 		wanted[step.Host][id] = true
+		if r, ok := step.Resource.(resource.StaticRoutes); ok {
+			routes[step.Host] = r
+		}
 		if delta.Unreachable[step.Host] != nil {
 			continue
 		}
@@ -105,7 +109,12 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	var early, late []Item // what carries pods, and the rest
 	collect := func(host string, state fact.State) {
 		for _, item := range orphans(host, state, wanted[host]) {
-			if carriesPods(item.Step.Resource.ID()) {
+			if was := item.Step.Resource.ID(); was.Kind() == resource.KindRoute && routes[host].Table != nil && routes[host].Leads(was.Name()) {
+				// Remembered by a version that had a resource for each route. It stays: it is
+				// one of StaticRoutes now, and no more to be remembered by itself.
+				item.Change = resource.Change{Action: resource.NoOp}
+				late = append(late, item)
+			} else if carriesPods(item.Step.Resource.ID()) {
 				early = append(early, item)
 			} else {
 				late = append(late, item)

@@ -58,6 +58,8 @@ func parse(path string, content []byte) error {
 		return strict[kubeletv1.KubeletConfiguration](content)
 	case path == birdConfig:
 		return parseBird(content)
+	case path == routesFile:
+		return lines(content, `^(#.*|[0-9a-f.:]+/[0-9]+ via [0-9a-f.:]+)$`)
 	case path == switchFlows:
 		const network = `[0-9.]+/[0-9]+`
 		return lines(content, `^priority=(200,in_port=tunnel0,(ip,nw_dst|arp,arp_tpa)=`+network+` actions=output:pods0`+

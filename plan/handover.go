@@ -99,6 +99,10 @@ func (h *handover) arrive(items, interim []Item) map[string][]int {
 			arriving[item.Step.Host] = append(arriving[item.Step.Host], i)
 		}
 	}
+	ahead := map[string]int{}
+	for i := range interim {
+		ahead[interim[i].Step.Host] = i
+	}
 	come := func(host string) (came []StepID) {
 		wait := func(s *Step) {
 			s.After = sortedIDs(slices.Concat(s.After, h.last)) // a copy: the plan's own edges stay
@@ -107,10 +111,8 @@ func (h *handover) arrive(items, interim []Item) map[string][]int {
 		for _, i := range arriving[host] {
 			wait(&items[i].Step)
 		}
-		for i := range interim {
-			if interim[i].Step.Host == host {
-				wait(&interim[i].Step)
-			}
+		if i, ok := ahead[host]; ok {
+			wait(&interim[i].Step)
 		}
 		return came
 	}
@@ -131,15 +133,18 @@ func (h *handover) arrive(items, interim []Item) map[string][]int {
 // first.
 func (h *handover) depart(leaving []Item) map[string][]StepID {
 	turn := map[string][]StepID{Cluster: h.last}
+	gone, pods := map[string][]StepID{}, map[string]bool{}
+	for _, item := range leaving {
+		if !describe(item.Step.Resource.ID()).Outlasts {
+			gone[item.Step.Host] = append(gone[item.Step.Host], item.Step.ID())
+		}
+	}
+	for _, host := range h.hosts {
+		pods[host] = true
+	}
 	for _, host := range h.all {
 		turn[host] = h.last
-		var gone []StepID
-		for _, item := range leaving {
-			if item.Step.Host == host && !describe(item.Step.Resource.ID()).Outlasts {
-				gone = append(gone, item.Step.ID())
-			}
-		}
-		if len(gone) > 0 && slices.Contains(h.hosts, host) {
+		if gone := gone[host]; len(gone) > 0 && pods[host] {
 			h.gate(resource.CheckStillReachable, host, "its pods do so without the previous network", gone)
 		}
 	}
@@ -160,15 +165,19 @@ func (d *Delta) interimRoutes(hosts []string, leaving []Item) []Item {
 	}) {
 		return nil
 	}
+	var routes []resource.Route
+	for _, host := range hosts {
+		row, _ := d.Plan.addressRow(host)
+		routes = append(routes, resource.Route{Destination: row.PodSubnet, Via: row.Address})
+	}
+	table := resource.NewRouteTable(routes)
 	var items []Item
 	for _, host := range hosts {
-		for _, row := range d.Plan.Addresses {
-			if row.Host != host && slices.Contains(hosts, row.Host) {
-				route := resource.InterimRoute{Destination: row.PodSubnet, Via: row.Address}
-				items = append(items, Item{Step{Host: host, Resource: route},
-					resource.Change{Action: resource.Create, Fields: []resource.Field{{Name: "via", After: row.Address}}}})
-			}
-		}
+		row, _ := d.Plan.addressRow(host)
+		items = append(items, Item{
+			Step{Host: host, Resource: resource.InterimRoutes{StaticRoutes: resource.StaticRoutes{Table: table, Own: []string{row.Address}}}},
+			resource.Change{Action: resource.Create, Fields: []resource.Field{{Name: "routes", After: fmt.Sprint(len(routes) - 1)}}},
+		})
 	}
 	return items
 }
@@ -190,7 +199,7 @@ func (d *Delta) switches(leaving []Item) bool {
 	own := networkOf(d.Plan.Inventory).eachHost
 	return slices.ContainsFunc(leaving, func(item Item) bool {
 		// What led to a host that is gone makes no change of networks.
-		return item.Step.Resource.ID().Kind() != own
+		return !slices.Contains(own, item.Step.Resource.ID().Kind())
 	})
 }
 

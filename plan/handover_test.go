@@ -80,7 +80,7 @@ func TestHandOver(t *testing.T) {
 				case leaves && carriesPods(s.Resource.ID()):
 					sign = "-"
 					departures = append(departures, s.ID())
-				case s.Successor || s.Resource.ID().Kind() == "interimroute":
+				case s.Successor || s.Resource.ID().Kind() == resource.KindInterimRoutes:
 					sign = "+"
 					arrivals = append(arrivals, s.ID())
 				case s.Resource.ID().Kind() == "podmtu":
@@ -160,6 +160,9 @@ func TestNothingHandedOver(t *testing.T) {
 		observed := follows(routes, routes)
 		for _, o := range observed.Hosts {
 			o.Facts.Host.State.Resources["route:10.244.99.0/24"] = fact.Record{Digest: "10.88.0.99"}
+			o.Facts.Put(fact.Key{Kind: fact.KindRoutes, Name: fact.RoutesOfMetric(resource.RouteMetric)}, fact.Routes{Routes: []fact.HostRoute{
+				{Destination: "10.244.98.0/24", Route: fact.Route{Exists: true, Via: "10.88.0.98"}},
+			}})
 		}
 		return observed
 	}
@@ -223,5 +226,72 @@ func TestLimitKeepsWhatIsShared(t *testing.T) {
 		if item.Step.Host == Cluster && item.Change.Action == resource.Delete {
 			t.Errorf("%s is deleted", item.Step.ID())
 		}
+	}
+}
+
+// Another version of kinstall had a resource for each route. A host that
+// remembers those keeps every route that is still wanted, forgets that they were
+// resources of their own, and loses those to hosts that are gone.
+func TestRoutesOfAnotherVersion(t *testing.T) {
+	p := withNetwork(t, inventory.Network{Kind: inventory.NetworkRoutes})
+	observed := follows(p, p)
+	var kept []string
+	for name, o := range observed.Hosts {
+		state := o.Facts.Host.State.Resources
+		delete(state, "staticroutes:pods")
+		var found fact.Routes
+		for _, row := range p.Addresses {
+			if row.Host != name {
+				state["route:"+row.PodSubnet] = fact.Record{Digest: row.Address}
+				kept = append(kept, name+"/route:"+row.PodSubnet)
+				found.Routes = append(found.Routes, fact.HostRoute{Destination: row.PodSubnet, Route: fact.Route{Exists: true, Via: row.Address}})
+			}
+		}
+		gone := fact.HostRoute{Destination: "10.244.99.0/24", Route: fact.Route{Exists: true, Via: "10.88.0.99"}}
+		state["route:"+gone.Destination] = fact.Record{Digest: gone.Via}
+		found.Routes = append(found.Routes, gone)
+		o.Facts.Put(fact.Key{Kind: fact.KindRoutes, Name: fact.RoutesOfMetric(resource.RouteMetric)}, found)
+	}
+	delta := p.Diff(observed)
+	forgotten := map[string]bool{}
+	for _, item := range delta.Items {
+		id := item.Step.Resource.ID()
+		switch {
+		case id.Kind() == resource.KindStaticRoutes && (item.Change.Action != resource.NoOp || item.Change.Record.Empty()):
+			t.Errorf("%s is not taken over as it is: %+v", item.Step.ID(), item.Change)
+		case id == "route:10.244.99.0/24":
+			if item.Change.Action != resource.Delete {
+				t.Errorf("%s: %s, to a host that is gone", item.Step.ID(), item.Change.Action)
+			}
+		case id.Kind() == resource.KindRoute:
+			if item.Change.Action != resource.NoOp {
+				t.Errorf("%s is to %s", item.Step.ID(), item.Change.Action)
+			}
+			forgotten[string(item.Step.ID())] = true
+		}
+		if gate, ok := item.Step.Resource.(resource.Gate); ok && ofHandOver(gate) {
+			t.Errorf("%s, though no network changes", item.Step.ID())
+		}
+	}
+	for _, id := range kept {
+		if !forgotten[id] {
+			t.Errorf("%s stays in the state for ever", id)
+		}
+	}
+
+	// To another network, they go as ever.
+	next := withNetwork(t, networks()["flannel-etcd"])
+	for name, o := range follows(p, next).Hosts {
+		o.Facts.Host.State.Resources["route:10.244.99.0/24"] = fact.Record{Digest: "10.88.0.99"}
+		observed.Hosts[name] = o
+	}
+	deleted := 0
+	for _, item := range next.Diff(observed).Items {
+		if item.Step.Resource.ID().Kind() == resource.KindRoute && item.Change.Action == resource.Delete {
+			deleted++
+		}
+	}
+	if deleted != len(next.Hosts()) {
+		t.Errorf("%d of %d routes are deleted", deleted, len(next.Hosts()))
 	}
 }

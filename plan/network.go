@@ -11,8 +11,17 @@ import (
 // cniConfig is what the runtime reads to join a pod to the bridge.
 const cniConfig = "/etc/cni/net.d/10-kinstall.conflist"
 
-// networkScript sets routes and rules at boot.
-const networkScript = "/usr/local/lib/kinstall/network.sh"
+const (
+	// networkScript sets routes and rules at boot, the routes as routesFile has
+	// them, which is the same on every host.
+	networkScript = "/usr/local/lib/kinstall/network.sh"
+	routesFile    = "/etc/kinstall/routes"
+)
+
+// onRoutes are hosts with a static route to the pods of each other host.
+func onRoutes(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.RunsContainers() && inv.Network.Kind == inventory.NetworkRoutes
+}
 
 // network adds a node's part of the pod network: the CNI configuration with
 // the node's own subnet, firewall rules, and what carries packets between the
@@ -32,25 +41,30 @@ func (c *compiler) network(h inventory.Host) {
 	}
 
 	rules := append(c.firewallRules(h), c.tunnelRules()...)
-	var routes []resource.Route
-	if networkOf(c.inventory).eachHost == resource.KindRoute {
-		routes = c.routes(h)
+	var own []string // addresses
+	var live []StepID
+	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
+	if onRoutes(c.inventory, h) && len(c.sorted) > 1 {
+		routes := resource.StaticRoutes{Table: c.routes, Own: []string{h.Address.String()}}
+		if c.inventory.DualStack() {
+			routes.Own = append(routes.Own, h.AddressV6.String())
+		}
+		own = routes.Own
+		live = append(live, c.addStep(Step{Host: h.Name, Resource: routes, Successor: true}, tools))
 	}
 	script := c.templates.file(networkScript, c.templates.Render(networkScript[1:], map[string]any{
-		"AddressV6": c.addressV6(h), "Metric": resource.RouteMetric, "Rules": rules, "Routes": routes,
+		"AddressV6": c.addressV6(h), "Metric": resource.RouteMetric, "Rules": rules, "Routes": routesFile, "Own": own,
 	}))
 	script.Mode = 0o755
-	tools := append(step(h.Name, resource.Package{Name: "iptables"}), step(h.Name, resource.Package{Name: "iproute2"})...)
-	var live []StepID
 	for _, r := range rules {
 		live = append(live, c.add(h.Name, r, tools))
-	}
-	for _, r := range routes {
-		live = append(live, c.addStep(Step{Host: h.Name, Resource: r, Successor: true}, tools))
 	}
 	// What sets them at boot is written when they were seen to cut nobody off.
 	c.add(h.Name, script, c.parents(h.Name, script.Path), live)
 	inputs := []resource.Input{script, c.unitFile(h.Name, networkUnit, nil)}
+	if len(own) > 0 {
+		inputs = append(inputs, c.content(h.Name, routesFile, c.routesText, live))
+	}
 	unit := c.serving(h.Name, resource.Unit{Name: networkUnit, Inputs: inputs, Oneshot: true}, *networkRollout(h.Name, networkUnit), inputSteps(h.Name, inputs), live)
 	if _, theirs := c.inventory.Preparation.Sysctls[forwardingV6]; c.inventory.DualStack() && !theirs {
 		c.add(h.Name, resource.Sysctl{Key: forwardingV6, Value: "1"}, []StepID{unit}, step(h.Name, resource.Package{Name: "procps"}))
@@ -112,16 +126,16 @@ func (c *compiler) others(h inventory.Host) iter.Seq[*inventory.Host] {
 	}
 }
 
-// routes lead to the containers of every other host.
-func (c *compiler) routes(h inventory.Host) []resource.Route {
+// routeTable leads to the containers of every host.
+func (c *compiler) routeTable() *resource.RouteTable {
 	var routes []resource.Route
-	for n := range c.others(h) {
+	for _, n := range c.sorted {
 		routes = append(routes, resource.Route{Destination: c.subnets[n.Name].String(), Via: n.Address.String()})
 		if subnet, ok := c.subnetsV6[n.Name]; ok {
 			routes = append(routes, resource.Route{Destination: subnet.String(), Via: n.AddressV6.String()})
 		}
 	}
-	return routes
+	return resource.NewRouteTable(routes)
 }
 
 // firewallRules let pods' traffic through a FORWARD chain whose policy is

@@ -17,9 +17,9 @@ type networkKind struct {
 	// programs carry packets between the hosts' pods, in whichever store or mode.
 	// What they leave behind is told by its kind (resource.Descriptor.CarriesPods).
 	programs []resource.ID
-	// eachHost is the kind of which a host has one for each other host; they come
-	// and go as those do. "" for a network that has none.
-	eachHost resource.Kind
+	// eachHost are the kinds that change as other hosts come and go, which makes no
+	// change of networks; what other versions of kinstall had for it included.
+	eachHost []resource.Kind
 	// learnt says that its program sets a route to each other host's subnet, of
 	// this metric.
 	learnt bool
@@ -31,7 +31,7 @@ type networkKind struct {
 // networkKinds has one line for each of inventory.NetworkKinds.
 func networkKinds() []networkKind {
 	return []networkKind{
-		{kind: inventory.NetworkRoutes, eachHost: resource.KindRoute, withdraws: true},
+		{kind: inventory.NetworkRoutes, eachHost: []resource.Kind{resource.KindStaticRoutes, resource.KindRoute}, withdraws: true},
 		{kind: inventory.NetworkFlannel, add: (*compiler).flannel, programs: []resource.ID{unitID(flannelUnit), flannelDaemonSet}, learnt: true},
 		{kind: inventory.NetworkBird, add: (*compiler).bird, programs: []resource.ID{unitID(birdUnit)}, learnt: true, metric: birdMetric, withdraws: true},
 		{kind: inventory.NetworkOpenVSwitch, add: (*compiler).openVSwitch, programs: []resource.ID{unitID(switchUnit)}},
@@ -52,7 +52,7 @@ func networkOf(inv *inventory.Inventory) networkKind {
 // sends reports whether a resource is what the network sends packets by: its
 // program, or what it has for each host.
 func (n networkKind) sends(id resource.ID) bool {
-	return slices.Contains(n.programs, id) || n.eachHost != "" && n.eachHost == id.Kind()
+	return slices.Contains(n.programs, id) || slices.Contains(n.eachHost, id.Kind())
 }
 
 func unitID(name string) resource.ID { return resource.NewID(resource.KindUnit, name) }

@@ -228,7 +228,7 @@ func directories() []directory {
 		{"/etc/cni/net.d", 0o755, onBridgedCNI},
 		{"/usr/local/lib/kinstall", 0o755, onBridged},
 		{"/etc/flannel", 0o755, onFlannelEtcd},
-		{"/etc/kinstall", 0o755, anyOf(onBird, onOpenVSwitch)},
+		{"/etc/kinstall", 0o755, anyOf(onRoutes, onBird, onOpenVSwitch)},
 		{"/var/lib/kubelet", 0o750, onNodes},
 		{"/var/lib/kubelet/pki", 0o755, onNodes},
 		{"/var/lib/kube-proxy", 0o755, onProxied},

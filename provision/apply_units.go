@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -161,8 +162,52 @@ func applyRoute(ctx context.Context, t *task, r resource.Route) (fact.Record, er
 	return t.item.Change.Record, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(words...)+"\n")
 }
 
-func applyInterimRoute(ctx context.Context, t *task, r resource.InterimRoute) (fact.Record, error) {
-	return fact.Record{}, t.machine.script(ctx, t.label(), ipRoute(r.Destination)+"replace "+shell.Join(r.Destination, "via", r.Via)+"\n")
+// applyStaticRoutes sets all routes at once, those that are right already
+// included, which changes nothing about them. Routes that are no longer wanted
+// go when the others are there.
+func applyStaticRoutes(ctx context.Context, t *task, r resource.StaticRoutes) (fact.Record, error) {
+	script := staticRoutesScript(t.item.Change.Removes)
+	return t.item.Change.Record, t.machine.write(ctx, ssh.Command{Label: t.label(), Script: script, Stdin: routeBatch(r, " metric "+routeMetric), Root: true})
+}
+
+// staticRoutesScript sets the routes on its standard input and deletes others.
+func staticRoutesScript(removes []string) string {
+	var b strings.Builder
+	b.WriteString(scriptHeader + "ip -batch -\n")
+	for _, destination := range removes {
+		b.WriteString(deleteRoute(destination))
+	}
+	return b.String()
+}
+
+func applyInterimRoutes(ctx context.Context, t *task, r resource.InterimRoutes) (fact.Record, error) {
+	return fact.Record{}, t.machine.write(ctx, ssh.Command{Label: t.label(), Script: scriptHeader + "ip -batch -\n", Stdin: routeBatch(r.StaticRoutes, ""), Root: true})
+}
+
+// routeBatch is what `ip -batch` reads to set routes: a line each, which tells
+// the family by its addresses.
+func routeBatch(r resource.StaticRoutes, suffix string) []byte {
+	var b bytes.Buffer
+	for _, route := range r.Routes() {
+		fmt.Fprintf(&b, "route replace %s via %s%s\n", route.Destination, route.Via, suffix)
+	}
+	return b.Bytes()
+}
+
+// removeStaticRoutes removes what leads, by way of other hosts, to where the
+// record has it that kinstall's routes led.
+func removeStaticRoutes(ctx context.Context, t *task, o resource.Orphan) error {
+	return t.machine.script(ctx, t.label(), removeRoutesScript(o.Record.Ranges))
+}
+
+func removeRoutesScript(ranges []string) string {
+	var script strings.Builder
+	for _, prefix := range ranges {
+		ip := strings.TrimSuffix(ipRoute(prefix), " route ")
+		fmt.Fprintf(&script, "routes=$(%[1]s route show root %[2]s metric %[3]s)\n"+
+			"printf '%%s\\n' \"$routes\" | sed -n 's/^\\([^ ]*\\) via .*/route del \\1 metric %[3]s/p' | %[1]s -batch -\n", ip, shell.Quote(prefix), routeMetric)
+	}
+	return script.String()
 }
 
 var routeMetric = strconv.Itoa(resource.RouteMetric)
@@ -177,9 +222,13 @@ func ipRoute(destination string) string {
 }
 
 func removeRoute(ctx context.Context, t *task, o resource.Orphan) error {
-	destination := o.Was.Name()
-	return t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"if [ -n \"$(%[1]sshow exact %[2]s metric %[3]s)\" ]; then %[1]sdel %[2]s metric %[3]s; fi\n", ipRoute(destination), shell.Quote(destination), routeMetric))
+	return t.machine.script(ctx, t.label(), deleteRoute(o.Was.Name()))
+}
+
+// deleteRoute deletes the route of kinstall's metric to a destination, if there
+// is one.
+func deleteRoute(destination string) string {
+	return fmt.Sprintf("if [ -n \"$(%[1]sshow exact %[2]s metric %[3]s)\" ]; then %[1]sdel %[2]s metric %[3]s; fi\n", ipRoute(destination), shell.Quote(destination), routeMetric)
 }
 
 func applyFirewallRule(ctx context.Context, t *task, r resource.FirewallRule) (fact.Record, error) {

@@ -142,6 +142,7 @@ func TestUnitReload(t *testing.T) {
 func TestSystemCommands(t *testing.T) {
 	needRoot(t)
 	orphan := func(id string) resource.Resource { return resource.Orphan{Was: resource.ID(id)} }
+	routes := resource.StaticRoutes{Table: resource.NewRouteTable([]resource.Route{{Destination: "10.244.1.0/24", Via: "10.0.0.2"}})}
 	for _, c := range []struct {
 		name     string
 		resource resource.Resource
@@ -154,7 +155,8 @@ func TestSystemCommands(t *testing.T) {
 		{"switch leaves", orphan("switch:br0"), []string{"ovs-vsctl -t 30 --if-exists del-br br0"}},
 		{"route leaves", orphan("route:10.244.1.0/24"), []string{"ip -4 route show exact 10.244.1.0/24 metric 64", "ip -4 route del 10.244.1.0/24 metric 64"}},
 		{"IPv6 route leaves", orphan("route:fd00:1::/64"), []string{"ip -6 route show exact fd00:1::/64 metric 64", "ip -6 route del fd00:1::/64 metric 64"}},
-		{"interim route", resource.InterimRoute{Destination: "10.244.1.0/24", Via: "10.0.0.2"}, []string{"ip -4 route replace 10.244.1.0/24 via 10.0.0.2"}},
+		{"static routes", routes, []string{"ip -batch -"}},
+		{"interim routes", resource.InterimRoutes{StaticRoutes: routes}, []string{"ip -batch -"}},
 		{"routes leave", orphan("routes:10.244.0.0/16"), []string{"ip -4 route show root 10.244.0.0/16", "ip -4 route del 10.244.1.0/24 via 10.0.0.2"}},
 		{"IPv6 routes leave", orphan("routes:fd00::/48"), []string{"ip -6 route show root fd00::/48", "ip -6 route del 10.244.1.0/24 via 10.0.0.2", "ip -6 route del 10.244.1.0/24 via 10.0.0.2 metric 32"}},
 		{"firewall", resource.FirewallRule{Table: "filter", Chain: "FORWARD", Rule: []string{"-s", "10.244.0.0/16", "-j", "ACCEPT"}}, []string{

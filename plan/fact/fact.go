@@ -28,6 +28,7 @@ const (
 	KindSysctl   Kind = "sysctl"   // Name: dotted key
 	KindModule   Kind = "module"   // Name: kernel module
 	KindRoute    Kind = "route"    // Name: destination prefix, or RouteOfMetric's
+	KindRoutes   Kind = "routes"   // Name: RoutesOfMetric's
 	KindFirewall Kind = "firewall" // Name: iptables rule specification, see resource.FirewallRule
 	KindSwitch   Kind = "switch"   // Name: bridge of Open vSwitch
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
@@ -48,7 +49,9 @@ type Query struct {
 	Kind Kind
 	Name string
 	// WantSHA256 (file) is the lower-case hex digest of the wanted content. The
-	// content comes back only when it differs.
+	// content comes back only when it differs. (routes) That of all routes' lines,
+	// "DESTINATION via GATEWAY" and a newline, in the order of their bytes, those
+	// in Args included. The routes come back only when it differs.
 	WantSHA256 string
 	// Content (file) asks for the content. Never set for a secret.
 	Content bool
@@ -58,7 +61,8 @@ type Query struct {
 	Trusted bool
 	// Args (firewall) are the words of the rule, after -C CHAIN; (switch) the path
 	// of the file with the wanted flows, if they are to be compared; (static pod)
-	// the pod's namespace and the node's name, which its own ends with.
+	// the pod's namespace and the node's name, which its own ends with; (routes)
+	// lines that count as found.
 	Args []string
 	// Size (path) is that of a packet, its IP header included, in bytes.
 	Size int
@@ -134,6 +138,16 @@ type Route struct {
 // others there are. A bare destination names the one packets take.
 func RouteOfMetric(destination string, metric int) string {
 	return fmt.Sprintf("%s metric %d", destination, metric)
+}
+
+// RoutesOfMetric names all routes of the main table that have a metric, of both
+// families.
+func RoutesOfMetric(metric int) string { return fmt.Sprintf("metric %d", metric) }
+
+// Routes is the answer to a routes query.
+type Routes struct {
+	AsWanted bool        // they are; Routes is then empty
+	Routes   []HostRoute // whatever has the metric
 }
 
 // Switch is the answer to a switch query.
@@ -356,6 +370,9 @@ func (s Set) Route(destination string) (Route, error) { return get[Route](s, Kin
 
 // Pod returns the answer about a static pod.
 func (s Set) Pod(name string) (Pod, error) { return get[Pod](s, KindStaticPod, name) }
+
+// Routes returns the answer about all routes of a metric.
+func (s Set) Routes(name string) (Routes, error) { return get[Routes](s, KindRoutes, name) }
 
 // Switch returns the answer about a bridge of Open vSwitch.
 func (s Set) Switch(name string) (Switch, error) { return get[Switch](s, KindSwitch, name) }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // StatePath is where a host keeps what kinstall manages there.
@@ -39,16 +40,20 @@ type Record struct {
 	// Unproven says that it was started so, and not seen to work yet: a run that
 	// ended before leaves it behind, and the next one looks.
 	Unproven bool `json:"unproven,omitempty"`
+	// Ranges (static routes) are the prefixes that hold the destinations of the
+	// routes that were set, and nothing else.
+	Ranges []string `json:"ranges,omitempty"`
 }
 
 // Empty reports whether there is nothing to remember.
 func (r Record) Empty() bool {
-	return r.Digest == "" && r.Started == "" && len(r.Files)+len(r.Inputs) == 0
+	return r.Digest == "" && r.Started == "" && len(r.Files)+len(r.Inputs)+len(r.Ranges) == 0
 }
 
 // Equal compares as the state's file does: no entries are no map.
 func (r Record) Equal(other Record) bool {
-	return r.Digest == other.Digest && r.Started == other.Started && r.Unproven == other.Unproven && maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
+	return r.Digest == other.Digest && r.Started == other.Started && r.Unproven == other.Unproven && slices.Equal(r.Ranges, other.Ranges) &&
+		maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
 }
 
 // ParseState decodes a state file; no bytes are the state of a bare host.

@@ -202,8 +202,9 @@ func (p Package) Diff(facts fact.Set) (Change, error) {
 // one network can follow another without the two taking routes from each other.
 const RouteMetric = 64
 
-// Route is a live static route of metric RouteMetric; the unit
-// kinstall-network.service sets it again at boot.
+// Route is a live static route of metric RouteMetric; its network's own unit
+// sets it again at boot. Hosts that another version of kinstall worked on
+// remember one for each other host, in place of StaticRoutes.
 type Route struct {
 	Destination string // prefix: "10.244.1.0/24"
 	Via         string // next hop; "" for a network that Device itself leads to
@@ -250,19 +251,6 @@ func (r Route) Diff(facts fact.Set) (Change, error) {
 	change.compareRecord(facts, r.ID(), after)
 	return change, nil
 }
-
-// InterimRoute is a route that is set for a program which will keep it from then
-// on, while networks change. No host's state remembers it.
-type InterimRoute struct{ Destination, Via string } // as Route's
-
-// ID implements Resource.
-func (r InterimRoute) ID() ID { return NewID(KindInterimRoute, r.Destination) }
-
-// Queries implements Resource.
-func (r InterimRoute) Queries() []fact.Query { return nil }
-
-// Diff implements Resource: whether it is needed is the plan's to say.
-func (r InterimRoute) Diff(fact.Set) (Change, error) { return Change{Action: NoOp}, nil }
 
 // Link is a network interface that a program of the plan makes. It is part of
 // the plan only to be deleted when it leaves it: those programs leave theirs

@@ -28,7 +28,8 @@ const (
 	KindModule        Kind = "module"        // Module
 	KindPackage       Kind = "package"       // Package
 	KindRoute         Kind = "route"         // Route
-	KindInterimRoute  Kind = "interimroute"  // InterimRoute
+	KindStaticRoutes  Kind = "staticroutes"  // StaticRoutes
+	KindInterimRoutes Kind = "interimroutes" // InterimRoutes
 	KindDynamicRoutes Kind = "routes"        // DynamicRoutes
 	KindFirewallRule  Kind = "firewall"      // FirewallRule
 	KindSwitch        Kind = "switch"        // Switch
@@ -111,7 +112,8 @@ var descriptors = index(
 	Descriptor{Kind: KindModule, Shared: true},
 	Descriptor{Kind: KindPackage, Shared: true},
 	Descriptor{Kind: KindRoute, Removable: true, CutsOff: true, CarriesPods: true},
-	Descriptor{Kind: KindInterimRoute, CutsOff: true},
+	Descriptor{Kind: KindStaticRoutes, Removable: true, CutsOff: true, CarriesPods: true},
+	Descriptor{Kind: KindInterimRoutes, CutsOff: true},
 	Descriptor{Kind: KindDynamicRoutes, Removable: true, CutsOff: true, CarriesPods: true, Remade: true},
 	Descriptor{Kind: KindFirewallRule, Removable: true, CutsOff: true},
 	Descriptor{Kind: KindSwitch, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},

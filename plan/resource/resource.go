@@ -109,6 +109,9 @@ type Change struct {
 	// applying that nothing moved in between: the SHA-256 of the file found,
 	// "" for none there.
 	Evidence string `json:"-"`
+	// Removes names what is to be taken away of a resource that is many things in
+	// one (destinations of routes), all of it: Fields may name a few only.
+	Removes []string `json:"-"`
 	// Record is what the host's state should say of the resource once it is
 	// as desired, as far as it is known before applying.
 	Record fact.Record `json:"-"`

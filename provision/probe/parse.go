@@ -50,6 +50,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			p.put(set, q, about, strconv.Itoa(i), parsePresence)
 		case fact.KindSwitch:
 			p.put(set, q, about, strconv.Itoa(i), parseSwitch)
+		case fact.KindRoutes:
+			p.put(set, q, about, strconv.Itoa(i), parseRouteTable)
 		case fact.KindUnit:
 			units = append(units, q)
 		case fact.KindStaticPod:
@@ -486,6 +488,37 @@ func parseRoutes(text []byte, six bool) ([]route, error) {
 		table = append(table, r)
 	}
 	return table, nil
+}
+
+// parseRouteTable reads the answer about all routes of a metric: a word and,
+// where they are not as wanted, those of both families.
+func parseRouteTable(text []byte) (any, error) {
+	word, rest, _ := bytes.Cut(text, []byte("\n"))
+	switch string(word) {
+	case "wanted":
+		return fact.Routes{AsWanted: true}, nil
+	case "found":
+	default:
+		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+	}
+	var found fact.Routes
+	four, six, ok := bytes.Cut(rest, []byte("--\n"))
+	if !ok {
+		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
+	}
+	for _, family := range []struct {
+		text []byte
+		six  bool
+	}{{four, false}, {six, true}} {
+		table, err := parseRoutes(family.text, family.six)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range table {
+			found.Routes = append(found.Routes, fact.HostRoute{Destination: r.destination.String(), Route: r.Route})
+		}
+	}
+	return found, nil
 }
 
 // parseDestination reads a prefix, or an address as the prefix of its own.

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,6 +64,7 @@ var (
 	switchName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	plainPath   = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	podName     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+	routeLine   = regexp.MustCompile(`^[0-9a-f:.]+/[0-9]+ via [0-9a-f:.]+$`)
 	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -73,8 +75,8 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches []string
-	routes6, images := 0, 0
+	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables []string
+	routes4, routes6, images := 0, 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
 	}
@@ -129,6 +131,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			}
 			modules = append(modules, fmt.Sprintf("%d %s", i, strings.ReplaceAll(q.Name, "-", "_")))
 		case fact.KindRoute:
+			routes4 = 1
 			prefix, _, err := parseRouteName(q.Name)
 			if err != nil {
 				return "", bad("not a network prefix")
@@ -136,6 +139,20 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			if prefix.Addr().Is6() {
 				routes6 = 1
 			}
+		case fact.KindRoutes:
+			metric, err := strconv.Atoi(strings.TrimPrefix(q.Name, "metric "))
+			if err != nil || fact.RoutesOfMetric(metric) != q.Name {
+				return "", bad("not a metric")
+			}
+			if q.WantSHA256 != "" && !sha256Hex.MatchString(q.WantSHA256) {
+				return "", bad("the wanted digest is not a SHA-256 in lower-case hexadecimal")
+			}
+			for _, line := range q.Args {
+				if !routeLine.MatchString(line) {
+					return "", bad("not a route")
+				}
+			}
+			tables = append(tables, "\t"+shell.Join(append([]string{"route_table", fmt.Sprint(i), fmt.Sprint(metric), q.WantSHA256}, q.Args...)...))
 		case fact.KindFirewall:
 			if len(q.Args) < 3 || !tableName.MatchString(q.Args[0]) || !chainName.MatchString(q.Args[1]) {
 				return "", bad("not a table, a chain and a rule")
@@ -178,6 +195,9 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 	if len(rules) == 0 {
 		rules = []string{"\t:"}
 	}
+	if len(tables) == 0 {
+		tables = []string{"\t:"}
+	}
 	var b strings.Builder
 	b.WriteString(body)
 	b.WriteString("\n# What is asked.\n")
@@ -197,7 +217,8 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}
-	fmt.Fprintf(&b, "young=%d\nroutes6=%d\nimages=%d\n", fact.Settling/tick, routes6, images)
+	fmt.Fprintf(&b, "young=%d\nroutes4=%d\nroutes6=%d\nimages=%d\n", fact.Settling/tick, routes4, routes6, images)
+	fmt.Fprintf(&b, "route_tables() {\n%s\n}\n", strings.Join(tables, "\n"))
 	fmt.Fprintf(&b, "firewall_rules() {\n%s\n}\nmain </dev/null\n", strings.Join(rules, "\n"))
 	return b.String(), nil
 }

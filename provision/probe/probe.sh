@@ -19,7 +19,8 @@
 #   docker_images   INDEX REFERENCE
 #   paths           INDEX SIZE ADDRESS
 #   switches        INDEX BRIDGE PATH, the path - if flows are not asked for
-#   routes6, images   1 to ask, 0 not to
+#   routes4, routes6, images   1 to ask, 0 not to
+#   route_tables    a function that calls route_table for each metric
 #   firewall_rules  a function that calls firewall for each rule
 #
 # Every answer is framed as "LABEL ok|failed LENGTH", LENGTH bytes, newline.
@@ -620,6 +621,30 @@ ask_packages() {
 	fi
 }
 
+# route_table INDEX METRIC WANTED ROUTE... answers with all routes of a metric,
+# unless they are, together with those given, what the digest is of. Without
+# IPv6 there are none of that family.
+route_table() {
+	index=$1 metric=$2 want=$3
+	shift 3
+	if ! four=$(ip -o -4 route show table main metric "$metric" 2>&1); then
+		answer "$index" failed "ip route: $four"
+		return
+	fi
+	six=$(ip -o -6 route show table main metric "$metric" 2>/dev/null) || six=
+	sum=$(
+		{
+			printf '%s\n' "$four" "$six" | sed -n 's/^\([^ ]*\) via \([^ ]*\).*/\1 via \2/p'
+			for line; do printf '%s\n' "$line"; done
+		} | sort | sha256sum
+	)
+	if [ "${sum%% *}" = "$want" ]; then
+		answer "$index" ok wanted
+	else
+		answer "$index" ok "found$nl$four${four:+$nl}--$nl$six"
+	fi
+}
+
 # firewall INDEX PROGRAM TABLE CHAIN RULE...
 firewall() {
 	index=$1 program=$2 table=$3 chain=$4
@@ -787,8 +812,14 @@ main() {
 	ask_units
 	ask_pods
 	ask_packages
-	capture routes4 ip -o -4 route show table main
+	# Before anything is installed, routes may be in the way.
+	if [ "$routes4" = 1 ] || [ ! -e "$state_path" ]; then
+		capture routes4 ip -o -4 route show table main
+	else
+		answer routes4 ok ''
+	fi
 	if [ "$routes6" = 1 ]; then capture routes6 ip -o -6 route show table main; fi
+	route_tables
 	firewall_rules
 	ask_switches
 	ask_images

@@ -709,6 +709,17 @@ func TestHost(t *testing.T) {
 			if diff := cmp.Diff(map[int]string{323: "chronyd", 8472: ""}, got.ListeningUDP); diff != "" {
 				t.Errorf("listening on UDP (-want +got):\n%s", diff)
 			}
+			if len(got.Routes) > 0 {
+				t.Errorf("an installed host tells all its routes: %v", got.Routes)
+			}
+			if err := os.Remove(filepath.Join(m.root, "state.json")); err != nil {
+				t.Fatal(err)
+			}
+			bare, err := m.probe(t, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Routes = bare.Host.Routes
 			if want := (fact.HostRoute{Destination: "10.244.1.0/24", Route: fact.Route{Exists: true, Via: "10.88.0.12", Device: "eth0"}}); len(got.Routes) != 8 || got.Routes[2] != want {
 				t.Errorf("routes %v", got.Routes)
 			}
@@ -872,6 +883,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindPath, Name: "10.27.53.32", Size: 1500},
 		{Kind: fact.KindPackage, Name: "nginx"},
 		{Kind: fact.KindRoute, Name: "10.244.1.0/24"},
+		{Kind: fact.KindRoutes, Name: fact.RoutesOfMetric(64), WantSHA256: digest("x"), Args: []string{"10.244.0.0/24 via 10.27.52.72"}},
 		{Kind: fact.KindSysctl, Name: "net.ipv4.ip_forward"},
 		{Kind: fact.KindUnit, Name: "etcd.service"},
 		{Kind: fact.KindUnit, Name: "kubelet.service"},

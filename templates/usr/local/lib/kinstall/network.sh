@@ -29,18 +29,15 @@ rule() {
 	"$program" -w -t "$table" -C "$chain" "$@" 2>/dev/null || "$program" -w -t "$table" -I "$chain" 1 "$@" || failed=1
 }
 
-# route DESTINATION GATEWAY
-route() {
-	ip route replace "$1" via "$2" metric {{.Metric}} || failed=1
-}
-
 {{if .AddressV6 -}}
 forward6 {{sh .AddressV6}}
 {{end -}}
 {{range .Rules -}}
 rule {{.Program}} {{.Table}} {{.Chain}}{{range .Rule}} {{sh .}}{{end}}
 {{end}}
-{{- range .Routes -}}
-route {{sh .Destination}} {{sh .Via}}
+{{- if .Own -}}
+# All routes but those by way of this host itself.
+sed -e '/^#/d'{{range .Own}} -e {{sh (printf "/ via %s$/d" .)}}{{end}} -e 's/.*/route replace & metric {{.Metric}}/' {{.Routes}} |
+	ip -force -batch - || failed=1
 {{end -}}
 exit $failed
