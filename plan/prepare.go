@@ -110,7 +110,7 @@ func (c *compiler) hostsBlock() resource.Block {
 		return 1
 	})
 	content := c.templates.Render("etc/hosts", map[string]any{"Lines": lines})
-	return resource.Block{Path: "/etc/hosts", Name: "hosts", Content: string(content)}
+	return resource.Block{Path: "/etc/hosts", Name: "hosts", Content: string(content)}.WithDigests()
 }
 
 // modules of the kernel: what containers' filesystems and bridges need, and

@@ -55,6 +55,9 @@ type Query struct {
 	WantSHA256 string
 	// Content (file) asks for the content. Never set for a secret.
 	Content bool
+	// Block (file) makes WantSHA256 that of kinstall's block in the file, marker
+	// lines included, instead of the whole file's.
+	Block bool
 	// Trusted (file) allows a digest recorded on the host to stand in for
 	// reading the file when its size, mtime, ctime and inode are those at the
 	// time of recording: for binaries of a hundred megabytes.
@@ -92,6 +95,8 @@ type File struct {
 	// wanted one; HasContent tells an empty file from none.
 	Content    []byte
 	HasContent bool
+	// BlockAsWanted is set when a block was asked about, and is as wanted.
+	BlockAsWanted bool
 	Target     string // of a link
 	// MTime is when the content was last written, CTime when the file was last
 	// written, put in place (by a rename) or changed in its attributes: the host's
@@ -417,6 +422,9 @@ func Merge(queries []Query) []Query {
 			continue
 		}
 		old := merged[last]
+		if q.Block != old.Block { // who wants the whole file wants its content whatever the block says
+			q.Block, q.WantSHA256, old.WantSHA256 = false, "", ""
+		}
 		q.Content = q.Content || old.Content
 		q.Trusted = q.Trusted && old.Trusted
 		if q.WantSHA256 == "" {

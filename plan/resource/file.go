@@ -192,14 +192,28 @@ type Block struct {
 	Path    string
 	Name    string
 	Content string // whole lines, each with its newline
+	// Of the content, and of it with the lines that enclose it, in lower-case hex;
+	// "" to have them computed when asked for.
+	SHA256, LinesSHA256 string
 }
 
 // ID implements Resource.
 func (b Block) ID() ID { return NewID(KindBlock, b.Path+"#"+b.Name) }
 
-// Queries implements Resource. The whole file is needed, whatever its digest.
+// WithDigests returns the block with its digests, for many hosts to share.
+func (b Block) WithDigests() Block {
+	begin, end := b.Markers()
+	b.SHA256, b.LinesSHA256 = SHA256([]byte(b.Content)), SHA256([]byte(begin+"\n"+b.Content+end+"\n"))
+	return b
+}
+
+// Queries implements Resource. The whole file is needed unless the block is as
+// wanted.
 func (b Block) Queries() []fact.Query {
-	return []fact.Query{{Kind: fact.KindFile, Name: b.Path, Content: true}}
+	if b.LinesSHA256 == "" {
+		b = b.WithDigests()
+	}
+	return []fact.Query{{Kind: fact.KindFile, Name: b.Path, Content: true, Block: true, WantSHA256: b.LinesSHA256}}
 }
 
 // Markers returns the lines that enclose the block, without newlines.
@@ -236,6 +250,17 @@ func (b Block) Diff(facts fact.Set) (Change, error) {
 	if found.Exists && found.Type != "file" {
 		return Change{}, fmt.Errorf("%s: a %s, not a file", b.Path, found.Type)
 	}
+	if b.SHA256 == "" {
+		b = b.WithDigests()
+	}
+	change := Change{
+		Action:   NoOp,
+		Evidence: found.SHA256,
+		Record:   fact.Record{Files: map[string]string{b.Path + "#" + b.Name: b.SHA256}},
+	}
+	if found.BlockAsWanted {
+		return change, nil
+	}
 	current := string(found.Content)
 	want, err := b.Splice(current)
 	if err != nil {
@@ -245,12 +270,6 @@ func (b Block) Diff(facts fact.Set) (Change, error) {
 	_, inside, _, had, err := cutBlock(current, begin, end)
 	if err != nil {
 		return Change{}, err
-	}
-	digest := SHA256([]byte(b.Content))
-	change := Change{
-		Action:   NoOp,
-		Evidence: found.SHA256,
-		Record:   fact.Record{Files: map[string]string{b.Path + "#" + b.Name: digest}},
 	}
 	if want == current {
 		return change, nil
@@ -262,7 +281,7 @@ func (b Block) Diff(facts fact.Set) (Change, error) {
 			change.because(Drift, "deleted on the host")
 		}
 	} else {
-		change.Reasons = append(change.Reasons, cause(facts, b.ID(), b.Path+"#"+b.Name, digest, SHA256([]byte(inside))))
+		change.Reasons = append(change.Reasons, cause(facts, b.ID(), b.Path+"#"+b.Name, b.SHA256, SHA256([]byte(inside))))
 	}
 	change.Text = &Text{Name: "content", Before: current, After: want}
 	return change, nil

@@ -566,3 +566,29 @@ func TestNotObservedIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// A block that the host says is as wanted needs no content to be judged; its
+// question carries the digest of the very lines that Splice writes.
+func TestBlockByDigest(t *testing.T) {
+	b := resource.Block{Path: "/etc/hosts", Name: "hosts", Content: "10.0.0.1 a\n"}
+	lines, err := b.Splice("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []resource.Block{b, b.WithDigests()} {
+		q := b.Queries()[0]
+		if !q.Block || q.WantSHA256 != resource.SHA256([]byte(lines)) {
+			t.Errorf("asked for %+v", q)
+		}
+		facts := fact.NewSet(fact.Host{})
+		facts.Put(q.Key(), fact.File{Exists: true, Type: "file", SHA256: "x", BlockAsWanted: true})
+		change, err := b.Diff(facts)
+		if err != nil || change.Action != resource.NoOp || change.Record.Files["/etc/hosts#hosts"] != resource.SHA256([]byte(b.Content)) {
+			t.Errorf("%+v, %v", change, err)
+		}
+	}
+	merged := fact.Merge(append(b.Queries(), fact.Query{Kind: fact.KindFile, Name: "/etc/hosts", Content: true}))
+	if len(merged) != 1 || merged[0].Block || merged[0].WantSHA256 != "" || !merged[0].Content {
+		t.Errorf("who wants the whole file gets %+v", merged)
+	}
+}

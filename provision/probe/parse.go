@@ -203,7 +203,12 @@ func parseFile(text []byte, q fact.Query) (any, error) {
 		}
 		file.SHA256 = words[1]
 	}
+	// A file may be nothing but the block.
+	file.BlockAsWanted = q.Block && file.Type == "file" && file.SHA256 == q.WantSHA256
 	switch form := words[0]; {
+	case form == "block" && file.Type == "file" && q.Block:
+		file.BlockAsWanted = true
+		return file, nil
 	case form == "plain" && file.Type != "link":
 	case form == "target" && file.Type == "link":
 		file.Target = string(rest)

@@ -97,6 +97,9 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 			if q.Content {
 				flags += "c"
 			}
+			if q.Block {
+				flags += "b"
+			}
 			if q.Trusted {
 				flags += "t"
 			}

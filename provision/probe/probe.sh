@@ -10,7 +10,7 @@
 #   state_path      the host's own record
 #   digests_path    recorded digests of large files
 #   files           four lines each: INDEX, WANTED-SHA256 or -, FLAGS, PATH;
-#                   flags: c content, t trusted, - none
+#                   flags: c content, b of the block, t trusted, - none
 #   sysctls         INDEX PATH below /proc/sys
 #   modules         INDEX NAME, with underscores
 #   units, packages names
@@ -270,6 +270,14 @@ ask_files() {
 			case $flags in
 			*c*)
 				if [ "$digest" != "$want" ]; then
+					case $flags in
+					*b*)
+						if [ "$(block_digest "$path")" = "$want" ]; then
+							answer "$index" ok "block $digest $size $owner"
+							continue
+						fi
+						;;
+					esac
 					if [ "$size" -gt "$content_limit" ]; then
 						answer "$index" failed "$path: $size bytes are more than can be compared"
 					elif content=$(base64 "$path" 2>&1); then
@@ -293,6 +301,13 @@ ask_files() {
 		esac
 		answer "$index" ok "plain $digest $size $owner"
 	done
+}
+
+# block_digest PATH hashes kinstall's lines in a file: blocks with the lines that
+# enclose them, and whatever looks like the end of one.
+block_digest() {
+	block=$(sed -n -e '/^# BEGIN kinstall /,/^# END kinstall /{p' -e d -e '}' -e '/^# END kinstall /p' "$1" 2>/dev/null | sha256sum)
+	printf '%s\n' "${block%% *}"
 }
 
 # read_digests puts each line of the recorded digests into a variable named for

@@ -910,3 +910,52 @@ func TestScriptGolden(t *testing.T) {
 		t.Errorf("generated part (-want +got):\n%s", diff)
 	}
 }
+
+// A file's content stays where it is when kinstall's block in it is as wanted,
+// and comes whenever there is anything to say about that block.
+func TestBlock(t *testing.T) {
+	const block = "# BEGIN kinstall hosts\n10.0.0.1 a\n10.0.0.2 b\n# END kinstall hosts\n"
+	for shellName, shell := range shells(t) {
+		for name, c := range map[string]struct {
+			content string
+			wanted  bool
+		}{
+			"as wanted":             {"127.0.0.1 localhost\n" + block + "::1 localhost\n", true},
+			"nothing but the block": {block, true},
+			"no block":              {"127.0.0.1 localhost\n", false},
+			"empty":                 {"", false},
+			"another line":          {strings.Replace(block, "10.0.0.2", "10.0.0.3", 1), false},
+			"an end too many":       {"# END kinstall hosts\n" + block, false},
+			"an end too many below": {block + "# END kinstall hosts\n", false},
+			"twice":                 {block + block, false},
+			"without an end":        {strings.TrimSuffix(block, "# END kinstall hosts\n"), false},
+			"no newline at its end": {strings.TrimSuffix(block, "\n"), false},
+			"lines of DOS":          {strings.ReplaceAll(block, "\n", "\r\n"), false},
+			"another block":         {strings.ReplaceAll(block, "hosts", "others") + block, false},
+		} {
+			t.Run(shellName+"/"+name, func(t *testing.T) {
+				m := newMachine(t, shell)
+				path := filepath.Join(m.root, "hosts")
+				write(t, path, c.content, 0o644)
+				q := fact.Query{Kind: fact.KindFile, Name: path, Content: true, Block: true, WantSHA256: digest(block)}
+				set, err := m.probe(t, []fact.Query{q})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := set.File(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.SHA256 != digest(c.content) || got.Size != int64(len(c.content)) {
+					t.Errorf("digest %s and size %d are not the file's", got.SHA256, got.Size)
+				}
+				if got.BlockAsWanted != c.wanted {
+					t.Errorf("as wanted: %v, want %v", got.BlockAsWanted, c.wanted)
+				}
+				if got.HasContent == c.wanted || !c.wanted && string(got.Content) != c.content {
+					t.Errorf("content %q (%v)", got.Content, got.HasContent)
+				}
+			})
+		}
+	}
+}
