@@ -30,13 +30,13 @@ func TestNetworkChange(t *testing.T) {
 		planned []string // of lushan and of the cluster
 		gone    string   // prints what must not be left on lushan
 	}{
-		{"flannel-vxlan-etcd", []string{"- route 10.244.0.0/24", "+ unit flanneld.service", "+ etcd /coreos.com/network/", "~ podmtu cni0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
+		{"flannel-vxlan-etcd", []string{"- staticroutes pods", "+ unit flanneld.service", "+ etcd /coreos.com/network/", "~ podmtu cni0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
 		{"flannel-vxlan-kubernetes", []string{"- unit flanneld.service", "- etcd /coreos.com/network/", "+ object apps/v1/DaemonSet/kube-system/flannel"}, "ls /usr/local/bin/flanneld /etc/kubernetes/pki/etcd/flannel.key"},
 		{"bird-ospf", []string{"- object apps/v1/DaemonSet/kube-system/flannel", "- link flannel.1", "+ unit bird.service"}, "ip -o link | grep flannel"},
 		{"flannel-host-gw-kubernetes", []string{"- unit bird.service", "+ object apps/v1/DaemonSet/kube-system/flannel"}, "ip -o route show proto bird"},
 		{"flannel-vxlan-kubernetes", []string{"~ object apps/v1/DaemonSet/kube-system/flannel", "~ podmtu cni0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
 		{"openvswitch-vxlan", []string{"- link flannel.1", "- object apps/v1/DaemonSet/kube-system/flannel", "+ switch br0"}, "ip -o route show root 10.244.0.0/16 | grep eth0"},
-		{"routes", []string{"- unit kinstall-openvswitch.service", "- switch br0", "+ route 10.244.0.0/24"}, "ovs-vsctl list-br; ip -o link show dev pods0"},
+		{"routes", []string{"- unit kinstall-openvswitch.service", "- switch br0", "+ staticroutes pods"}, "ovs-vsctl list-br; ip -o link show dev pods0"},
 	} {
 		i := slices.IndexFunc(networkCases(), func(c networkCase) bool { return c.name == next.network })
 		network := networkCases()[i]

@@ -302,7 +302,7 @@ func newHostChanges(network string) []string {
 		return []string{name}
 	case "routes":
 		// The script runs anew, which disturbs nothing.
-		return []string{name, "~ file /usr/local/lib/kinstall/network.sh", "+ route 10.244.1.0/24", "↻ unit kinstall-network.service"}
+		return []string{name, "~ file /etc/kinstall/routes", "~ staticroutes pods", "↻ unit kinstall-network.service"}
 	case "bird-bgp":
 		return []string{name, "~ file /etc/kinstall/bird.conf", "↻ unit bird.service"}
 	case "openvswitch-vxlan", "openvswitch-gre":
