@@ -194,6 +194,7 @@ func settle(t testing.TB, facts fact.Set, r resource.Resource, a authority) {
 		content := a.issue(t, r)
 		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "file", Mode: r.Own().Mode, Owner: "root", Group: "root", SHA256: resource.SHA256(content), Content: content, HasContent: true})
 		file(r.KeyPath, r.KeyOwn(), "")
+		facts.Host.State.Resources[string(r.ID())] = fact.Record{Files: map[string]string{r.Path: resource.SHA256(content)}}
 	case resource.StaticPod:
 		file(r.Path, r.Own(), "")
 	case resource.Unit:

@@ -76,11 +76,12 @@ func (p *Plan) Diff(observed Observed) *Delta {
 
 	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}
+	delta.Items = make([]Item, 0, len(p.Steps))
 	routes := map[string]resource.StaticRoutes{}
 	for _, step := range p.Steps {
 		id := step.Resource.ID()
 		if wanted[step.Host] == nil {
-			wanted[step.Host] = map[resource.ID]bool{}
+			wanted[step.Host] = make(map[resource.ID]bool, len(p.look().steps[step.Host]))
 		}
 		wanted[step.Host][id] = true
 		if r, ok := step.Resource.(resource.StaticRoutes); ok {
@@ -102,7 +103,9 @@ func (p *Plan) Diff(observed Observed) *Delta {
 				}
 			}
 		}
-		changed[step.ID()] = change.Action != resource.NoOp
+		if change.Action != resource.NoOp {
+			changed[step.ID()] = true
+		}
 		delta.Items = append(delta.Items, Item{step, change})
 	}
 	shared := fact.State{Resources: map[string]fact.Record{}}
@@ -125,7 +128,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if delta.Unreachable[host] != nil {
 			continue
 		}
-		own := fact.State{Resources: map[string]fact.Record{}}
+		own := fact.State{Resources: make(map[string]fact.Record, len(observed.Hosts[host].Facts.Host.State.Resources))}
 		for id, record := range observed.Hosts[host].Facts.Host.State.Resources {
 			if ofCluster(resource.ID(id)) {
 				shared.Resources[id] = record
