@@ -97,7 +97,7 @@ type File struct {
 	HasContent bool
 	// BlockAsWanted is set when a block was asked about, and is as wanted.
 	BlockAsWanted bool
-	Target     string // of a link
+	Target        string // of a link
 	// MTime is when the content was last written, CTime when the file was last
 	// written, put in place (by a rename) or changed in its attributes: the host's
 	// clock, both.
