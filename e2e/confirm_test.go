@@ -66,7 +66,7 @@ func (s confirmStory) moveOperator(t *testing.T) {
 
 func (s confirmStory) fromBare(t *testing.T) {
 	r := s.apply(t)
-	for _, want := range []string{"~ sysctl net.ipv4.ip_forward (armed)", "+ route 10.77.20.0/24 (armed)", "(armed): undone by the host itself unless"} {
+	for _, want := range []string{"~ sysctl net.ipv4.ip_forward (armed)", "+ staticroutes pods (armed)", "(armed): undone by the host itself unless"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("the plan lacks %q: %s", want, r)
 		}
@@ -98,7 +98,7 @@ func (s confirmStory) undone(t *testing.T, r result, want ...string) {
 }
 
 func (s confirmStory) route(t *testing.T) {
-	script := s.ssh(t, "taishan", "cat /usr/local/lib/kinstall/network.sh")
+	script := s.ssh(t, "taishan", "cat /usr/local/lib/kinstall/network.sh /etc/kinstall/routes")
 	s.edit(t, goodSubnet, badSubnet)
 	r := s.run(t, "apply", "-yes", "-confirm-timeout", "10s", s.inventory)
 	s.undone(t, r, "deleted the route 10.77.5.0/24 via 10.95.0.12", "give it longer with -confirm-timeout")
@@ -106,10 +106,10 @@ func (s confirmStory) route(t *testing.T) {
 	if found := s.ssh(t, "taishan", "ip route show 10.77.5.0/24; ip route show 10.77.20.0/24"); found != "10.77.20.0/24 via 10.95.0.12 dev eth0 metric 64" {
 		t.Errorf("taishan's routes: %s", found)
 	}
-	if found := s.ssh(t, "taishan", "cat /usr/local/lib/kinstall/network.sh"); found != script {
+	if found := s.ssh(t, "taishan", "cat /usr/local/lib/kinstall/network.sh /etc/kinstall/routes"); found != script {
 		t.Errorf("at boot, taishan would cut itself off:\n%s", found)
 	}
-	if r := s.run(t, "plan", s.inventory); !strings.Contains(r.stdout, "+ route 10.77.5.0/24 (armed)") {
+	if r := s.run(t, "plan", s.inventory); !strings.Contains(r.stdout, "~ staticroutes pods (armed)") || !strings.Contains(r.stdout, "10.77.5.0/24 via") {
 		t.Errorf("a plan takes the route for set: %s", r)
 	}
 	s.edit(t, badSubnet, goodSubnet)
