@@ -60,7 +60,7 @@ func Groups(inv *inventory.Inventory) []rollout.Group {
 	for _, g := range groupTitles {
 		group := rollout.Group{Name: g.name, AtOnce: 1}
 		switch g.name {
-		case groupWorkerRuntimes, groupWorkerKubelets, groupProxies:
+		case groupNetworks, groupWorkerRuntimes, groupWorkerKubelets, groupProxies:
 			group.AtOnce = inv.Rollout.Workers.Of(workers)
 		}
 		groups = append(groups, group)

@@ -27,17 +27,26 @@ const oldPodTimeout = 40
 
 // oldPod and renewPod go before and after what replaces the manifest of a static
 // pod whose program is called as the pod is. system is the root directory.
+//
+// The program is looked for among those of the pods of this host's own kubelet,
+// which keeps their logs in directories named for them: a machine may carry
+// others that have kubelets of their own.
 func oldPod(p resource.StaticPod, system string) string {
 	return fmt.Sprintf(`# The cgroup of the pod that runs now: the parent of its container's.
-old= pod=
-if old=$(pidof -s %[1]s 2>/dev/null) && [ -r %[2]s/proc/"$old"/cgroup ]; then
+pod=
+for old in $(pidof %[1]s 2>/dev/null || true); do
+	if [ -n "$pod" ] || ! [ -r %[2]s/proc/"$old"/cgroup ]; then continue; fi
 	while IFS=: read -r id controllers cgroup; do
 		case $cgroup in *kubepods*/*) ;; *) continue ;; esac
-		for at in "$controllers" "${controllers#name=}" ''; do
-			if [ -z "$pod" ] && [ -d %[2]s/sys/fs/cgroup/"$at${cgroup%%/*}" ]; then pod=%[2]s/sys/fs/cgroup/$at${cgroup%%/*}; fi
+		for logs in %[2]s/var/log/pods/*_%[1]s-*_*; do
+			# cgroupfs ends the pod's own with its UID, systemd with .slice behind it.
+			case ${cgroup%%/*}/ in *pod"${logs##*_}"/ | *pod"${logs##*_}".slice/) ;; *) continue ;; esac
+			for at in "$controllers" "${controllers#name=}" ''; do
+				if [ -z "$pod" ] && [ -d %[2]s/sys/fs/cgroup/"$at${cgroup%%/*}" ]; then pod=%[2]s/sys/fs/cgroup/$at${cgroup%%/*}; fi
+			done
 		done
 	done < %[2]s/proc/"$old"/cgroup
-fi
+done
 `, shell.Quote(p.Name), system)
 }
 

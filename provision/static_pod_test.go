@@ -29,6 +29,7 @@ func TestRenewPod(t *testing.T) {
 		{"cgroups of version 2, by systemd", "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-" + uid + ".slice/cri-containerd-c0ffee.scope\n",
 			"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-" + uid + ".slice", "placed\ngone\ntaken\nput back\n"},
 		{"a program outside of any pod", "0::/system.slice/kube-apiserver.service\n", "system.slice", "placed\n"},
+		{"a pod of another machine's kubelet", "0::/kubepods/burstable/pod0000/c0ffee\n", "kubepods/burstable/pod0000", "placed\n"},
 		{"a cgroup that is not to be found", "0::/kubepods/burstable/" + uid + "/c0ffee\n", "", "placed\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,7 +47,9 @@ func TestRenewPod(t *testing.T) {
 			}
 			pod := resource.StaticPod{Name: "kube-apiserver", Path: write("etc/kubernetes/manifests/kube-apiserver.yaml", "old", 0o600)}
 			cgroup := filepath.Join(dir, "sys/fs/cgroup", c.cgroup)
-			write("bin/pidof", "#!/bin/sh\n[ \"$2\" = kube-apiserver ] && echo 4711 || exit 1\n", 0o755)
+			write("bin/pidof", "#!/bin/sh\n[ \"$1\" = kube-apiserver ] && echo 42 4711 || exit 1\n", 0o755)
+			write("var/log/pods/kube-system_kube-apiserver-emei_"+strings.TrimPrefix(uid, "pod")+"/kube-apiserver/0.log", "", 0o600)
+			write("var/log/pods/kube-system_kube-apiserver-emei_older/kube-apiserver/0.log", "", 0o600)
 			if c.process == "" {
 				write("bin/pidof", "#!/bin/sh\nexit 1\n", 0o755)
 			} else {
