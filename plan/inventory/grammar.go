@@ -3,6 +3,7 @@ package inventory
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"path"
@@ -120,9 +121,13 @@ func isDNSName(s string) bool {
 	return strings.Trim(last, "0123456789") != ""
 }
 
-// addressOrName is what ssh can dial.
+// addressOrName is what ssh can dial. A zone is refused: what stands behind the
+// percent sign is arbitrary text, whatever netip.ParseAddr says of the rest.
 func addressOrName(s string) *fault {
 	if addr, err := netip.ParseAddr(s); err == nil {
+		if addr.Zone() != "" {
+			return zoneFault(s)
+		}
 		if addr.IsUnspecified() || addr.IsMulticast() {
 			return faultf(invalidAddress, "%s is not the address of a machine.", quote(s))
 		}
@@ -167,7 +172,7 @@ func machineAddress(s string) (netip.Addr, *fault) {
 		}
 		return addr, f
 	case addr.Zone() != "":
-		return addr, faultf(invalidAddress, "%s has a zone, which means something on one machine only.", quote(s))
+		return addr, zoneFault(s)
 	case addr.Is4In6():
 		return addr, faultf(invalidAddress, "%s is an IPv4 address mapped into IPv6.", quote(s)).advise("Write %q.", addr.Unmap())
 	case addr.IsLoopback(), addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast(),
@@ -175,6 +180,58 @@ func machineAddress(s string) (netip.Addr, *fault) {
 		return addr, faultf(invalidAddress, "%s is not an address by which other machines can reach this one.", quote(s))
 	}
 	return addr, nil
+}
+
+func zoneFault(s string) *fault {
+	return faultf(invalidAddress, "%s has a zone, which means something on one machine only.", quote(s))
+}
+
+// nameServer is the address of a name server that pods can reach: an IP
+// address, with a port if it is not 53, in its canonical form. It stands in a
+// Corefile as it is.
+func nameServer(s string) (string, *fault) {
+	addr, port := netip.Addr{}, uint16(0)
+	if a, err := netip.ParseAddr(s); err == nil {
+		addr = a
+	} else if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 {
+		addr, port = ap.Addr(), ap.Port()
+	} else {
+		return s, faultf(invalidAddress, "%s is not the address of a name server: expected an IP address, with a port if it is not 53.", quote(s)).
+			advise("Write it like \"192.0.2.53\" or \"[2001:db8::53]:5353\"; [\"none\"] asks nobody.")
+	}
+	switch {
+	case addr.Zone() != "":
+		return s, zoneFault(s)
+	case addr.Is4In6():
+		return s, faultf(invalidAddress, "%s is an IPv4 address mapped into IPv6.", quote(s)).advise("Write %q.", addr.Unmap())
+	case addr.IsLoopback():
+		return s, faultf(invalidAddress, "%s is a loopback address; the name service runs in a pod, where it is the pod itself.", quote(s)).
+			advise("Name the server behind it (`resolvectl status` on a host shows it), or leave upstreams out.")
+	case addr.IsUnspecified(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}), addr.Is6() && addr.IsLinkLocalUnicast():
+		return s, faultf(invalidAddress, "%s is not an address that a pod can reach.", quote(s)).
+			advise("Write it like \"192.0.2.53\" or \"[2001:db8::53]:5353\"; [\"none\"] asks nobody.")
+	case port != 0:
+		return netip.AddrPortFrom(addr, port).String(), nil
+	}
+	return addr.String(), nil
+}
+
+// specialNetworks are those that no pod or service can have an address of
+// (RFC 6890; Kubernetes refuses them as endpoints and service addresses).
+func specialNetworks() map[string]netip.Prefix {
+	return map[string]netip.Prefix{
+		"\"this\" network":   netip.MustParsePrefix("0.0.0.0/8"),
+		"loopback network":   netip.MustParsePrefix("127.0.0.0/8"),
+		"link-local network": netip.MustParsePrefix("169.254.0.0/16"),
+		"multicast network":  netip.MustParsePrefix("224.0.0.0/4"),
+		"broadcast address":  netip.MustParsePrefix("255.255.255.255/32"),
+
+		"IPv6 loopback address":    netip.MustParsePrefix("::1/128"),
+		"unspecified IPv6 address": netip.MustParsePrefix("::/128"),
+		"IPv6 link-local network":  netip.MustParsePrefix("fe80::/10"),
+		"IPv6 multicast network":   netip.MustParsePrefix("ff00::/8"),
+		"network of mapped IPv4":   netip.MustParsePrefix("::ffff:0:0/96"),
+	}
 }
 
 // addressInNetwork is a machine's address with the length of its network.
@@ -210,6 +267,13 @@ func network(s string) (netip.Prefix, *fault) {
 	}
 	if m := p.Masked(); m != p {
 		return p, faultf(invalidCIDR, "%s is an address inside the network %q.", quote(s), m).advise("Write %q.", m)
+	}
+	special := specialNetworks()
+	for _, what := range slices.Sorted(maps.Keys(special)) {
+		if special[what].Overlaps(p) {
+			return p, faultf(invalidCIDR, "%s overlaps with %s (the %s), of which no pod or service can have an address.", quote(s), special[what], what).
+				advise("Choose a private network: one inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8.")
+		}
 	}
 	return p, nil
 }
@@ -499,13 +563,24 @@ func plainURL(schemes ...string) grammar {
 			f := faultf(invalidText, "The URL contains a user name or password.")
 			f.secret = true
 			return f.advise("Keep credentials out of the inventory, which is meant for version control.")
-		case !slices.Contains(schemes, u.Scheme) || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || !urlPathForm.MatchString(u.Path) ||
+		case u.String() != s: // percent signs, upper-case schemes: it is written as it stands
+			return faultf(invalidText, "%s is not %s://HOST[:PORT][/PATH] in plain characters.", quote(s), schemes[0]).
+				advise("Write it like \"%s://mirror.example.com:5000\".", schemes[0])
+		case u.Port() != "" && !isPort(u.Port()):
+			return faultf(invalidText, "%s is not a port in %s: expected 1 to 65535.", quote(u.Port()), quote(s))
+		case strings.Contains(s, "%") || !slices.Contains(schemes, u.Scheme) || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || !urlPathForm.MatchString(u.Path) ||
 			(machineOrName(u.Hostname()) != nil) || strings.HasSuffix(u.Host, ":"):
 			return faultf(invalidText, "%s is not %s://HOST[:PORT][/PATH].", quote(s), schemes[0]).
 				advise("Write it like \"%s://mirror.example.com:5000\".", schemes[0])
 		}
 		return nil
 	}
+}
+
+// isPort takes 1 to 65535 in decimal digits.
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && !strings.HasPrefix(s, "0")
 }
 
 // machineOrName is the host part of a URL.
@@ -526,8 +601,8 @@ func noProxyEntry(s string) *fault {
 
 // registryName is a registry as an image reference begins.
 func registryName(s string) *fault {
-	host, _, _ := strings.Cut(s, ":")
-	if registryForm.MatchString(s) && machineOrName(host) == nil {
+	host, port, ported := strings.Cut(s, ":")
+	if registryForm.MatchString(s) && machineOrName(host) == nil && (!ported || isPort(port)) {
 		return nil
 	}
 	f := faultf(invalidText, "%s is not a registry: expected HOST or HOST:PORT, as image references begin.", quote(s))

@@ -456,14 +456,7 @@ func upstreams() kind {
 				if s == noUpstream && alone {
 					return s, nil
 				}
-				if addr, err := netip.ParseAddr(s); err == nil && !addr.IsUnspecified() && !addr.IsMulticast() {
-					return s, nil
-				}
-				if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 && !ap.Addr().IsUnspecified() && !ap.Addr().IsMulticast() {
-					return s, nil
-				}
-				return s, faultf(invalidAddress, "%s is not the address of a name server: expected an IP address, with a port if it is not 53.", quote(s)).
-					advise("Write it like \"192.0.2.53\" or \"[2001:db8::53]:5353\"; [\"none\"] asks nobody.")
+				return nameServer(s)
 			})
 		},
 		get: getList,

@@ -32,6 +32,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.networkSizes()
 	r.network()
 	r.overlaps()
+	r.upstreams()
 	r.podSubnets()
 	r.tunnels()
 	r.loadBalancer()

@@ -147,6 +147,30 @@ func (r *rules) overlaps() {
 	}
 }
 
+// upstreams refuses the cluster's own name service as the one it asks: it would
+// ask itself for ever.
+func (r *rules) upstreams() {
+	dns := &r.inv.DNS
+	if !r.isSet(&dns.Upstreams) || !r.good(&dns.Upstreams) {
+		return
+	}
+	for i, upstream := range dns.Upstreams {
+		addr, err := netip.ParseAddr(upstream)
+		if ap, portErr := netip.ParseAddrPort(upstream); portErr == nil {
+			addr, err = ap.Addr(), nil
+		}
+		if err != nil {
+			continue // "none"
+		}
+		for _, s := range r.stacks() {
+			if r.hasServices(s) && s.services.Contains(addr) {
+				r.report(networkOverlap.at(r.subject(&dns.Upstreams, dns, i), "The name server %s lies inside %s %s%s: it would be the cluster's own, or one that needs it.",
+					upstream, s.serviceCIDR, s.services, r.elsewhere(s.services)))
+			}
+		}
+	}
+}
+
 // origin says where the other party stands.
 func (r *rules) origin(ptr any) string {
 	if at := r.place(ptr); at != "" {
