@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -184,18 +185,23 @@ func (c *compiler) flannelObjects() {
 		nodes = append(nodes, step(h.Name, c.image(releaseFlannelImage))...)
 		nodes = append(nodes, step(Cluster, resource.Node{Name: h.Name})...) // flannel waits for no pod CIDR: it fails
 	}
-	for _, o := range c.objects("objects/flannel.yaml", map[string]any{
-		"Config": string(c.flannelNetwork()),
-		"Digest": resource.SHA256(c.flannelNetwork()),
-		"Host":   inv.Cluster.Endpoint.Host,
-		"Image":  c.releases[releaseFlannelImage].Image,
-		"Port":   inv.Cluster.Endpoint.Port,
-	}) {
-		if o.Kind == "DaemonSet" {
-			c.addStep(Step{Host: Cluster, Resource: o, Successor: true}, after, nodes)
-		} else {
-			after = append(after, c.add(Cluster, o, after))
+	for _, o := range c.objects("objects/flannel.yaml") {
+		switch o.kind() {
+		case "ConfigMap":
+			o.set(string(c.flannelNetwork()), "data", "net-conf.json")
+		case "DaemonSet":
+			container := []any{"spec", "template", "spec", "containers", 0}
+			env, _ := o.at(append(container, "env")...).([]any)
+			o.set(append(env,
+				map[string]any{"name": "KUBERNETES_SERVICE_HOST", "value": inv.Cluster.Endpoint.Host},
+				map[string]any{"name": "KUBERNETES_SERVICE_PORT", "value": strconv.Itoa(inv.Cluster.Endpoint.Port)},
+			), append(container, "env")...)
+			o.set(c.releases[releaseFlannelImage].Image, append(container, "image")...)
+			o.set(resource.SHA256(c.flannelNetwork()), "spec", "template", "metadata", "annotations", "kinstall.io/configuration")
+			c.addStep(Step{Host: Cluster, Resource: o.resource(), Successor: true}, after, nodes)
+			continue
 		}
+		after = append(after, c.add(Cluster, o.resource(), after))
 	}
 }
 

@@ -2,10 +2,10 @@
 // kinstall writes: one file each, embedded, at the path it has on a host
 // (those under objects/ become objects of the Kubernetes API).
 //
-// The files are Go templates. A value never enters one bare unless its type
-// leaves no room for surprises (a number, a checked address): quote, env, unit,
-// sh and nginx write it in the grammar of the file at hand. Rendering is pure:
-// equal data give equal bytes.
+// The files are Go templates. A value never enters one bare: quote, pod, env,
+// unit, line, sh and nginx write it in the grammar of the file at hand, and what
+// is written without any of them goes through word, which lets nothing pass that
+// has a meaning anywhere. Rendering is pure: equal data give equal bytes.
 package templates
 
 import (
@@ -15,8 +15,10 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
+	"text/template/parse"
 )
 
 //go:embed etc var usr objects partials.tmpl
@@ -31,10 +33,13 @@ func New() *Set {
 		"dict":    dict,
 		"env":     environmentValue,
 		"envname": environmentName,
+		"line":    line,
 		"nginx":   nginxWord,
+		"pod":     PodWord,
 		"quote":   Quote,
 		"sh":      shellWord,
 		"unit":    UnitWord,
+		"word":    word,
 	})
 	for _, name := range Names() {
 		text, err := files.ReadFile(name)
@@ -43,7 +48,79 @@ func New() *Set {
 		}
 		template.Must(root.New(name).Parse(string(text)))
 	}
+	for _, t := range root.Templates() {
+		if t.Tree != nil {
+			guard(t.Tree, t.Root)
+		}
+	}
 	return &Set{root}
+}
+
+// escapers are the functions that write a value in some file's grammar.
+func escapers() []string {
+	return []string{"env", "envname", "line", "nginx", "pod", "quote", "sh", "unit", "word"}
+}
+
+// guard sends every value that a template writes bare through word.
+func guard(tree *parse.Tree, node parse.Node) {
+	switch n := node.(type) {
+	case *parse.ListNode:
+		if n == nil {
+			return
+		}
+		for _, inner := range n.Nodes {
+			guard(tree, inner)
+		}
+	case *parse.IfNode:
+		guard(tree, n.List)
+		guard(tree, n.ElseList)
+	case *parse.RangeNode:
+		guard(tree, n.List)
+		guard(tree, n.ElseList)
+	case *parse.WithNode:
+		guard(tree, n.List)
+		guard(tree, n.ElseList)
+	case *parse.ActionNode:
+		if len(n.Pipe.Decl) > 0 {
+			return // writes nothing
+		}
+		last := n.Pipe.Cmds[len(n.Pipe.Cmds)-1]
+		if name, ok := last.Args[0].(*parse.IdentifierNode); ok && slices.Contains(escapers(), name.Ident) {
+			return
+		}
+		n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{
+			NodeType: parse.NodeCommand,
+			Args:     []parse.Node{parse.NewIdentifier("word").SetTree(tree).SetPos(n.Pos)},
+		})
+	}
+}
+
+var wordForm = regexp.MustCompile(`^[A-Za-z0-9_./:@+,\[\]-]*$`)
+
+// word writes a value that needs no quoting in any of the formats: numbers,
+// addresses, names, paths.
+func word(v any) (string, error) {
+	s := fmt.Sprint(v)
+	if !wordForm.MatchString(s) {
+		return "", fmt.Errorf("%q is not a plain word", s)
+	}
+	return s, nil
+}
+
+// line writes a value that is the rest of its line.
+func line(s string) (string, error) {
+	if err := oneLine(s); err != nil {
+		return "", err
+	}
+	return s, nil
+}
+
+// PodWord writes one word of a pod's command as a YAML string. The kubelet
+// replaces $(NAME) in it by the pod's environment; a doubled dollar sign stands
+// for one
+// (https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/).
+func PodWord(s string) (string, error) {
+	return Quote(strings.ReplaceAll(s, "$", "$$"))
 }
 
 // Names are the paths of all templates, sorted.

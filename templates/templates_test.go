@@ -48,6 +48,8 @@ func TestWords(t *testing.T) {
 		{"sh, empty", shellWord, "", "''"},
 		{"sh, quoted", shellWord, "a'; rm -rf /; '", `'a'\''; rm -rf /; '\'''`},
 		{"sh, second line", shellWord, "a\nb", ""},
+		{"pod", PodWord, "--v=$(HOME) $$ $x", `"--v=$$(HOME) $$$$ $$x"`},
+		{"line, second line", line, "1\nkernel.panic = 1", ""},
 		{"nginx", nginxWord, "[fd00::1]:6443", "[fd00::1]:6443"},
 		{"nginx, directive", nginxWord, "10.0.0.1; evil", ""},
 		{"nginx, variable", nginxWord, "$host", ""},
@@ -77,6 +79,34 @@ func TestRenderRefusesWhatDoesNotFit(t *testing.T) {
 			}()
 			New().Render(name, data)
 		}()
+	}
+}
+
+// What a template writes bare is held to plain words, so that one which forgets
+// its grammar refuses what it can't write.
+func TestBareValuesAreGuarded(t *testing.T) {
+	set := New()
+	if got := string(set.Render("etc/modules-load.d/kinstall.conf", map[string]any{"Modules": []string{"br_netfilter"}})); !strings.Contains(got, "\nbr_netfilter\n") {
+		t.Errorf("got %q", got)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a module's name brought a second line")
+		}
+	}()
+	set.Render("etc/modules-load.d/kinstall.conf", map[string]any{"Modules": []string{"br_netfilter\nevil"}})
+}
+
+// Documents of API objects are data: nothing is filled in as text.
+func TestObjectsAreNoTemplates(t *testing.T) {
+	for _, name := range Names() {
+		if !strings.HasPrefix(name, "objects/") || strings.HasSuffix(name, ".Corefile") {
+			continue
+		}
+		text, err := files.ReadFile(name)
+		if err != nil || strings.Contains(string(text), "{{") {
+			t.Errorf("%s has a template's action (%v)", name, err)
+		}
 	}
 }
 
