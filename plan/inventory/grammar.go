@@ -49,13 +49,39 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
+// anyText is one line without characters that nobody sees.
 func anyText(s string) *fault {
 	for _, r := range s {
-		if unicode.IsControl(r) {
-			return faultf(invalidText, "%s contains a control character.", quote(s))
+		if why := unseen(r); why != "" {
+			return faultf(invalidText, "%s contains %s (%U).", quote(s), why, r)
 		}
 	}
 	return nil
+}
+
+// settingText also takes line ends and tabs.
+func settingText(s string) *fault {
+	return anyText(strings.NewReplacer("\n", "", "\t", "").Replace(s))
+}
+
+// unseen says what a character is that has no place in a configuration: readers
+// of YAML refuse controls and noncharacters, or take separators for line ends
+// (YAML 1.2, 5.1), and directional marks make a line read otherwise than it is
+// meant. "" for all others.
+func unseen(r rune) string {
+	switch {
+	case unicode.IsControl(r):
+		return "a control character"
+	case unicode.Is(unicode.Bidi_Control, r):
+		return "a directional mark"
+	case unicode.Is(unicode.Noncharacter_Code_Point, r):
+		return "a noncharacter"
+	case r == '\u2028', r == '\u2029':
+		return "a line separator"
+	case r == '\ufeff':
+		return "a byte order mark"
+	}
+	return ""
 }
 
 // dnsLabel is RFC 1123's label in lower case.
@@ -283,9 +309,11 @@ var (
 	loginForm   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
 	flagForm    = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	sysctlForm  = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+|/[A-Za-z0-9_.-]+)+$`)
-	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	nameForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$`)
-	imageForm   = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	// sysctlValueForm is what comes back from the kernel as it was written.
+	sysctlValueForm = regexp.MustCompile(`^[!-~]([ -~\t]*[!-~])?$`)
+	digestForm      = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	nameForm        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$`)
+	imageForm       = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	// hostPathForm keeps paths on hosts to what needs no quoting in units,
 	// manifests and scripts.
 	hostPathForm = regexp.MustCompile(`^(/[A-Za-z0-9._@+-]+)+$`)
@@ -387,7 +415,8 @@ func localPath(s string) *fault {
 		return faultf(invalidPath, "The path is empty.")
 	}
 	if f := anyText(s); f != nil {
-		return faultf(invalidPath, "%s contains a control character.", quote(s))
+		f.mistake = invalidPath
+		return f
 	}
 	return nil
 }
@@ -408,8 +437,9 @@ func flagName(s string) *fault {
 }
 
 func flagValue(s string) *fault {
-	if anyText(s) != nil {
-		return faultf(invalidArgument, "The value %s contains a control character.", quote(s)).advise("Remove it; a flag is one line.")
+	if f := anyText(s); f != nil {
+		f.mistake = invalidArgument
+		return f.advise("Remove it; a flag is one line.")
 	}
 	return nil
 }
@@ -422,8 +452,8 @@ func sysctlName(s string) *fault {
 }
 
 func sysctlValue(s string) *fault {
-	if strings.TrimSpace(s) == "" || anyText(strings.ReplaceAll(s, "\t", " ")) != nil {
-		return faultf(invalidSysctl, "%s is not the value of a kernel setting.", quote(s))
+	if len(s) > 1024 || !sysctlValueForm.MatchString(s) {
+		return faultf(invalidSysctl, "%s is not the value of a kernel setting: expected printable ASCII on one line, without blanks at its ends.", quote(s))
 	}
 	return nil
 }

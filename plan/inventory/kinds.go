@@ -645,7 +645,7 @@ func plainValue(v cty.Value) (any, *fault) {
 	case v.IsNull():
 		return nil, nil
 	case t == cty.String:
-		return v.AsString(), nil
+		return v.AsString(), settingText(v.AsString())
 	case t == cty.Bool:
 		return v.True(), nil
 	case t == cty.Number:
@@ -663,6 +663,9 @@ func plainValue(v cty.Value) (any, *fault) {
 		for it := v.ElementIterator(); it.Next(); {
 			k, element := it.Element()
 			plain, f := plainValue(element)
+			if f == nil {
+				f = anyText(k.AsString())
+			}
 			if f != nil {
 				f.path = append([]any{k.AsString()}, f.path...)
 				return nil, f

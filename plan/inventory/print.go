@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -119,10 +118,11 @@ func lineOf(file *hcl.File, subject hcl.Range) (line string, start, end int, ok 
 	return line, start, end, true
 }
 
-// printable keeps a terminal safe from control characters in the source.
+// printable keeps a terminal safe from control characters in the source, and its
+// reader from marks that turn a line's direction.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || r == utf8.RuneError) {
+		if r != '\t' && (unseen(r) != "" || r == utf8.RuneError) {
 			return '�'
 		}
 		return r
