@@ -86,7 +86,9 @@ func (c *compiler) prepare(h inventory.Host) {
 		}
 	}
 	if h.Has(inventory.RoleEtcd) {
-		c.directory(h.Name, inv.Etcd.DataDir, 0o700) // etcd refuses a wider one
+		// etcd makes what it keeps in there 0700 itself, and only warns of a wider
+		// directory around it.
+		c.add(h.Name, resource.Directory{Path: inv.Etcd.DataDir, Ownership: resource.Ownership{Mode: 0o700}, KeepExisting: true}, c.parents(h.Name, inv.Etcd.DataDir))
 	}
 }
 

@@ -248,7 +248,7 @@ func etcdBlock() *block {
 				field:   of(func(e *Etcd) any { return &e.Version }),
 				doc:     "etcd's version, without a leading v.",
 				example: `"3.6.8"`},
-			{name: "data_dir", kind: text("path on the hosts", hostPath), fallback: `"/var/lib/etcd"`,
+			{name: "data_dir", kind: text("path on the hosts", dataDirectory("etcd")), fallback: `"/var/lib/etcd"`,
 				field:   of(func(e *Etcd) any { return &e.DataDir }),
 				doc:     "Directory of its data.",
 				example: `"/var/lib/etcd"`},
@@ -422,7 +422,7 @@ func kubeletBlock() *block {
   }
 }`,
 		attrs: []attr{
-			{name: "args", kind: args(ownedKubeletArgs),
+			{name: "args", kind: args(ownedKubelet),
 				field:   of(func(k *Kubelet) any { return &k.Args }),
 				doc:     "Further flags, names without dashes. Prefer settings.",
 				example: `{ v = 2 }`},

@@ -385,19 +385,80 @@ func imageReference(s string) *fault {
 	return nil
 }
 
-// hostPath is a directory on the hosts that kinstall may fill.
+// hostPath is the path of a directory on the hosts, of characters that need no
+// quoting.
 func hostPath(s string) *fault {
 	switch {
 	case !strings.HasPrefix(s, "/"):
 		return faultf(invalidPath, "%s is not an absolute path.", quote(s))
 	case len(s) > 255 || !hostPathForm.MatchString(s) || path.Clean(s) != s:
 		return faultf(invalidPath, "%s is not a clean path of letters, digits and any of . _ @ + - between single slashes.", quote(s))
-	case strings.Count(s, "/") < 2:
-		return faultf(invalidPath, "%s is a directory of the system itself.", quote(s)).
-			advise("Use a directory of its own, like \"/var/lib/etcd\".")
 	}
 	return nil
 }
+
+// dataDirectory is a directory on the hosts for the data of one program alone,
+// which becomes its own: owner and mode included. own is the program's usual
+// place in /var/lib.
+func dataDirectory(own string) grammar {
+	return func(s string) *fault {
+		if f := hostPath(s); f != nil {
+			return f
+		}
+		taken := func(format string, args ...any) *fault {
+			return faultf(invalidPath, format, args...).advise("Use a directory of its own, like \"/var/lib/%s\" or \"/srv/%s\".", own, own)
+		}
+		if inTree(s, "/var/lib/"+own) {
+			return nil
+		}
+		for _, tree := range append(systemTrees(), stateTrees()...) {
+			if inTree(s, tree) {
+				return taken("%s belongs to the system or to a program: it lies in %s.", quote(s), tree)
+			}
+		}
+		if strings.Count(s, "/") < 2 || slices.Contains(sharedDirectories(), s) || path.Dir(s) == "/home" {
+			return taken("%s is a directory of the system itself.", quote(s))
+		}
+		return nil
+	}
+}
+
+// inTree says that a clean path is that directory or lies below it.
+func inTree(s, tree string) bool {
+	return s == tree || strings.HasPrefix(s, tree+"/")
+}
+
+// systemTrees are the directories of the Filesystem Hierarchy Standard that are
+// the distribution's with all that is in them, or don't outlive a reboot.
+func systemTrees() []string {
+	return []string{
+		"/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/proc", "/root", "/run",
+		"/sbin", "/snap", "/sys", "/tmp", "/usr",
+		"/var/backups", "/var/cache", "/var/crash", "/var/lock", "/var/log", "/var/mail", "/var/run", "/var/spool", "/var/tmp",
+	}
+}
+
+// stateTrees are directories of programs that kinstall installs, and of those
+// that are found on machines of its kind.
+func stateTrees() []string {
+	trees := []string{"/opt/cni", "/opt/containerd"}
+	for _, program := range []string{
+		"containerd", "docker", "etcd", "kinstall", "kube-proxy", "kubelet", // kinstall's
+		"bird", "calico", "cni", "cri-dockerd", "flannel", "nginx", "openvswitch", // of networks and load balancers
+		"AccountsService", "NetworkManager", "PackageKit", "apparmor", "apt", "aspell", "chrony", "cloud", "dbus", "dhcp", "dhcpcd",
+		"dpkg", "emacsen-common", "fwupd", "git", "grub", "haproxy", "initramfs-tools", "ispell", "keepalived", "libuuid", "libvirt",
+		"logrotate", "lxc", "lxd", "machines", "man-db", "misc", "mysql", "nfs", "ntp", "ntpsec", "os-prober", "pam", "plymouth",
+		"polkit-1", "portables", "postgresql", "private", "python", "python3", "resolvconf", "rpm", "selinux", "sgml-base",
+		"snapd", "sudo", "systemd", "tpm", "ubuntu-advantage", "ucf", "udisks2", "unattended-upgrades", "update-manager",
+		"update-notifier", "upower", "usb_modeswitch", "usbutils", "vim", "vmware", "waagent", "xml-core",
+	} {
+		trees = append(trees, "/var/lib/"+program)
+	}
+	return trees
+}
+
+// sharedDirectories are those in which programs have directories of their own.
+func sharedDirectories() []string { return []string{"/var/lib", "/var/local", "/var/opt"} }
 
 // interfaceName is that of a network interface: at most 15 characters
 // (IFNAMSIZ), and of those the kernel allows only what nobody has to quote.

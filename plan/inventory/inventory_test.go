@@ -483,6 +483,23 @@ func TestEndpointDefaults(t *testing.T) {
 	}
 }
 
+func TestDataDirectory(t *testing.T) {
+	grammar := dataDirectory("etcd")
+	for _, good := range []string{"/var/lib/etcd", "/var/lib/etcd/data", "/var/lib/etcd2", "/srv/etcd", "/data/etcd", "/mnt/disk/etcd", "/home/etcd/data", "/opt/etcd", "/var/etcd"} {
+		if f := grammar(good); f != nil {
+			t.Errorf("%s is refused: %s", good, f.detail)
+		}
+	}
+	for _, bad := range []string{
+		"/", "/srv", "/usr/bin", "/usr/local/etcd", "/var/lib", "/var/lib/kubelet", "/var/lib/kinstall/x", "/var/lib/dpkg", "/etc/systemd", "/proc/1", "/boot/efi", "/home/user",
+		"/root/etcd", "/run/etcd", "/tmp/etcd", "/opt/cni/bin", "/var/log/etcd", "/srv/../usr", "/srv//x", "/srv/x/", "srv/x", "/srv/a b", "/srv/$x", "/srv/a\n",
+	} {
+		if grammar(bad) == nil {
+			t.Errorf("%q is valid", bad)
+		}
+	}
+}
+
 func TestNearest(t *testing.T) {
 	words := []string{"version", "endpoint", "pod_cidr", "service_cidr"}
 	for in, want := range map[string]string{

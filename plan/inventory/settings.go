@@ -3,6 +3,7 @@ package inventory
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -15,7 +16,14 @@ import (
 // checkKubelet judges kubelet settings against KubeletConfiguration
 // (kubelet.config.k8s.io/v1beta1) and against what kinstall sets itself.
 func checkKubelet(m map[string]any) []*fault {
-	return checkSettings(m, reflect.TypeFor[kubeletconfig.KubeletConfiguration](), ownedKubeletSettings())
+	var faults []*fault
+	if driver, ok := m["cgroupDriver"].(string); ok {
+		if f := oneOf(CgroupSystemd, CgroupFS)(driver); f != nil {
+			f.path = []any{"cgroupDriver"}
+			faults = append(faults, f)
+		}
+	}
+	return append(faults, checkSettings(m, reflect.TypeFor[kubeletconfig.KubeletConfiguration](), ownedKubelet())...)
 }
 
 // checkKubeProxy does so against KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1).
@@ -28,40 +36,78 @@ func anySettings(map[string]any) []*fault { return nil }
 
 // checkRuntime has no types to ask; only what kinstall sets itself is refused.
 func checkRuntime(kind string, m map[string]any) []*fault {
+	table, directory := ownedContainerdSettings(), "root"
 	if kind == RuntimeDocker {
-		return ownedFaults(m, ownedDockerSettings())
+		table, directory = ownedDockerSettings(), "data-root"
 	}
-	return ownedFaults(m, ownedContainerdSettings())
+	faults := ownedFaults(m, table)
+	if found, ok := m[directory]; ok {
+		f := faultf(invalidSetting, "%s is not the path of a directory.", quote(fmt.Sprint(found)))
+		if s, ok := found.(string); ok {
+			f = dataDirectory(kind)(s)
+		}
+		if f != nil {
+			f.path = []any{directory}
+			faults = append(faults, f)
+		}
+	}
+	return faults
 }
 
 func checkSettings(m map[string]any, t reflect.Type, owned []owned) []*fault {
-	return append(ownedFaults(m, owned), checkType(m, t, nil)...)
+	faults := slices.DeleteFunc(ownedFaults(m, owned), func(f *fault) bool { return f.mistake == invalidSetting }) // which the type says, too
+	return append(faults, checkType(m, t, nil)...)
 }
 
-// ownedFaults finds the settings of the table (dotted paths) in m.
+// ownedFaults finds the settings of the table in m. On the way to one of them
+// only objects may stand: anything else would take it away with all the rest.
 func ownedFaults(m map[string]any, table []owned) []*fault {
 	var faults []*fault
+	replaced := make(map[string]bool)
 	for _, o := range table {
-		steps := strings.Split(o.name, ".")
+		if len(o.setting) == 0 {
+			continue
+		}
 		var at any = m
-		path := make([]any, 0, len(steps))
-		for _, step := range steps {
+		path := make([]any, 0, len(o.setting))
+		for i, step := range o.setting {
 			inner, ok := at.(map[string]any)
 			if !ok {
+				if name := settingName(o.setting[:i]); !replaced[name] {
+					replaced[name] = true
+					f := faultf(invalidSetting, "%s is an object, of which kinstall sets a part.", quote(name)).advise("Write { … } with the keys you mean.")
+					f.path = path
+					faults = append(faults, f)
+				}
 				at = nil
 				break
 			}
 			at = inner[step]
 			path = append(path, step)
+			if at == nil {
+				break
+			}
 		}
 		if at == nil {
 			continue
 		}
-		f := faultf(ownedSetting, "%s is set by kinstall: %s.", quote(o.name), o.why)
+		f := faultf(ownedSetting, "%q is set by kinstall: %s.", settingName(o.setting), o.why)
 		f.hint, f.path = o.instead, path
 		faults = append(faults, f)
 	}
 	return faults
+}
+
+// settingName joins a path with dots, keys that have dots in quotes.
+func settingName(path []string) string {
+	var words []string
+	for _, step := range path {
+		if strings.Contains(step, ".") {
+			step = "'" + step + "'"
+		}
+		words = append(words, step)
+	}
+	return strings.Join(words, ".")
 }
 
 // checkType walks value and Go type side by side: fields by their JSON names,

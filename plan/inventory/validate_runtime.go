@@ -50,8 +50,13 @@ func (r *rules) runtime() {
 	}
 	if r.good(&rt.Settings) {
 		for _, f := range checkRuntime(rt.Kind, rt.Settings) {
-			r.report(advise(f.mistake.at(r.subject(&rt.Settings, rt, f.path...), "%s", f.detail), "%s", f.hint))
+			diag := f.mistake.at(r.subject(&rt.Settings, rt, f.path...), "%s", f.detail)
+			if f.hint != "" {
+				diag = advise(diag, "%s", f.hint)
+			}
+			r.report(diag)
 		}
+		r.separateDirectories()
 	}
 	if rt.Kind == RuntimeDocker && r.isSet(&rt.Version) && r.isSet(&rt.Package) && r.good(&rt.Version, &rt.Package) {
 		r.report(advise(conflictingAttributes.at(r.subject(&rt.Package, rt), "Docker comes from the package %q or from its own release, of the version at %s.", rt.Package, r.place(&rt.Version)),
@@ -68,6 +73,22 @@ func (r *rules) runtime() {
 	seen := map[string]*Registry{}
 	for _, registry := range rt.Registries {
 		r.registry(rt.Kind, registry, seen)
+	}
+}
+
+// separateDirectories keeps etcd's data and the runtime's apart: each program
+// takes its directory for its own.
+func (r *rules) separateDirectories() {
+	rt, etcd := &r.inv.Runtime, &r.inv.Etcd
+	if !r.good(&etcd.DataDir) {
+		return
+	}
+	for _, key := range []string{"root", "data-root"} {
+		dir, ok := rt.Settings[key].(string)
+		if ok && (inTree(dir, etcd.DataDir) || inTree(etcd.DataDir, dir)) {
+			r.report(advise(invalidPath.at(r.subject(&rt.Settings, rt, key), "%s is not a directory of the runtime's own: etcd.data_dir is %s%s.", quote(dir), quote(etcd.DataDir), r.elsewhere(&etcd.DataDir)),
+				"Use two directories, neither inside the other."))
+		}
 	}
 }
 

@@ -150,6 +150,10 @@ func diffContent(facts fact.Set, id ID, path string, want []byte, digest string,
 type Directory struct {
 	Path string
 	Ownership
+	// KeepExisting leaves the owner and mode of a directory that kinstall did
+	// not make as they are: the inventory named it, and it may be a mount point
+	// or have been prepared by its owner.
+	KeepExisting bool
 }
 
 // ID implements Resource.
@@ -178,6 +182,11 @@ func (d Directory) Diff(facts fact.Set) (Change, error) {
 		return change, nil
 	case found.Type != "directory":
 		return Change{}, fmt.Errorf("%s: a %s is in the way of a directory; move it aside", d.Path, found.Type)
+	}
+	if record, ok := recorded(facts, d.ID()); d.KeepExisting && (!ok || record.Digest != own.digest()) {
+		// Recorded as it was found, so that it is known next time, too.
+		change.Record.Digest = Ownership{Mode: found.Mode, Owner: found.Owner, Group: found.Group}.digest()
+		return change, nil
 	}
 	compareOwnership(&change, facts, d.ID(), own, found)
 	if len(change.Fields) > 0 {

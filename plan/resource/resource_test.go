@@ -181,6 +181,8 @@ func TestSecretsNeverEnterAChange(t *testing.T) {
 
 func TestDirectoryDiff(t *testing.T) {
 	d := resource.Directory{Path: "/d", Ownership: resource.Ownership{Mode: 0o700}}
+	named := d
+	named.KeepExisting = true
 	dir := func(mode uint32) map[fact.Key]any {
 		return map[fact.Key]any{file("/d"): fact.File{Exists: true, Type: "directory", Mode: mode, Owner: "root", Group: "root"}}
 	}
@@ -189,8 +191,24 @@ func TestDirectoryDiff(t *testing.T) {
 		{name: "missing", r: d, answers: map[fact.Key]any{file("/d"): fact.File{}}, want: resource.Create},
 		{name: "drift", r: d, records: map[string]fact.Record{"directory:/d": {Digest: "0700 root:root"}}, answers: dir(0o755), want: resource.Update,
 			reasons: because(resource.Drift, "mode 0755 instead of 0700, changed on the host")},
+		{name: "the user's, found", r: named, answers: dir(0o755), want: resource.NoOp},
+		{name: "the user's, found before", r: named, records: map[string]fact.Record{"directory:/d": {Digest: "0755 root:root"}}, answers: dir(0o711), want: resource.NoOp},
+		{name: "the user's, made here", r: named, records: map[string]fact.Record{"directory:/d": {Digest: "0700 root:root"}}, answers: dir(0o755), want: resource.Update,
+			reasons: because(resource.Drift, "mode 0755 instead of 0700, changed on the host")},
+		{name: "the user's, missing", r: named, answers: map[fact.Key]any{file("/d"): fact.File{}}, want: resource.Create},
 		{name: "file in the way", r: d, answers: map[fact.Key]any{file("/d"): found("", 0o644)}, err: "a file is in the way"},
 	})
+}
+
+// A directory that was there is remembered as it was found: a second plan must
+// not take it for one of kinstall's.
+func TestFoundDirectoryIsNotClaimed(t *testing.T) {
+	d := resource.Directory{Path: "/d", Ownership: resource.Ownership{Mode: 0o700}, KeepExisting: true}
+	answers := map[fact.Key]any{file("/d"): fact.File{Exists: true, Type: "directory", Mode: 0o755, Owner: "root", Group: "root"}}
+	first, err := d.Diff(host(nil, answers))
+	if err != nil || first.Record.Digest != "0755 root:root" {
+		t.Fatalf("recorded as %q (%v)", first.Record.Digest, err)
+	}
 }
 
 func TestBlockSplice(t *testing.T) {

@@ -1,0 +1,16 @@
+cluster "c" {
+  version = "1.36.3"
+}
+
+host "a" {
+  address = "10.1.0.1"
+  roles   = ["etcd", "master"]
+}
+
+etcd {
+  data_dir = "/srv/data/etcd"
+}
+
+runtime "docker" {
+  settings = { data-root = "/srv/data" }
+}

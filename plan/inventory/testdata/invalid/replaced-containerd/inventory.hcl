@@ -1,0 +1,16 @@
+cluster "c" {
+  version = "1.36.3"
+}
+
+host "a" {
+  address = "10.1.0.1"
+  roles   = ["etcd", "master"]
+}
+
+runtime "containerd" {
+  settings = {
+    grpc    = 1
+    plugins = "x"
+    root    = ["/srv/containerd"]
+  }
+}
