@@ -144,23 +144,15 @@ var nodeMinimums = map[string]string{
 	"fs.inotify.max_user_watches":   "1048576",
 }
 
-// sysctls are what Kubernetes asks of a node
-// (https://kubernetes.io/docs/setup/production-environment/container-runtimes/)
-// and the inventory's additions, which win.
+// sysctls are what containers need of the kernel and the inventory's additions,
+// which can't say otherwise.
 func (c *compiler) sysctls(h inventory.Host) []resource.Sysctl {
 	var node, minimums map[string]string
 	if h.RunsContainers() {
-		node = map[string]string{
-			"net.bridge.bridge-nf-call-ip6tables": "1",
-			"net.bridge.bridge-nf-call-iptables":  "1",
-			"net.ipv4.ip_forward":                 "1",
-		}
 		minimums = nodeMinimums
-		if onOpenVSwitch(c.inventory, h) {
-			// Packets leave by the bridge they came from: no pod is to be told that
-			// there is a shorter way, which would lead past the firewall. The kernel
-			// does so unless both this and the bridge's own setting say no.
-			node["net.ipv4.conf.all.send_redirects"] = "0"
+		node = map[string]string{}
+		for _, s := range c.inventory.ContainerSysctls() {
+			node[s.Name] = s.Value
 		}
 	}
 	exact := settings(node, c.inventory.Preparation.Sysctls)

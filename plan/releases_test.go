@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -71,6 +72,27 @@ func TestPulledImages(t *testing.T) {
 	} {
 		if got := pulled("image/pause", reference); got.Location != want || got.Image != reference {
 			t.Errorf("%s lies at %s, want %s", reference, got.Location, want)
+		}
+	}
+}
+
+// Every release of every variant can be pinned by its name.
+func TestReleasesCanBePinned(t *testing.T) {
+	names := map[string]bool{}
+	for _, inv := range variants(t) {
+		for _, r := range Releases(inv) {
+			if inv.Artifacts.Images[r.Image] == "" {
+				names[r.Name] = true
+			}
+		}
+	}
+	if len(names) < 13 {
+		t.Errorf("only %d names", len(names))
+	}
+	for name := range names {
+		block := fmt.Sprintf("artifacts {\n  sha256 = { %q = %q }\n}", name, strings.Repeat("0a", 32))
+		if said := refusedBy(t, block); said != "" {
+			t.Errorf("%s can't be pinned: %s", name, said)
 		}
 	}
 }

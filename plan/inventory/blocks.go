@@ -1,5 +1,7 @@
 package inventory
 
+import "time"
+
 // schema is the root of the tree: the blocks of an inventory, in the order in
 // which the canonical form and the reference list them. Its target is
 // *Inventory, but for host, whose target is *hostDecl. variable and locals
@@ -57,7 +59,7 @@ func clusterBlock() *block {
 			{name: "endpoint", kind: endpoint(),
 				field:    of(func(c *Cluster) any { return &c.Endpoint }),
 				computed: "the first load balancer host's address and port; without a load balancer, the only master's address and 6443",
-				doc:      "What every client of the API dials. A name that leads to a host of the inventory (its own name, or any name when there is a load balancer or a single master) gets a line in every host's /etc/hosts; other names must resolve by themselves and stand in cert_sans.",
+				doc:      "What every client of the API dials. A name that leads to a host of the inventory (its own name, or any name when there is a load balancer or a single master) gets a line in every host's /etc/hosts; other names must resolve by themselves on every host and stand in cert_sans. Names that hosts need otherwise (localhost, registries, proxies) are refused.",
 				example:  `"kubernetes.default.svc:8443"`},
 			{name: "pod_cidr", kind: prefix(), fallback: `"10.244.0.0/16"`,
 				field:   of(func(c *Cluster) any { return &c.PodCIDR }),
@@ -91,15 +93,15 @@ func clusterBlock() *block {
 				field:   of(func(c *Cluster) any { return &c.CertSANs }),
 				doc:     "Further names and addresses for every API server's certificate.",
 				example: `["api.example.com", "203.0.113.7"]`},
-			{name: "cert_validity", kind: duration(), fallback: `"8760h"`,
+			{name: "cert_validity", kind: duration(time.Hour), fallback: `"8760h"`,
 				field:   of(func(c *Cluster) any { return &c.CertValidity }),
-				doc:     "How long certificates are valid.",
+				doc:     "How long certificates are valid; an hour at least.",
 				example: `"8760h"`},
-			{name: "cert_renew_before", kind: duration(), fallback: `"720h"`,
+			{name: "cert_renew_before", kind: duration(time.Minute), fallback: `"720h"`,
 				field:   of(func(c *Cluster) any { return &c.CertRenewBefore }),
 				doc:     "How long before its expiry a plan renews a certificate.",
 				example: `"720h"`},
-			{name: "ca_validity", kind: duration(), fallback: `"87600h"`,
+			{name: "ca_validity", kind: duration(24 * time.Hour), fallback: `"87600h"`,
 				field:   of(func(c *Cluster) any { return &c.CAValidity }),
 				doc:     "How long authorities are valid.",
 				example: `"87600h"`},
@@ -157,7 +159,7 @@ func sshBlock(inHost bool) *block {
 				field:   of(func(s *SSH) any { return &s.Become }),
 				doc:     "Whether to run privileged work through `sudo -n`.",
 				example: `true`},
-			{name: "timeout", kind: duration(), fallback: `"10s"`,
+			{name: "timeout", kind: duration(time.Second), fallback: `"10s"`,
 				field:   of(func(s *SSH) any { return &s.Timeout }),
 				doc:     "How long one attempt to connect may take.",
 				example: `"10s"`},
@@ -369,7 +371,7 @@ func artifactsBlock() *block {
 				example: `"mirror-ca.pem"`},
 			{name: "sha256", kind: textMap("map of digests", artifactName, digest),
 				field:   of(func(a *Artifacts) any { return &a.SHA256 }),
-				doc:     "Digests by artifact name (`kubelet`, `etcd`, `image/pause`), which win over the source's own checksum files.",
+				doc:     "Digests by artifact name (`kubelet`, `etcd`, `image/pause`, `image/REFERENCE` for those of images), which win over the source's own checksum files. Names that are none are refused.",
 				example: `{ kubelet = "4d6ac1c2b5ff2fbd64c3d1a7f8fc87e9b1d9a3e9bf3a2d5a3f29cbbd0f37bb7c" }`},
 			{name: "images", kind: imageMap(),
 				field:   of(func(a *Artifacts) any { return &a.Images }),
@@ -497,13 +499,13 @@ func preparationBlock() *block {
 				field:   of(func(p *Preparation) any { return &p.Swap }),
 				doc:     "`off` turns swap off and keeps it off; `keep` leaves it alone (the kubelet then needs failSwapOn = false).",
 				example: `"off"`},
-			{name: "max_clock_skew", kind: duration(), fallback: `"2s"`,
+			{name: "max_clock_skew", kind: duration(10 * time.Millisecond), fallback: `"2s"`,
 				field:   of(func(p *Preparation) any { return &p.MaxClockSkew }),
 				doc:     "How far the clocks of two hosts may be apart.",
 				example: `"2s"`},
 			{name: "sysctls", kind: textMap("map of sysctls", sysctlName, sysctlValue),
 				field:   of(func(p *Preparation) any { return &p.Sysctls }),
-				doc:     "Further kernel settings for every host. They win over kinstall's own, also over what hosts with containers get at least: fs.inotify.max_user_instances 8192 and fs.inotify.max_user_watches 1048576; a host that has more of these keeps it.",
+				doc:     "Further kernel settings for every host. They win over what hosts with containers get at least: fs.inotify.max_user_instances 8192 and fs.inotify.max_user_watches 1048576; a host that has more of these keeps it. What pods need of the kernel (`net.ipv4.ip_forward = 1` and its like) stays as kinstall sets it.",
 				example: `{ "fs.inotify.max_user_watches" = 1048576 }`},
 		},
 	}

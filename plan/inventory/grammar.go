@@ -98,7 +98,7 @@ func hostName(s string) *fault {
 	if len(s) > 63 || len(validation.IsDNS1123Subdomain(s)) > 0 {
 		return nameFault(s)
 	}
-	if s == "localhost" || strings.HasPrefix(s, "localhost.") {
+	if ownName(s) || strings.HasPrefix(s, "localhost.") {
 		return faultf(invalidName, "%s means each machine itself, so it can't be the name of one.", quote(s)).
 			advise("Give the host a name of its own.")
 	}
@@ -145,6 +145,17 @@ func isDNSName(s string) bool {
 	}
 	last := s[strings.LastIndexByte(s, '.')+1:]
 	return strings.Trim(last, "0123456789") != ""
+}
+
+// ownName says that a name means a machine itself: those of RFC 6761 and of the
+// /etc/hosts that distributions install.
+func ownName(s string) bool {
+	switch s {
+	case "localhost", "localhost.localdomain", "localhost4", "localhost6", "localhost4.localdomain4", "localhost6.localdomain6",
+		"loopback", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts":
+		return true
+	}
+	return strings.HasSuffix(s, ".localhost")
 }
 
 // addressOrName is what ssh can dial. A zone is refused: what stands behind the
@@ -372,6 +383,9 @@ func artifactLocation(s string) *fault {
 }
 
 func artifactName(s string) *fault {
+	if reference, ok := strings.CutPrefix(s, "image/"); ok && imageReference(reference) == nil {
+		return nil
+	}
 	if !nameForm.MatchString(s) || strings.Contains(s, "..") {
 		return faultf(invalidText, "%s is not the name of an artifact, like \"kubelet\" or \"image/pause\".", quote(s))
 	}
@@ -503,6 +517,15 @@ func flagValue(s string) *fault {
 		return f.advise("Remove it; a flag is one line.")
 	}
 	return nil
+}
+
+// releaseNames are what artifacts.sha256 may pin beside the images of
+// artifacts.images; plan.Releases gives them these names.
+func releaseNames() []string {
+	return []string{
+		"cni-plugins", "containerd", "cri-dockerd", "docker", "etcd", "flannel", "kube-proxy", "kubelet", "runc",
+		"image/coredns", "image/flannel", "image/kube-apiserver", "image/kube-controller-manager", "image/kube-scheduler", "image/pause",
+	}
 }
 
 func sysctlName(s string) *fault {

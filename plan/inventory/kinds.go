@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,11 +144,14 @@ func boolean() kind {
 	}
 }
 
-// duration is positive and at most a century.
-func duration() kind {
+// duration is at most a century, and at least lo, which is more than nothing.
+func duration(lo time.Duration) kind {
 	const century = 100 * 366 * 24 * time.Hour
 	return written("duration", func(_ env, s string) (time.Duration, *fault) {
 		d, err := time.ParseDuration(s)
+		if err != nil && tooLong(s) {
+			return 0, faultf(invalidDuration, "%s is longer than 100 years.", quote(s))
+		}
 		if err != nil {
 			f := faultf(invalidDuration, "%s is not a duration: expected a number with a unit (h, m, s, ms).", quote(s))
 			if days, err := strconv.ParseUint(strings.TrimSuffix(s, "d"), 10, 16); err == nil && strings.HasSuffix(s, "d") {
@@ -155,8 +159,11 @@ func duration() kind {
 			}
 			return 0, f
 		}
-		if d <= 0 || d > century {
+		switch {
+		case d <= 0 || d > century:
 			return 0, faultf(invalidDuration, "%s is not between 0 and 100 years.", quote(s))
+		case d < lo:
+			return 0, faultf(invalidDuration, "%s is too short: expected at least %s.", quote(s), durationText(lo))
 		}
 		return d, nil
 	}, func(d time.Duration) string {
@@ -189,6 +196,11 @@ func batch() kind {
 		}
 		return b.String()
 	})
+}
+
+// tooLong tells a duration that time.Duration can't hold from what is none.
+func tooLong(s string) bool {
+	return regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`).MatchString(s)
 }
 
 // durationText is time.Duration's own form without trailing zero units.
@@ -303,6 +315,10 @@ func parseEndpoint(s string) (Endpoint, *fault) {
 	}
 	if !isDNSName(host) {
 		return Endpoint{}, faultf(invalidEndpoint, "%s is neither an IP address nor a DNS name in lower case.", quote(host))
+	}
+	if ownName(host) {
+		return Endpoint{}, faultf(invalidEndpoint, "%s means each machine itself, or all of them; it can't lead to one.", quote(host)).
+			advise("Use a name of its own, like \"kubernetes.default.svc:8443\", or an address.")
 	}
 	return e, nil
 }

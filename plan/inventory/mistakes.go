@@ -82,6 +82,7 @@ const (
 	portConflict
 	missingEndpoint
 	uncoveredEndpoint
+	unresolvedEndpoint
 	endpointMismatch
 	endpointBypass
 	renewWindow
@@ -362,6 +363,9 @@ var mistakeTable = [mistakeCount]explanation{
 	uncoveredEndpoint: {hcl.DiagError, "Endpoint that no certificate covers",
 		"Clients would dial a name or address that is in no API server's certificate, and refuse the connection.",
 		"Add it to cluster.cert_sans, or use the load balancer's name or address."},
+	unresolvedEndpoint: {hcl.DiagError, "Endpoint that does not resolve",
+		"The endpoint is a name that only the cluster's own name service knows, which no host asks.",
+		"Add a load_balancer block, or write an address."},
 	endpointMismatch: {hcl.DiagError, "Endpoint where nothing listens",
 		"The endpoint's host is in the inventory, but has neither load balancer nor API server at that port.",
 		"Use the load balancer's port; API servers listen on 6443."},

@@ -2,8 +2,10 @@ package inventory
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -35,10 +37,13 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.upstreams()
 	r.podSubnets()
 	r.tunnels()
+	r.sshPorts()
 	r.loadBalancer()
 	r.endpoint()
 	r.certificates()
 	r.runtime()
+	r.sysctls()
+	r.artifacts()
 }
 
 // subject points at a field's value, or an element of it; when the field was
@@ -211,5 +216,72 @@ func (r *rules) certificates() {
 		}
 		r.report(renewWindow.at(at, "Certificates would be valid for %s, their authorities only for %s.",
 			durationText(c.CertValidity), durationText(c.CAValidity)))
+	}
+}
+
+// Sysctl is a kernel setting.
+type Sysctl struct{ Name, Value string }
+
+// ContainerSysctls are what hosts that run containers need of the kernel, as
+// Kubernetes asks of a node
+// (https://kubernetes.io/docs/setup/production-environment/container-runtimes/).
+func (inv *Inventory) ContainerSysctls() []Sysctl {
+	needed := []Sysctl{
+		{"net.bridge.bridge-nf-call-ip6tables", "1"},
+		{"net.bridge.bridge-nf-call-iptables", "1"},
+		{"net.ipv4.ip_forward", "1"},
+	}
+	if inv.Network.Kind == NetworkOpenVSwitch {
+		// Packets leave by the bridge they came from: no pod is to be told that
+		// there is a shorter way, which would lead past the firewall. The kernel
+		// does so unless both this and the bridge's own setting say no.
+		needed = append(needed, Sysctl{"net.ipv4.conf.all.send_redirects", "0"})
+	}
+	return needed
+}
+
+// sysctls refuses values that would stop pods' packets.
+func (r *rules) sysctls() {
+	p := &r.inv.Preparation
+	if !r.good(&p.Sysctls, &r.inv.Network.Kind, &r.inv.Cluster.PodCIDRv6) || !slices.ContainsFunc(r.hosts, (*hostDecl).runsContainers) {
+		return
+	}
+	needed := append(r.inv.ContainerSysctls(), Sysctl{"net.ipv4.conf.all.forwarding", "1"}) // ip_forward by another name
+	if r.inv.DualStack() && r.inv.Network.Bridged() {
+		needed = append(needed, Sysctl{"net.ipv6.conf.all.forwarding", "1"})
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Sysctls)) {
+		for _, s := range needed {
+			if strings.ReplaceAll(key, "/", ".") == s.Name && p.Sysctls[key] != s.Value {
+				r.report(advise(invalidSysctl.at(r.subject(&p.Sysctls, p, key), "%s must be %s where containers run: pods' packets pass by it.", s.Name, s.Value),
+					"Leave it out."))
+			}
+		}
+	}
+}
+
+// artifacts refuses digests of what does not exist: a misspelt name would pin
+// nothing.
+func (r *rules) artifacts() {
+	a := &r.inv.Artifacts
+	if !r.good(&a.SHA256, &a.Images) {
+		return
+	}
+	names := releaseNames()
+	for reference := range a.Images {
+		names = append(names, "image/"+reference)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Sorted(maps.Keys(a.SHA256)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		diag := unknownChoice.at(r.subject(&a.SHA256, a, name), "There is no artifact %q.", name)
+		if near := nearest(name, names); near != "" {
+			diag = advise(diag, "Did you mean %q?", near)
+		} else {
+			diag = advise(diag, "The artifacts are: %s.", strings.Join(names, ", "))
+		}
+		r.report(diag)
 	}
 }

@@ -2,7 +2,9 @@ package inventory
 
 import (
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -33,6 +35,23 @@ func takenPorts(h *hostDecl) []takenPort {
 			takenPort{10256, "kube-proxy's health check"})
 	}
 	return ports
+}
+
+// sshPorts refuses an sshd where something else listens on the same host.
+func (r *rules) sshPorts() {
+	reported := make(map[hcl.Range]bool) // one line for all hosts is one mistake
+	for _, h := range r.hosts {
+		if !r.good(&h.SSH.Port, &h.Roles) {
+			continue
+		}
+		for _, taken := range takenPorts(h)[1:] { // the first is sshd
+			if at := r.of(h, &h.SSH.Port); taken.port == h.SSH.Port && !reported[*at] {
+				reported[*at] = true
+				r.report(r.about(advise(portConflict.at(at, "Port %d of %s is used by %s; sshd can't listen there.", h.SSH.Port, h.called(), taken.by),
+					"Have sshd listen on another port."), &h.SSH.Port))
+			}
+		}
+	}
 }
 
 func (r *rules) named(name string) *hostDecl {
@@ -133,7 +152,7 @@ func (r *rules) endpoint() {
 			c.Endpoint.Address = masters[0].Address
 		}
 	}
-	if !r.endpointListens(balancers, masters) {
+	if !r.endpointListens(balancers, masters) || !r.endpointFree() || !r.endpointResolves(masters) {
 		return
 	}
 	r.endpointCovered(masters)
@@ -182,6 +201,61 @@ func (r *rules) bypass(at *hcl.Range, e *Endpoint, h *hostDecl) *hcl.Diagnostic 
 		return advise(diag, "Add a load_balancer block.")
 	}
 	return diag
+}
+
+// endpointFree says that the endpoint's name is not one that hosts find
+// something else by: it gets a line in their /etc/hosts.
+func (r *rules) endpointFree() bool {
+	e, rt := &r.inv.Cluster.Endpoint, &r.inv.Runtime
+	taken := map[string]string{}
+	urlHost := func(s, what string) {
+		if u, err := url.Parse(s); err == nil {
+			taken[u.Hostname()] = what
+		}
+	}
+	imageHost := func(reference, what string) {
+		registry, _, _ := strings.Cut(reference, "/")
+		host, _, _ := strings.Cut(registry, ":")
+		taken[host] = what
+	}
+	for _, registry := range []string{"registry.k8s.io/", "ghcr.io/", "registry-1.docker.io/"} {
+		imageHost(registry, "a registry of the cluster's own images")
+	}
+	imageHost(rt.SandboxImage, "the registry of runtime.sandbox_image")
+	if rt.Proxy != nil {
+		urlHost(rt.Proxy.HTTP, "the runtime's proxy")
+		urlHost(rt.Proxy.HTTPS, "the runtime's proxy")
+	}
+	for _, registry := range rt.Registries {
+		imageHost(registry.Name+"/", "a registry of the runtime")
+		for _, mirror := range registry.Mirrors {
+			urlHost(mirror, "a mirror of a registry")
+		}
+	}
+	if what := taken[e.Host]; what != "" && e.Address.IsValid() && e.Host != e.Address.String() {
+		r.report(advise(invalidEndpoint.at(r.subject(e, &r.inv.Cluster), "%q is %s; as the endpoint it would lead to %s on every host.", e.Host, what, e.Address),
+			"Use a name of its own, like \"kubernetes.default.svc:%d\".", e.Port))
+		return false
+	}
+	return true
+}
+
+// endpointResolves refuses names that nothing makes resolve on hosts: those by
+// which pods know the API, where neither a load balancer nor a single master
+// gives them an address. Of other names it is their user who says so, by
+// putting them into cert_sans.
+func (r *rules) endpointResolves(masters []*hostDecl) bool {
+	c := &r.inv.Cluster
+	if c.Endpoint.Address.IsValid() || !r.good(&c.Domain) {
+		return true
+	}
+	names := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.Domain}
+	if !slices.Contains(names, c.Endpoint.Host) && !strings.HasSuffix(c.Endpoint.Host, "."+c.Domain) {
+		return true
+	}
+	r.report(advise(unresolvedEndpoint.at(r.subject(&c.Endpoint, c), "Nothing makes %q resolve on hosts: only the cluster's own name service knows it, and there are %d masters and no load balancer.", c.Endpoint.Host, len(masters)),
+		"Add a load_balancer block, or write the address of a load balancer of your own and add it to cert_sans."))
+	return false
 }
 
 // endpointCovered asks the certificates, by the very list they are issued by.

@@ -62,6 +62,11 @@ func (r *rules) runtime() {
 		r.report(advise(conflictingAttributes.at(r.subject(&rt.Package, rt), "Docker comes from the package %q or from its own release, of the version at %s.", rt.Package, r.place(&rt.Version)),
 			"Keep one of the two."))
 	}
+	if rt.Kind == RuntimeDocker && r.isSet(&rt.Version) && r.good(&rt.Version, &rt.CRIDockerdVersion) && slices.ContainsFunc(r.hosts, (*hostDecl).isNode) &&
+		compareVersions(rt.Version, rt.DockerNeeded()) < 0 {
+		r.report(advise(unsupportedVersion.at(r.subject(&rt.Version, rt), "cri-dockerd %s%s, by which kubelets reach Docker, needs Docker Engine %s or newer.", rt.CRIDockerdVersion, r.elsewhere(&rt.CRIDockerdVersion), rt.DockerNeeded()),
+			"Choose a newer version, or cri_dockerd_version = %q.", lastForDocker20))
+	}
 	settings := r.inv.Kubelet.Settings
 	if said, ok := settings["cgroupDriver"].(string); ok && r.isSet(&rt.CgroupDriver) && r.good(&rt.CgroupDriver) && said != rt.CgroupDriver {
 		r.report(cgroupDrivers.at(r.subject(&r.inv.Kubelet.Settings, &r.inv.Kubelet, "cgroupDriver"), "The kubelet would have %q, the runtime %q%s.",

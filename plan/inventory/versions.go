@@ -142,6 +142,20 @@ func dockerVersion(s string) *fault {
 	return nil
 }
 
+// lastForDocker20 is the last cri-dockerd that does with Docker's API 1.41, of
+// Docker Engine 20.10; later ones need 1.42
+// (https://github.com/Mirantis/cri-dockerd/pull/346).
+const lastForDocker20 = "0.3.11"
+
+// DockerNeeded is the oldest Docker Engine that the runtime's cri-dockerd can
+// talk to.
+func (r Runtime) DockerNeeded() string {
+	if compareVersions(r.CRIDockerdVersion, lastForDocker20) > 0 {
+		return "23.0.0"
+	}
+	return "20.10.0"
+}
+
 func nextMajor(major string) string {
 	n, err := strconv.Atoi(major)
 	if err != nil {

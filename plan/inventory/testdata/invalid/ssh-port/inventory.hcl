@@ -1,0 +1,12 @@
+cluster "c" {
+  version = "1.36.3"
+}
+
+host "a" {
+  address = "10.1.0.1"
+  roles   = ["etcd", "master"]
+}
+
+ssh {
+  port = 6443
+}
