@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"time"
 
@@ -63,7 +62,7 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 	if err != nil {
 		return nil, nil, err
 	}
-	present, err := os.ReadFile(inventory.LockPath(inv.Path))
+	present, err := inventory.ReadFile(inventory.LockPath(inv.Path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
@@ -73,7 +72,7 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 	}
 	files := map[string][]byte{}
 	for _, path := range plan.OperatorFiles(inv) {
-		if files[path], err = os.ReadFile(path); err != nil {
+		if files[path], err = inventory.ReadFile(path); err != nil {
 			return nil, nil, fmt.Errorf("a file the inventory names for a registry: %w", err)
 		}
 	}

@@ -18,6 +18,9 @@ type decoder struct {
 	read  func(path string) ([]byte, error)
 	files map[string]*hcl.File
 	diags hcl.Diagnostics
+	work  work
+	// fileBytes is how much file() has read.
+	fileBytes int
 
 	// src says where the field behind a pointer was written, bad that what was
 	// written there is wrong (and reported). Rules over several fields look

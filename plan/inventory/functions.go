@@ -77,9 +77,9 @@ func (d *decoder) callables() []callable {
 		{"max", `max(1, 2)`, "the largest", stdlib.MaxFunc},
 		{"min", `min(1, 2)`, "the smallest", stdlib.MinFunc},
 
-		{"jsondecode", `jsondecode("[1]")`, "a value from JSON", stdlib.JSONDecodeFunc},
+		{"jsondecode", `jsondecode("[1]")`, "a value from JSON", decodes(decodeJSON)},
 		{"jsonencode", `jsonencode([1])`, "a value as JSON", stdlib.JSONEncodeFunc},
-		{"yamldecode", `yamldecode("a: 1")`, "a value from YAML", yamlDecode()},
+		{"yamldecode", `yamldecode("a: 1")`, "a value from YAML", decodes(decodeYAML)},
 		{"file", `file("users.txt")`, "the text of a file, relative to the inventory", d.fileFunction()},
 		{"pathexpand", `pathexpand("~/x")`, "a path with ~ replaced by the home directory", d.pathExpand()},
 
@@ -92,8 +92,12 @@ func (d *decoder) callables() []callable {
 // functions makes the table that expressions are evaluated with.
 func (d *decoder) functions() map[string]function.Function {
 	functions := make(map[string]function.Function)
+	sizes := growth()
 	for _, c := range d.callables() {
 		functions[c.name] = c.fn
+		if size, grows := sizes[c.name]; grows {
+			functions[c.name] = d.bounded(c.fn, size)
+		}
 		d.functionNames = append(d.functionNames, c.name)
 	}
 	return functions
@@ -223,18 +227,41 @@ func lengthFunction() function.Function {
 	})
 }
 
-func yamlDecode() function.Function {
-	decode := func(text string) (cty.Value, error) {
-		converted, err := yaml.YAMLToJSON([]byte(text))
-		if err != nil {
-			return cty.NilVal, function.NewArgErrorf(0, "not YAML: %s", firstLine(err.Error()))
-		}
-		t, err := ctyjson.ImpliedType(converted)
-		if err != nil {
-			return cty.NilVal, function.NewArgErrorf(0, "not YAML: %s", firstLine(err.Error()))
-		}
-		return ctyjson.Unmarshal(converted, t)
+func decodeJSON(text string) (cty.Value, error) {
+	if jsonTooDeep([]byte(text)) {
+		return cty.NilVal, function.NewArgErrorf(0, "brackets are nested more than %d deep", maxDepth)
 	}
+	t, err := ctyjson.ImpliedType([]byte(text))
+	if err != nil {
+		return cty.NilVal, function.NewArgErrorf(0, "not JSON: %s", firstLine(err.Error()))
+	}
+	v, err := ctyjson.Unmarshal([]byte(text), t)
+	if err == nil && cost(v) < 0 {
+		err = function.NewArgErrorf(0, "more than %d elements in one list, or more than %d MiB in all", maxElements, maxValue>>20)
+	}
+	return v, err
+}
+
+// maxYAML bounds what is decoded as YAML: its reader takes many times the size
+// of a text.
+const maxYAML = 1 << 20
+
+func decodeYAML(text string) (cty.Value, error) {
+	if len(text) > maxYAML {
+		return cty.NilVal, function.NewArgErrorf(0, "more than %d bytes of YAML", maxYAML)
+	}
+	converted, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return cty.NilVal, function.NewArgErrorf(0, "not YAML: %s", firstLine(err.Error()))
+	}
+	if len(converted) > maxSource {
+		return cty.NilVal, function.NewArgErrorf(0, "more than %d bytes with all aliases written out", maxSource)
+	}
+	return decodeJSON(string(converted))
+}
+
+// decodes is a function that makes a value of text.
+func decodes(decode func(string) (cty.Value, error)) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{param("text", cty.String)},
 		Type: func(args []cty.Value) (cty.Type, error) {
@@ -262,12 +289,19 @@ func (d *decoder) fileFunction() function.Function {
 		if f != nil {
 			return cty.NilVal, function.NewArgErrorf(0, "%s", f.detail)
 		}
+		tooMany := function.NewArgErrorf(0, "%s and the files read before have more than %d bytes together", filepath.Base(name), 4*maxSource)
+		if d.fileBytes > 4*maxSource {
+			return cty.NilVal, tooMany
+		}
 		content, err := d.read(name)
 		if err != nil {
 			return cty.NilVal, function.NewArgErrorf(0, "%s", readFailure(name, err))
 		}
 		if len(content) > maxSource {
 			return cty.NilVal, function.NewArgErrorf(0, "%s has more than %d bytes", filepath.Base(name), maxSource)
+		}
+		if d.fileBytes += len(content); d.fileBytes > 4*maxSource {
+			return cty.NilVal, tooMany
 		}
 		if !utf8.Valid(content) {
 			return cty.NilVal, function.NewArgErrorf(0, "%s is not text in UTF-8", filepath.Base(name))

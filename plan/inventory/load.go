@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ type Options struct {
 	VarFiles []string
 	// Env is the environment as KEY=VALUE; KINSTALL_VAR_NAME sets a variable.
 	Env []string
-	// ReadFile reads the inventory and everything it refers to; nil: os.ReadFile.
+	// ReadFile reads the inventory and everything it refers to; nil: ReadFile.
 	ReadFile func(path string) ([]byte, error)
 	// HomeDir is what "~" stands for; "": os.UserHomeDir.
 	HomeDir string
@@ -32,8 +33,43 @@ type Options struct {
 	Files map[string]*hcl.File
 }
 
+// maxDiagnostics is how many are reported; what is left is counted.
+const maxDiagnostics = 50
+
 // maxSource bounds every file that is read, in bytes.
 const maxSource = 16 << 20
+
+// ReadFile reads a file that the operator names. It reads no more than one byte
+// beyond maxSource, and nothing but files: a device gives without end, and a pipe
+// that nobody writes to never answers. A pipe that is open already, as a shell's
+// <(command) gives one, is read.
+func ReadFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() && !(strings.HasPrefix(path, "/dev/fd/") && info.Mode().Type() == fs.ModeNamedPipe) {
+		what := "not a file"
+		switch {
+		case info.IsDir():
+			what = "a directory, not a file"
+		case info.Mode().Type() == fs.ModeNamedPipe:
+			what = "a pipe, not a file"
+		case info.Mode()&fs.ModeDevice != 0:
+			what = "a device, not a file"
+		}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New(what)}
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxSource+1))
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	return content, err
+}
 
 // Load reads, decodes, completes and validates an inventory and the lock file
 // beside it. It is the only function of the package that reads files.
@@ -50,7 +86,7 @@ func Load(path string, opts Options) (*Inventory, *Lock, hcl.Diagnostics) {
 		headers: make(map[any]hcl.Range),
 	}
 	if d.read == nil {
-		d.read = os.ReadFile
+		d.read = ReadFile
 	}
 	if d.files == nil {
 		d.files = make(map[string]*hcl.File)
@@ -73,6 +109,7 @@ func Load(path string, opts Options) (*Inventory, *Lock, hcl.Diagnostics) {
 		inv = d.inventory(path, body, opts)
 	}
 	lock := d.lock(LockPath(path))
+	d.exhaustion()
 	d.finish(path)
 	if d.diags.HasErrors() {
 		return nil, nil, d.diags
@@ -101,8 +138,11 @@ func (d *decoder) inventory(path string, body *hclsyntax.Body, opts Options) *In
 
 // parse reads and parses the inventory; nil when that failed.
 func (d *decoder) parse(path string) *hclsyntax.Body {
-	src, diag := d.readSource(path)
-	if diag != nil {
+	src, err := d.read(path)
+	if diag := unreadable(path, src, err); diag != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			diag = advise(diag, "`kinstall init` writes an inventory to start from.")
+		}
 		d.report(diag)
 		return nil
 	}
@@ -119,25 +159,39 @@ func (d *decoder) parse(path string) *hclsyntax.Body {
 	if diags.HasErrors() {
 		return nil
 	}
+	return d.bodyOf(file)
+}
+
+// bodyOf is a file's body with its expressions bounded.
+func (d *decoder) bodyOf(file *hcl.File) *hclsyntax.Body {
 	body, ok := file.Body.(*hclsyntax.Body)
 	if !ok {
 		panic(fmt.Sprintf("inventory: hclsyntax parsed a %T", file.Body))
 	}
+	d.bound(body)
 	return body
 }
 
 // readSource reads a file of bounded size.
 func (d *decoder) readSource(path string) ([]byte, *hcl.Diagnostic) {
 	src, err := d.read(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, advise(fileUnreadable.at(nil, "%s does not exist.", path), "`kinstall init` writes an inventory to start from.")
-	case err != nil:
-		return nil, fileUnreadable.at(nil, "%s.", readFailure(path, err))
-	case len(src) > maxSource:
-		return nil, fileTooLarge.at(nil, "%s has %d bytes.", path, len(src))
+	if diag := unreadable(path, src, err); diag != nil {
+		return nil, diag
 	}
 	return src, nil
+}
+
+// unreadable says what is wrong with a file that was read, nil if nothing.
+func unreadable(path string, src []byte, err error) *hcl.Diagnostic {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fileUnreadable.at(nil, "%s does not exist.", path)
+	case err != nil:
+		return fileUnreadable.at(nil, "%s.", readFailure(path, err))
+	case len(src) > maxSource:
+		return fileTooLarge.at(nil, "%s has more than %d MiB.", path, maxSource>>20)
+	}
+	return nil
 }
 
 // Bounds on what one expression may hold; the parser and evaluator recurse.

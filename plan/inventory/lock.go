@@ -58,11 +58,11 @@ func lockBlock() *block {
 
 // lock reads the lock file; one that does not exist is the zero Lock.
 func (d *decoder) lock(path string) *Lock {
-	if _, err := d.read(path); errors.Is(err, fs.ErrNotExist) {
+	src, err := d.read(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return &Lock{}
 	}
-	src, diag := d.readSource(path)
-	if diag != nil {
+	if diag := unreadable(path, src, err); diag != nil {
 		d.report(diag)
 		return nil
 	}
@@ -81,10 +81,7 @@ func (d *decoder) lock(path string) *Lock {
 		}
 		return nil
 	}
-	body, ok := file.Body.(*hclsyntax.Body)
-	if !ok {
-		return nil
-	}
+	body := d.bodyOf(file)
 	content := &lockContent{}
 	d.functionNames = nil
 	before := len(d.diags)

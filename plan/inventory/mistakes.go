@@ -14,6 +14,7 @@ const (
 	fileUnreadable mistake = iota
 	fileTooLarge
 	nestedTooDeep
+	tooMuch
 	unknownBlock
 	unknownAttribute
 	missingBlock
@@ -159,6 +160,9 @@ var mistakeTable = [mistakeCount]explanation{
 	nestedTooDeep: {hcl.DiagError, "Nested too deep",
 		"Brackets, braces or templates are nested more than 100 deep.",
 		"Look for an unclosed bracket."},
+	tooMuch: {hcl.DiagError, "Too much to evaluate",
+		"An expression makes more than 16 MiB or a list of more than 16,384 elements, or all expressions together make too much.",
+		"Large inventories do with host groups (count, for_each); read long lists from a file."},
 	unknownBlock: {hcl.DiagError, "Unknown block",
 		"A block of this type does not exist at this place.",
 		"See docs/inventory.md for all blocks."},

@@ -37,6 +37,10 @@ func (d *decoder) eval(expr hclsyntax.Expression, sc scope) (v cty.Value, ok boo
 	if diags.HasErrors() {
 		return cty.DynamicVal, false
 	}
+	if cost(v) < 0 {
+		d.report(tooMuch.at(expr.Range().Ptr(), "This makes more than %d MiB, a list of more than %d elements, or nests more than %d deep.", maxValue>>20, maxElements, maxNesting))
+		return cty.DynamicVal, false
+	}
 	v, _ = v.UnmarkDeep()
 	return v, true
 }

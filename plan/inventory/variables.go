@@ -194,6 +194,10 @@ func (d *decoder) variablesFile(file string) map[string]given {
 	var parsed *hcl.File
 	var diags hcl.Diagnostics
 	if filepath.Ext(file) == ".json" {
+		if jsonTooDeep(src) {
+			d.report(nestedTooDeep.at(nil, "%s has brackets that are nested more than %d deep.", file, maxDepth))
+			return nil
+		}
 		parsed, diags = hcljson.Parse(src, file)
 	} else {
 		if diag := tooDeep(src, file); diag != nil {
@@ -210,11 +214,17 @@ func (d *decoder) variablesFile(file string) map[string]given {
 	if diags.HasErrors() {
 		return nil
 	}
+	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
+		d.bound(body)
+	}
 	attrs, diags := parsed.Body.JustAttributes()
 	d.report(diags...)
 	values := make(map[string]given, len(attrs))
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		value, diags := attrs[name].Expr.Value(nil)
+		if !diags.HasErrors() && cost(value) < 0 {
+			diags = append(diags, tooMuch.at(attrs[name].Expr.Range().Ptr(), "The value has more than %d MiB, a list of more than %d elements, or nests more than %d deep.", maxValue>>20, maxElements, maxNesting))
+		}
 		d.report(diags...)
 		if diags.HasErrors() {
 			value = cty.DynamicVal
@@ -262,8 +272,11 @@ func (d *decoder) givenValue(v *variable, g given) (cty.Value, bool) {
 		expr, diags := hclsyntax.ParseExpression([]byte(g.text), g.rng.Filename, hcl.InitialPos)
 		if !diags.HasErrors() {
 			var more hcl.Diagnostics
-			value, more = expr.Value(nil)
+			value, more = d.boundExpr(expr).Value(nil)
 			diags = append(diags, more...)
+			if !diags.HasErrors() && cost(value) < 0 {
+				diags = append(diags, tooMuch.at(&g.rng, "The value has too many elements, or nests too deep."))
+			}
 		}
 		if diags.HasErrors() {
 			d.report(invalidVariableValue.at(&g.rng, "The value of %q is not %s in HCL's syntax: %s", v.name, typeexpr.TypeString(v.typ), diags[0].Detail))
