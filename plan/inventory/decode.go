@@ -19,6 +19,8 @@ type decoder struct {
 	files map[string]*hcl.File
 	diags hcl.Diagnostics
 	work  work
+	// givenUnknown: some variables file could not be read.
+	givenUnknown bool
 	// fileBytes is how much file() has read.
 	fileBytes int
 

@@ -391,6 +391,55 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// What is printed stays short, whatever was written.
+func TestDiagnosticsAreBounded(t *testing.T) {
+	utf16 := []byte("\xff\xfe")
+	for _, r := range string(Starter()) {
+		utf16 = append(utf16, byte(r), byte(r>>8))
+	}
+	var hosts strings.Builder
+	for i := range 30000 {
+		fmt.Fprintf(&hosts, "host \"H_%d\" {\n address = \"10.%d.%d.300\"\n roles = [\"wrker\"]\n}\n", i, i/250, i%250)
+	}
+	long := strings.Repeat("x", 10<<20)
+	for name, tc := range map[string]struct {
+		source, want string
+		most         int // bytes
+	}{
+		"UTF-16":                   {string(utf16), "text in UTF-16", 500},
+		"UTF-16 without a mark":    {string(utf16[2:]), "text in UTF-16", 500},
+		"a long line":              {"x = " + long, "Unknown attribute", 2000},
+		"a long text":              {string(Starter()) + "\netcd {\n data_dir = \"" + long + "\"\n}\n", "Invalid path", 2000},
+		"a long label":             {"host \"" + long + "\" {\n address = 1\n}\n" + string(Starter()), "Invalid name", 8000},
+		"a long block":             {long + " {\n}\n" + string(Starter()), "Unknown block", 4000},
+		"a long reference":         {string(Starter()) + "\netcd {\n data_dir = var." + long + "\n}\n", "variable", 6000},
+		"30,000 hosts":             {string(Starter()) + hosts.String(), "89950 more errors", 40000},
+		"a thousand syntax errors": {strings.Repeat("x = = 1\n", 1000), "Invalid expression", 40000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := make(map[string]*hcl.File)
+			_, _, diags := loadText(tc.source, Options{Files: files})
+			got := render(t, files, diags)
+			if !strings.Contains(got, tc.want) || len(got) > tc.most {
+				t.Errorf("%d bytes, want %q and at most %d:\n%.3000s", len(got), tc.want, tc.most, got)
+			}
+			var encoded bytes.Buffer
+			if err := WriteDiagnosticsJSON(&encoded, diags); err != nil || encoded.Len() > 3*tc.most {
+				t.Errorf("%d bytes as JSON (%v)", encoded.Len(), err)
+			}
+		})
+	}
+}
+
+// A variables file that is not there is the one thing to say: not that its
+// variables have no values, and not how to begin an inventory.
+func TestMissingVariablesFile(t *testing.T) {
+	_, _, diags := loadText(string(Starter())+"\nvariable \"zone\" {}\nlocals {\n x = var.zone\n}\n", Options{VarFiles: []string{"/nobody.hclvars"}})
+	if got := render(t, nil, diags); len(diags) != 1 || !strings.Contains(got, "/nobody.hclvars does not exist") || strings.Contains(got, "init") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestHomeUnknown(t *testing.T) {
 	t.Setenv("HOME", "")
 	_, _, diags := Load(testPath, Options{ReadFile: virtual{testPath: string(Starter())}.read})

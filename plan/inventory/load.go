@@ -1,14 +1,17 @@
 package inventory
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -147,7 +150,17 @@ func (d *decoder) parse(path string) *hclsyntax.Body {
 		return nil
 	}
 	d.files[path] = &hcl.File{Bytes: src}
-	if diag := tooDeep(src, path); diag != nil {
+	return d.parseHCL(src, path)
+}
+
+// parseHCL parses a source that was read; nil when it has errors, which are
+// reported.
+func (d *decoder) parseHCL(src []byte, path string) *hclsyntax.Body {
+	diag := anotherFormat(src, path)
+	if diag == nil {
+		diag = tooDeep(src, path)
+	}
+	if diag != nil {
 		d.report(diag)
 		return nil
 	}
@@ -155,11 +168,63 @@ func (d *decoder) parse(path string) *hclsyntax.Body {
 	if file != nil {
 		d.files[path] = file
 	}
+	if diags.HasErrors() {
+		if what := looksLike(src); what != "" {
+			at := startOf(path)
+			diags = hcl.Diagnostics{advise(invalidFormat.at(&at, "This looks like %s, not like HCL: %s", what, diags[0].Detail), "`kinstall init` shows the form.")}
+		}
+	}
 	d.report(diags...)
 	if diags.HasErrors() {
 		return nil
 	}
 	return d.bodyOf(file)
+}
+
+// anotherFormat finds sources of which the parser would complain at every byte.
+func anotherFormat(src []byte, path string) *hcl.Diagnostic {
+	at := startOf(path)
+	switch {
+	case bytes.HasPrefix(src, []byte("\xff\xfe")), bytes.HasPrefix(src, []byte("\xfe\xff")), bytes.IndexByte(src[:min(len(src), 512)], 0) >= 0 && bytes.Count(src, []byte{0}) >= len(src)/4:
+		return advise(invalidFormat.at(&at, "This is text in UTF-16, or no text at all."), "Save it as UTF-8: iconv -f UTF-16 -t UTF-8.")
+	case !utf8.Valid(src):
+		line := 1
+		rest := src
+		for len(rest) > 0 {
+			r, size := utf8.DecodeRune(rest)
+			if r == utf8.RuneError && size <= 1 {
+				break
+			}
+			if r == '\n' {
+				line++
+			}
+			rest = rest[size:]
+		}
+		return advise(invalidFormat.at(&at, "Line %d has a byte that is no text in UTF-8.", line), "Save it as UTF-8.")
+	}
+	return nil
+}
+
+var yamlLine = regexp.MustCompile(`^(---|- |[A-Za-z_][A-Za-z0-9_.-]*:( |$))`)
+
+// looksLike names the format of a source that is not HCL, by its first line that
+// says something; "" for HCL gone wrong.
+func looksLike(src []byte) string {
+	for line := range bytes.Lines(src) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case len(line) == 0 || line[0] == '#':
+		case line[0] == '{' || line[0] == '[' && (len(line) == 1 || !regexp.MustCompile(`^\[[A-Za-z_.:-]+\]$`).Match(line)):
+			return "JSON"
+		case line[0] == '[':
+			return "an INI file"
+		case yamlLine.Match(line):
+			return "YAML"
+		default:
+			return ""
+		}
+	}
+	return ""
 }
 
 // bodyOf is a file's body with its expressions bounded.
@@ -300,5 +365,56 @@ func (d *decoder) finish(path string) {
 		}
 		diag.Detail += fmt.Sprintf(" (Found %s at this place, for other hosts.)", times)
 	}
-	d.diags = folded
+	d.diags = limited(folded)
+}
+
+// limited keeps messages and their number to what can be read: errors before
+// warnings, and what is left as a count.
+func limited(diags hcl.Diagnostics) hcl.Diagnostics {
+	for _, diag := range diags {
+		diag.Summary, diag.Detail = shortened(diag.Summary, 200), shortened(diag.Detail, 2000)
+		if advice, ok := diag.Extra.(*Advice); ok {
+			advice.Hint = shortened(advice.Hint, 2000)
+		}
+	}
+	if len(diags) <= maxDiagnostics {
+		return diags
+	}
+	var errs, warnings int
+	for _, diag := range diags {
+		if diag.Severity == hcl.DiagError {
+			errs++
+		}
+	}
+	room := map[hcl.DiagnosticSeverity]int{hcl.DiagError: min(errs, maxDiagnostics)}
+	room[hcl.DiagWarning] = maxDiagnostics - room[hcl.DiagError]
+	var kept hcl.Diagnostics
+	for _, diag := range diags {
+		if room[diag.Severity] > 0 {
+			room[diag.Severity]--
+			kept = append(kept, diag)
+		} else if diag.Severity == hcl.DiagWarning {
+			warnings++
+		}
+	}
+	left := fmt.Sprintf("%d more errors", max(errs-maxDiagnostics, 0))
+	switch {
+	case errs <= maxDiagnostics:
+		left = fmt.Sprintf("%d more warnings", warnings)
+	case warnings > 0:
+		left += fmt.Sprintf(" and %d warnings", warnings)
+	}
+	rest := tooMany.at(nil, "Not shown: %s.", left)
+	if errs <= maxDiagnostics {
+		rest.Severity = hcl.DiagWarning
+	}
+	return append(kept, rest)
+}
+
+// shortened cuts a text in the middle of a line that nobody would read.
+func shortened(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

@@ -67,6 +67,10 @@ func (d *decoder) lock(path string) *Lock {
 		return nil
 	}
 	d.files[path] = &hcl.File{Bytes: src}
+	if diag := anotherFormat(src, path); diag != nil {
+		d.report(invalidLock.at(diag.Subject, "%s", diag.Detail))
+		return nil
+	}
 	if diag := tooDeep(src, path); diag != nil {
 		d.report(diag)
 		return nil

@@ -15,6 +15,8 @@ const (
 	fileTooLarge
 	nestedTooDeep
 	tooMuch
+	invalidFormat
+	tooMany
 	unknownBlock
 	unknownAttribute
 	missingBlock
@@ -163,6 +165,12 @@ var mistakeTable = [mistakeCount]explanation{
 	tooMuch: {hcl.DiagError, "Too much to evaluate",
 		"An expression makes more than 16 MiB or a list of more than 16,384 elements, or all expressions together make too much.",
 		"Large inventories do with host groups (count, for_each); read long lists from a file."},
+	invalidFormat: {hcl.DiagError, "Not an HCL file",
+		"The file is not text in UTF-8, or it is written in another language.",
+		"`kinstall init` writes an inventory to start from."},
+	tooMany: {hcl.DiagError, "Further mistakes",
+		"More than 50 mistakes were found; the others are counted.",
+		"Mend the first ones; many of the others often follow from them."},
 	unknownBlock: {hcl.DiagError, "Unknown block",
 		"A block of this type does not exist at this place.",
 		"See docs/inventory.md for all blocks."},

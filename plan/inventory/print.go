@@ -80,7 +80,7 @@ func (p printer) snippet(file *hcl.File, subject hcl.Range, code string) {
 	if file != nil && file.Bytes != nil {
 		if c, ok := file.Nav.(interface{ ContextString(offset int) string }); ok {
 			if context := c.ContextString(subject.Start.Byte); context != "" {
-				where += ", in " + context
+				where += ", in " + shortened(context, 100)
 			}
 		}
 	}
@@ -89,6 +89,7 @@ func (p printer) snippet(file *hcl.File, subject hcl.Range, code string) {
 	if !ok {
 		return
 	}
+	line, start, end = window(line, start, end)
 	gutter := fmt.Sprintf("%4d: ", subject.Start.Line)
 	fmt.Fprintf(p.out, "%s%s\n", gutter, printable(line))
 	indent := strings.Map(func(r rune) rune {
@@ -99,6 +100,33 @@ func (p printer) snippet(file *hcl.File, subject hcl.Range, code string) {
 	}, printable(line[:start]))
 	marks := max(1, utf8.RuneCountInString(printable(line[start:end])))
 	fmt.Fprintf(p.out, "%s%s%s\n", strings.Repeat(" ", len(gutter)), indent, p.paint(code, strings.Repeat("^", marks)))
+}
+
+// longestLine is how much of a source line is shown, in bytes.
+const longestLine = 200
+
+// window cuts a long line to what is around the subject.
+func window(line string, start, end int) (string, int, int) {
+	if len(line) <= longestLine {
+		return line, start, end
+	}
+	from := max(0, start-longestLine/4)
+	for from > 0 && !utf8.RuneStart(line[from]) {
+		from--
+	}
+	to := min(len(line), from+longestLine)
+	for to < len(line) && !utf8.RuneStart(line[to]) {
+		to--
+	}
+	before, after := "", ""
+	if from > 0 {
+		before = "…"
+	}
+	if to < len(line) {
+		after = "…"
+	}
+	shift := len(before) - from
+	return before + line[from:to] + after, start + shift, max(start, min(end, to)) + shift
 }
 
 // lineOf returns the source line in which the subject begins, and the part of
@@ -186,6 +214,10 @@ func valuesIn(diag *hcl.Diagnostic) []string {
 		}
 	}
 	slices.Sort(values)
+	const most = 8
+	if len(values) > most {
+		values = append(values[:most:most], fmt.Sprintf("%d more", len(values)-most))
+	}
 	return values
 }
 

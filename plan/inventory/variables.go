@@ -25,6 +25,7 @@ type variable struct {
 	fallback    *cty.Value
 	validations []*hclsyntax.Block
 	broken      bool // its declaration is reported
+	misspelt    bool // an attribute that is reported may have been its default
 }
 
 // given is a value from outside: text from the command line or environment,
@@ -79,6 +80,7 @@ func (d *decoder) variable(v *variable, schema *block, blk *hclsyntax.Block, sc 
 	for _, name := range sourceOrder(blk.Body.Attributes) {
 		if _, ok := schema.attr(name); !ok {
 			d.report(unknownAttributeIn(schema, blk.Body.Attributes[name]))
+			v.misspelt = v.misspelt || nearest(name, schema.attrNames()) == "default"
 		}
 	}
 	typed := false
@@ -188,34 +190,39 @@ func (d *decoder) givenText(source, text string) given {
 func (d *decoder) variablesFile(file string) map[string]given {
 	src, diag := d.readSource(file)
 	if diag != nil {
+		d.givenUnknown = true
 		d.report(diag)
 		return nil
 	}
 	var parsed *hcl.File
 	var diags hcl.Diagnostics
 	if filepath.Ext(file) == ".json" {
+		if diag := anotherFormat(src, file); diag != nil {
+			d.givenUnknown = true
+			d.report(diag)
+			return nil
+		}
 		if jsonTooDeep(src) {
+			d.givenUnknown = true
 			d.report(nestedTooDeep.at(nil, "%s has brackets that are nested more than %d deep.", file, maxDepth))
 			return nil
 		}
 		parsed, diags = hcljson.Parse(src, file)
 	} else {
-		if diag := tooDeep(src, file); diag != nil {
-			d.files[file] = &hcl.File{Bytes: src}
-			d.report(diag)
+		d.files[file] = &hcl.File{Bytes: src}
+		if d.parseHCL(src, file) == nil {
+			d.givenUnknown = true
 			return nil
 		}
-		parsed, diags = hclsyntax.ParseConfig(src, file, hcl.InitialPos)
+		parsed = d.files[file]
 	}
 	if parsed != nil {
 		d.files[file] = parsed
 	}
 	d.report(diags...)
 	if diags.HasErrors() {
+		d.givenUnknown = true
 		return nil
-	}
-	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
-		d.bound(body)
 	}
 	attrs, diags := parsed.Body.JustAttributes()
 	d.report(diags...)
@@ -251,6 +258,9 @@ func (d *decoder) variableValues(variables []*variable, values map[string]given)
 			}
 		case v.fallback != nil:
 			result[v.name] = *v.fallback
+		case v.misspelt || d.givenUnknown:
+			// Its default, or the file with its value, could not be read, which is
+			// reported.
 		default:
 			d.report(advise(missingVariable.at(&v.rng, "The variable %q has no default and was given no value.", v.name),
 				"Give it with -var %s=…, in a file with -var-file, or in the environment as %s%s.", v.name, environmentPrefix, v.name))

@@ -1,0 +1,4 @@
+cluster "c" {
+  version = "1.36.3"
+}
+# café
