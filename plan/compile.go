@@ -63,6 +63,10 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	if inv.Kubernetes() {
 		c.dns()
 	}
+	c.readBack()
+	if c.diags.HasErrors() {
+		return nil, c.diags
+	}
 	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
 }
 
