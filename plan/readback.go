@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -114,7 +113,14 @@ func (p *Plan) ReadBack() (map[string]string, error) {
 		case resource.File:
 			err = valuesInto(all, at, r.Path, r.Content)
 		case resource.StaticPod:
-			err = valuesInto(all, at, r.Path, []byte(r.Manifest))
+			values := map[string]string{}
+			err = valuesInto(values, at, r.Path, []byte(r.Manifest))
+			for place, value := range values {
+				if strings.Contains(place, ` "command" `) {
+					value = undoubled(value, '$', "(")
+				}
+				all[place] = value
+			}
 		case resource.Object:
 			err = valuesInto(all, at, ".json", r.Manifest)
 		}
@@ -141,14 +147,41 @@ func valuesInto(all map[string]string, at, path string, content []byte) error {
 		leavesInto(all, at, document)
 	case strings.HasSuffix(path, ".service"):
 		// Escapes of systemd.service(5); a backslash joins lines.
-		text := strings.NewReplacer("\\\n", " ", "%%", "%", "$$", "$").Replace(string(content))
-		wordsInto(all, at, text)
-	case strings.HasSuffix(path, ".env"):
-		wordsInto(all, at, string(content))
+		text := strings.ReplaceAll(string(content), "\\\n", " ")
+		wordsInto(all, at, undoubled(undoubled(text, '%', ""), '$', ""))
+	case strings.HasPrefix(path, "/etc/sysctl.d/"):
+		for line := range strings.Lines(string(content)) {
+			if key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " = "); ok {
+				all[at+" "+key] = value
+			}
+		}
 	default:
 		wordsInto(all, at, string(content))
 	}
 	return nil
+}
+
+// undoubled reads a sign that stands for itself when it is doubled. Alone, and
+// before one of the characters in before (before any if there are none), its
+// reader would put something else in its place.
+func undoubled(s string, sign byte, before string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != sign {
+			b.WriteByte(s[i])
+			continue
+		}
+		switch {
+		case i+1 < len(s) && s[i+1] == sign:
+			b.WriteByte(sign)
+			i++
+		case before == "" || i+1 < len(s) && strings.IndexByte(before, s[i+1]) >= 0:
+			b.WriteString("(replaced)")
+		default:
+			b.WriteByte(sign)
+		}
+	}
+	return b.String()
 }
 
 // leavesInto walks a document.
@@ -344,9 +377,8 @@ func parseUnit(content []byte) error {
 	}
 	section := ""
 	starts := 0
-	scanner := bufio.NewScanner(strings.NewReader(strings.ReplaceAll(string(content), "\\\n", " ")))
-	for scanner.Scan() {
-		line := scanner.Text()
+	for line := range strings.Lines(strings.ReplaceAll(string(content), "\\\n", " ")) {
+		line = strings.TrimSuffix(line, "\n")
 		if line == "" || line[0] == '#' {
 			continue
 		}

@@ -496,22 +496,29 @@ func localPath(s string) *fault {
 	return nil
 }
 
+// maxFlag bounds a flag's value, in bytes: all flags of a program together, and
+// each with its name, must fit what the kernel passes on (128 KiB for one).
+const maxFlag = 16 << 10
+
 func flagName(s string) *fault {
-	if flagForm.MatchString(s) {
+	if len(s) <= 100 && flagForm.MatchString(s) {
 		return nil
 	}
 	f := faultf(invalidArgument, "%s is not the name of a flag.", quote(s))
 	fixed := strings.ToLower(strings.ReplaceAll(strings.TrimLeft(s, "-"), "_", "-"))
 	if name, _, ok := strings.Cut(fixed, "="); ok && flagForm.MatchString(name) {
-		return f.advise("Write the value after the key: %q = \"…\".", name)
+		return f.advise("Write the value after the key: %s = \"…\".", quote(name))
 	}
-	if flagForm.MatchString(fixed) {
-		f.advise("Write %q.", fixed)
+	if flagForm.MatchString(fixed) && fixed != s {
+		f.advise("Write %s.", quote(fixed))
 	}
 	return f
 }
 
 func flagValue(s string) *fault {
+	if len(s) > maxFlag {
+		return faultf(invalidArgument, "The value %s has %d bytes; at most %d are allowed.", quote(s), len(s), maxFlag).advise("Put it into a file, if the program takes one.")
+	}
 	if f := anyText(s); f != nil {
 		f.mistake = invalidArgument
 		return f.advise("Remove it; a flag is one line.")
