@@ -55,6 +55,17 @@ test-networks: build ## every pod network on machines of its own (35 minutes)
 test-short: ## the tests that need no lab
 	$(GO) test -short ./...
 
+FUZZTIME ?= 60s
+
+.PHONY: test-fuzz
+test-fuzz: ## each fuzz target for a minute (FUZZTIME)
+	@. .ci/go-toolchain && for dir in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$dir/*_test.go); do \
+			echo "$$dir $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
+		done; \
+	done
+
 .PHONY: lint
 lint: $(GOLANGCI) ## golangci-lint, strict and short
 	. .ci/go-toolchain && $(GOLANGCI) run ./...

@@ -616,47 +616,6 @@ host "w" {
 	}
 }
 
-func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/*/*/inventory.hcl", "../../inventories/*.hcl", "starter.hcl"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, file := range files {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(content, "x")
-		}
-	}
-	f.Add([]byte("host \"a\" {\n count = 2\n name = \"${count.index}\"\n}"), `["a", {b = 1}]`)
-	f.Fuzz(func(t *testing.T, content []byte, value string) {
-		files := make(map[string]*hcl.File)
-		read := virtual{testPath: string(content), LockPath(testPath): value, "/more.json": value}.read
-		inv, lock, diags := Load(testPath, Options{
-			HomeDir: "/home/operator", ReadFile: read, Files: files,
-			Vars: map[string]string{"x": value}, VarFiles: []string{"/more.json"},
-		})
-		if (inv == nil || lock == nil) != diags.HasErrors() {
-			t.Fatalf("inventory %v, lock %v beside %v", inv, lock, diags)
-		}
-		render(t, files, diags)
-		JSONDiagnostics(diags)
-		if inv == nil {
-			return
-		}
-		resolved := Resolved(inv)
-		again, _, diags := Load(testPath, Options{HomeDir: "/elsewhere", ReadFile: virtual{testPath: string(resolved)}.read})
-		if diags.HasErrors() {
-			t.Fatalf("the canonical form does not load: %v\n%s", diags, resolved)
-		}
-		if diff := cmp.Diff(inv, again, comparers()); diff != "" {
-			t.Fatalf("the canonical form gives another inventory\n%s", diff)
-		}
-	})
-}
-
 // A lock file is written as hclwrite would, and says what it was told.
 func TestFormatLockIsCanonical(t *testing.T) {
 	lock := Lock{
