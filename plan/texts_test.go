@@ -30,12 +30,12 @@ func TestTextsAreShared(t *testing.T) {
 	render := func(modules ...string) []byte {
 		return texts.Render("etc/modules-load.d/kinstall.conf", map[string]any{"Modules": modules})
 	}
-	first, again, other := render("overlay", "br_netfilter"), render("overlay", "br_netfilter"), render("overlay br_netfilter")
+	first, again, other := render("overlay", "br_netfilter"), render("overlay", "br_netfilter"), render("overlay_br_netfilter")
 	if &first[0] != &again[0] {
 		t.Error("the same text is made twice")
 	}
 	if string(first) == string(other) {
-		t.Errorf("two modules and one with both names: %q", first)
+		t.Errorf("two modules and one that is named for both: %q", first)
 	}
 	for _, content := range [][]byte{first, other, nil, first[:5]} {
 		f := texts.file("/f", content)
