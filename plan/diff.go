@@ -141,12 +141,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	if !p.limited { // else other hosts may live by what is shared
 		collect(Cluster, shared)
 	}
-	gates := delta.handOver(early)
-	delta.Items = slices.Concat(delta.Items, gates, early)
-	deleteLast(delta.Items, late)
-	keysFirst(early, late)
-	delta.Items = append(delta.Items, late...)
-	delta.dropInsFirst()
+	delta.arrange(early, late)
 	delta.Turns = delta.turns()
 	return delta
 }
@@ -174,50 +169,6 @@ func Keepers(inv *inventory.Inventory) []inventory.Host {
 	return inv.With(inventory.RoleEtcd)
 }
 
-// deleteLast makes all other deletions wait: what replaces an orphan must serve
-// before the orphan goes, so they wait for every gate, and for what changes on
-// their own host. Programs go before the rest, so that nothing runs on without
-// its files.
-func deleteLast(items, gone []Item) {
-	var gates []StepID
-	changes, programs := map[string][]StepID{}, map[string][]StepID{}
-	for _, item := range items {
-		id := item.Step.ID()
-		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
-			gates = append(gates, id)
-		} else if item.Change.Changes() {
-			changes[item.Step.Host] = append(changes[item.Step.Host], id)
-		}
-	}
-	for _, item := range gone {
-		if describe(item.Step.Resource.ID()).Program() {
-			programs[item.Step.Host] = append(programs[item.Step.Host], item.Step.ID())
-		}
-	}
-	for i := range gone {
-		s := &gone[i].Step
-		s.After = slices.Concat(changes[s.Host], gates)
-		if !describe(s.Resource.ID()).Program() {
-			s.After = append(s.After, programs[s.Host]...)
-		}
-	}
-}
-
-// keysFirst has an etcd that leaves wait until its keys are deleted: its data
-// stays, and it may come again.
-func keysFirst(early, late []Item) {
-	for i := range late {
-		if late[i].Step.Resource.ID() != EtcdUnit {
-			continue
-		}
-		for _, item := range early {
-			if item.Step.Resource.ID().Kind() == resource.KindEtcdKeys {
-				late[i].Step.After = append(late[i].Step.After, item.Step.ID())
-			}
-		}
-	}
-}
-
 // orphans returns deletions for what a state remembers and the plan no longer
 // has, programs first. When each may go is decided later.
 func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
@@ -241,22 +192,6 @@ func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item 
 		items = append(items, Item{Step{Host: host, Resource: orphan}, change})
 	}
 	return items
-}
-
-// dropInsFirst turns the order round for drop-ins that leave: systemd reads
-// them as long as they are there, so they go before their unit is restarted.
-func (d *Delta) dropInsFirst() {
-	at := map[StepID]int{}
-	for i, item := range d.Items {
-		at[item.Step.ID()] = i
-	}
-	for unit, gone := range d.dropIns() {
-		for _, id := range gone {
-			d.Items[at[id]].Step.After = nil
-		}
-		owner := &d.Items[at[unit]].Step
-		owner.After = sortedIDs(slices.Concat(gone, owner.After)) // a copy: the plan's own edges stay
-	}
 }
 
 // Summary counts what a delta would do.

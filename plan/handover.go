@@ -36,17 +36,17 @@ func carriesPods(id resource.ID) bool {
 // leaving are the orphans that carry pods. What the change takes beside the
 // delta's items is returned, gates above all: nothing when nothing is handed
 // over, as on bare machines, or when no more than a host comes or goes.
-func (d *Delta) handOver(leaving []Item) []Item {
+func (d *Delta) handOver(o order, leaving []Item) []Item {
 	if !d.switches(leaving) {
-		orderDepartures(leaving, nil, nil)
+		o.departures(leaving, nil, nil)
 		return nil
 	}
 	h := d.newHandover()
 	interim := d.interimRoutes(h.hosts, leaving)
-	arriving := h.arrive(d.Items, interim)
+	arriving := h.arrive(o, d.Items, interim)
 	turn := h.depart(leaving)
-	orderDepartures(leaving, turn, h.last)
-	d.orderMTU(arriving, h.last[0])
+	o.departures(leaving, turn, h.last)
+	o.mtu(d, arriving, h.last[0])
 	return append(interim, h.gates...)
 }
 
@@ -91,28 +91,24 @@ func (h *handover) gate(kind resource.CheckKind, host, text string, after []Step
 }
 
 // arrive has what carries pods from now on come host by host, what belongs to
-// the whole cluster first. It returns the indices of those items by host.
-func (h *handover) arrive(items, interim []Item) map[string][]int {
-	arriving := map[string][]int{}
-	for i, item := range items {
+// the whole cluster first. It returns those steps by host.
+func (h *handover) arrive(o order, items, interim []Item) map[string][]StepID {
+	arriving, ahead := map[string][]StepID{}, map[string]StepID{}
+	for _, item := range items {
 		if item.Step.Successor && item.Change.Changes() {
-			arriving[item.Step.Host] = append(arriving[item.Step.Host], i)
+			arriving[item.Step.Host] = append(arriving[item.Step.Host], item.Step.ID())
 		}
 	}
-	ahead := map[string]int{}
-	for i := range interim {
-		ahead[interim[i].Step.Host] = i
+	for _, item := range interim {
+		ahead[item.Step.Host] = item.Step.ID()
 	}
-	come := func(host string) (came []StepID) {
-		wait := func(s *Step) {
-			s.After = sortedIDs(slices.Concat(s.After, h.last)) // a copy: the plan's own edges stay
-			came = append(came, s.ID())
+	come := func(host string) []StepID {
+		came := slices.Clone(arriving[host])
+		if id, ok := ahead[host]; ok {
+			came = append(came, id)
 		}
-		for _, i := range arriving[host] {
-			wait(&items[i].Step)
-		}
-		if i, ok := ahead[host]; ok {
-			wait(&interim[i].Step)
+		for _, id := range came {
+			o.wait(id, h.last...)
 		}
 		return came
 	}
@@ -203,10 +199,10 @@ func (d *Delta) switches(leaving []Item) bool {
 	})
 }
 
-// orderDepartures says when each part of a network goes: on its host's turn,
+// departures says when each part of a network goes: on its host's turn,
 // after the programs that would make it anew. What others may still use waits
 // for the end.
-func orderDepartures(leaving []Item, turn map[string][]StepID, end []StepID) {
+func (o order) departures(leaving []Item, turn map[string][]StepID, end []StepID) {
 	programs := map[string][]StepID{}
 	var all []StepID
 	for _, item := range leaving {
@@ -215,38 +211,37 @@ func orderDepartures(leaving []Item, turn map[string][]StepID, end []StepID) {
 			all = append(all, item.Step.ID())
 		}
 	}
-	for i := range leaving {
-		s := &leaving[i].Step
-		s.After = turn[s.Host]
-		kind := describe(s.Resource.ID())
+	for _, item := range leaving {
+		id, host := item.Step.ID(), item.Step.Host
+		o.wait(id, turn[host]...)
+		kind := describe(item.Step.Resource.ID())
 		if kind.Remade && kind.Scope == resource.ScopeCluster {
-			s.After = slices.Concat(s.After, all)
+			o.wait(id, all...)
 		} else if kind.Remade {
-			s.After = slices.Concat(s.After, programs[s.Host], programs[Cluster])
+			o.wait(id, programs[host]...)
+			o.wait(id, programs[Cluster]...)
 		}
 		if kind.Outlasts {
-			s.After = slices.Concat(s.After, end)
+			o.wait(id, end...)
 		}
-		s.After = sortedIDs(s.After)
 	}
 }
 
-// orderMTU has pods' interfaces shrink before packets take the new way, and
+// mtu has pods' interfaces shrink before packets take the new way, and
 // grow when none takes the old one.
-func (d *Delta) orderMTU(arriving map[string][]int, end StepID) {
-	for i := range d.Items {
-		s := &d.Items[i].Step
+func (o order) mtu(d *Delta, arriving map[string][]StepID, end StepID) {
+	for _, item := range d.Items {
+		s := item.Step
 		r, ok := s.Resource.(resource.PodMTU)
-		if !ok || !d.Items[i].Change.Changes() {
+		if !ok || !item.Change.Changes() {
 			continue
 		}
 		if r.Grows(d.Observed.facts(s.Host)) {
-			s.After = sortedIDs(append(slices.Clone(s.After), end))
+			o.wait(s.ID(), end)
 			continue
 		}
-		for _, j := range slices.Concat(arriving[s.Host], arriving[Cluster]) {
-			next := &d.Items[j].Step
-			next.After = sortedIDs(append(slices.Clone(next.After), s.ID()))
+		for _, id := range slices.Concat(arriving[s.Host], arriving[Cluster]) {
+			o.wait(id, s.ID())
 		}
 	}
 }

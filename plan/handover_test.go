@@ -194,7 +194,7 @@ func TestHandOverOfRestarts(t *testing.T) {
 			}
 			delta.Items = append(delta.Items, Item{s, change})
 		}
-		if found := delta.handOver(nil); len(found) != gates {
+		if found := delta.handOver(order{}, nil); len(found) != gates {
 			t.Errorf("%s: %d gates, want %d", action, len(found), gates)
 		}
 	}

@@ -76,7 +76,7 @@ func (p *podPaths) put(a, b string, found reach) {
 // is.
 func (e clusterChecks) waitReachable(ctx context.Context, g resource.Gate, report func(string)) error {
 	if g.Host == "" {
-		return e.lookAround(ctx, report)
+		return e.survey(ctx, report)
 	}
 	wanted := map[string]reach{}
 	var peers []string
@@ -150,8 +150,8 @@ func (e clusterChecks) rows() []plan.AddressRow {
 	})
 }
 
-// lookAround fills in podPaths, asking once for each pair of hosts.
-func (e clusterChecks) lookAround(ctx context.Context, report func(string)) error {
+// survey fills in podPaths, asking once for each pair of hosts.
+func (e clusterChecks) survey(ctx context.Context, report func(string)) error {
 	var hosts []string
 	for _, row := range e.rows() {
 		hosts = append(hosts, row.Host)

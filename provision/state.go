@@ -87,7 +87,7 @@ func (k *stateKeeper) take() []byte {
 	return k.state.Format()
 }
 
-func (k *stateKeeper) spoil() {
+func (k *stateKeeper) touch() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.dirty = true
@@ -112,7 +112,7 @@ func (m *machine) flush(ctx context.Context) error {
 		anyBefore: true,
 	})
 	if err != nil {
-		m.state.spoil()
+		m.state.touch()
 	}
 	return err
 }
