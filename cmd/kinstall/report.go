@@ -21,6 +21,7 @@ import (
 // report has all of it.
 const (
 	shownStderr  = 20 // lines
+	shownLog     = 8  // lines of a process that does not work
 	shownSkipped = 5
 )
 
@@ -152,11 +153,11 @@ func printFailure(w io.Writer, paint func(style, text string) string, r provisio
 	case errors.As(err, &exit) && !isStale(err):
 		field("command", exit.Command)
 		field("exit code", fmt.Sprint(exit.ExitCode))
-		field("stderr", lastLines(string(exit.Stderr)))
+		field("stderr", lastLines(string(exit.Stderr), shownStderr))
 	case errors.As(err, &process):
 		field("cause", process.Process.Name()+" "+process.Trouble)
 		if process.Log != "" {
-			field("log", lastLines(process.Log))
+			field("log", lastLines(process.Log, shownLog))
 		}
 	case err != nil:
 		field("cause", progress.Cause(r.Item, err))
@@ -184,10 +185,10 @@ func where(host string) string {
 	return "host " + host
 }
 
-func lastLines(s string) string {
+func lastLines(s string, most int) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
-	if n := len(lines); n > shownStderr {
-		lines = append([]string{fmt.Sprintf("(%d lines before)", n-shownStderr)}, lines[n-shownStderr:]...)
+	if n := len(lines); n > most {
+		lines = append([]string{fmt.Sprintf("(%d lines before)", n-most)}, lines[n-most:]...)
 	}
 	if len(lines) == 1 && lines[0] == "" {
 		return "(nothing)"

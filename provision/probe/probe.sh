@@ -452,12 +452,13 @@ unit_logs() {
 			;;
 		*) continue ;;
 		esac
-		invocation=
 		case $state_now in
-		active | reloading) ;;
-		*) property InvocationID && invocation=$value ;;
+		active | reloading) journal "$unit" 5 ;; # the last words of the run before, if it had many
+		*)
+			property InvocationID
+			journal "$unit" 40 '' "$value"
+			;;
 		esac
-		journal "$unit" 40 '' "$invocation"
 		answer "log.$number" ok "$out"
 	done
 }
