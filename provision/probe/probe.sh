@@ -452,12 +452,14 @@ unit_logs() {
 			;;
 		*) continue ;;
 		esac
-		case $state_now in
-		active | reloading) journal "$unit" 5 ;; # the last words of the run before, if it had many
-		*)
+		property SubState
+		case $state_now/$value in
+		failed/* | */auto-restart*)
 			property InvocationID
 			journal "$unit" 40 '' "$value"
 			;;
+		# It has begun another run: the last words of the one before.
+		*) journal "$unit" 8 ;;
 		esac
 		answer "log.$number" ok "$out"
 	done
@@ -581,6 +583,7 @@ pod_answer() {
 	case $attempt in '' | *[!0-9]*) attempt=- ;; esac
 	out= first=
 	if [ "$pid" = - ]; then
+		if [ -n "$log" ] && [ ! -s "$log" ]; then log_before; fi # it has not said a word yet
 		if [ -n "$log" ]; then
 			log_end "$log"
 		else
@@ -588,11 +591,7 @@ pod_answer() {
 		fi
 	elif [ "$attempt" != - ] && [ "$attempt" -gt 0 ] && [ $((now - started)) -le "$young" ]; then
 		# What the one before it said is why there is another.
-		before=${log%/*}/$((attempt - 1)).log
-		if [ -e "$before" ]; then
-			log=$before
-			first=$(head -c 4096 "$log" 2>/dev/null | head -n 1 | tr -d '\000')
-		fi
+		if log_before; then log_first "$log"; fi
 		log_end "$log"
 	fi
 	answer "$index" ok "pod $pod $attempt $pid $started$nl$first$nl$out"
@@ -608,6 +607,16 @@ pod_process() {
 		if [ "$pid" = - ] || [ "$ticks" -lt "$started" ]; then pid=${stat%% *} started=$ticks; fi
 	done
 }
+
+# log_before has log name that of the container before, if there is one.
+log_before() {
+	case $attempt in - | 0) return 1 ;; esac
+	if [ ! -e "${log%/*}/$((attempt - 1)).log" ]; then return 1; fi
+	log=${log%/*}/$((attempt - 1)).log
+}
+
+# log_first FILE sets first to its first line, which says when it began.
+log_first() { first=$(head -c 4096 "$1" 2>/dev/null | head -n 1 | tr -d '\000'); }
 
 log_end() { out=$(tail -c 16384 "$1" 2>/dev/null | tail -n 15 | tr -d '\000'); }
 
