@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	KubeletUnit       = "kubelet.service" // what the states of nodes call their agent
+	// KubeletUnit is the unit of a node's agent.
+	KubeletUnit       = "kubelet.service"
 	kubeletConfig     = "/var/lib/kubelet/config.yaml"
 	kubeletKubeconfig = "/etc/kubernetes/kubelet.conf"
 )

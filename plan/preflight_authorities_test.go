@@ -22,11 +22,10 @@ import (
 // endingAuthorities is a pki directory whose authority of etcd ends at a time,
 // and the others years later.
 type endingAuthorities struct {
-	noAuthorities
 	certificates map[string][]byte
 }
 
-func (a endingAuthorities) Exists(name string) bool        { return true }
+func (a endingAuthorities) Exists(string) bool             { return true }
 func (a endingAuthorities) Certificate(name string) []byte { return a.certificates[name] }
 func (a endingAuthorities) SHA256(name string, part resource.Part) string {
 	return resource.SHA256([]byte(name + string(part)))

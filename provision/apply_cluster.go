@@ -20,7 +20,7 @@ func applyAuthority(_ context.Context, t *task, a resource.Authority) (fact.Reco
 	return fact.Record{}, t.executor.Authorities.Create(a)
 }
 
-func applyLockFile(_ context.Context, t *task, l resource.LockFile) (fact.Record, error) {
+func applyLockFile(_ context.Context, _ *task, l resource.LockFile) (fact.Record, error) {
 	found, err := os.ReadFile(l.Path)
 	if err != nil && !os.IsNotExist(err) {
 		return fact.Record{}, err

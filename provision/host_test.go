@@ -249,7 +249,7 @@ func newUnlockedFleet(t *testing.T, options Options, names ...string) *testFleet
 		})
 	}
 	f.Fleet = NewFleet(f.inventory, store, options)
-	t.Cleanup(func() { f.Fleet.Close() })
+	t.Cleanup(func() { f.Close() })
 	return f
 }
 

@@ -33,7 +33,7 @@ func (c *fakeChecks) note(what string) {
 	c.asked = append(c.asked, what)
 }
 
-func (c *fakeChecks) processes(_ context.Context, r plan.Rollout) (processes, error) {
+func (c *fakeChecks) processes(_ context.Context, _ plan.Rollout) (processes, error) {
 	return processes{identity: c.runs}, nil
 }
 

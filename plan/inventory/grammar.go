@@ -227,7 +227,8 @@ func zoneFault(s string) *fault {
 // address, with a port if it is not 53, in its canonical form. It stands in a
 // Corefile as it is.
 func nameServer(s string) (string, *fault) {
-	addr, port := netip.Addr{}, uint16(0)
+	var addr netip.Addr
+	var port uint16
 	if a, err := netip.ParseAddr(s); err == nil {
 		addr = a
 	} else if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 {

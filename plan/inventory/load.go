@@ -51,7 +51,7 @@ func ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() && !(strings.HasPrefix(path, "/dev/fd/") && info.Mode().Type() == fs.ModeNamedPipe) {
+	if !info.Mode().IsRegular() && (!strings.HasPrefix(path, "/dev/fd/") || info.Mode().Type() != fs.ModeNamedPipe) {
 		what := "not a file"
 		switch {
 		case info.IsDir():

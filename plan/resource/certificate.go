@@ -206,7 +206,7 @@ func (c Certificate) judge(cert *x509.Certificate, now time.Time, issuedHere boo
 	withIssuer := false
 	if len(c.Issuer) == 0 {
 		reasons = append(reasons, Reason{Follows, "authority " + c.Authority + " will be created"})
-	} else if issuer, err := parseCertificate(c.Issuer); err != nil || !(issuedHere && namesKeyOf(cert, issuer)) && cert.CheckSignatureFrom(issuer) != nil {
+	} else if issuer, err := parseCertificate(c.Issuer); err != nil || (!issuedHere || !namesKeyOf(cert, issuer)) && cert.CheckSignatureFrom(issuer) != nil {
 		reasons = append(reasons, Reason{Drift, "not issued by authority " + c.Authority})
 	} else {
 		// No certificate outlives its authority: a new one would end on the same

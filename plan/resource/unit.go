@@ -112,7 +112,7 @@ func (u Unit) Diff(facts fact.Set) (Change, error) {
 	if trouble != "" {
 		change.troubled(trouble, found.Log)
 	}
-	if !found.Running() && !(found.Starting() && found.LoadState == "loaded") {
+	if !found.Running() && (!found.Starting() || found.LoadState != "loaded") {
 		change.Action = Create
 		before := found.ActiveState
 		switch {
