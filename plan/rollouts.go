@@ -37,18 +37,19 @@ const (
 	groupProxies        = "kube-proxy"
 )
 
-// groupTitles is how groups are called in a plan.
-var groupTitles = []struct{ name, title string }{
-	{groupEtcd, "etcd's members"},
-	{groupAPIServers, "API servers"},
-	{groupControllers, "controller managers, schedulers"},
-	{groupBalancers, "load balancers"},
-	{groupNetworks, "programs of the pod network"},
-	{groupMasterRuntimes, "runtimes of masters"},
-	{groupMasterKubelets, "kubelets of masters"},
-	{groupWorkerRuntimes, "runtimes of workers"},
-	{groupWorkerKubelets, "kubelets of workers"},
-	{groupProxies, "kube-proxies"},
+// groupTitles is how groups are called in a plan, and the programs that several
+// of them run.
+var groupTitles = []struct{ name, title, program string }{
+	{groupEtcd, "etcd's members", ""},
+	{groupAPIServers, "API servers", ""},
+	{groupControllers, "controller managers, schedulers", ""},
+	{groupBalancers, "load balancers", ""},
+	{groupNetworks, "programs of the pod network", ""},
+	{groupMasterRuntimes, "runtimes of masters", "runtimes"},
+	{groupMasterKubelets, "kubelets of masters", "kubelets"},
+	{groupWorkerRuntimes, "runtimes of workers", "runtimes"},
+	{groupWorkerKubelets, "kubelets of workers", "kubelets"},
+	{groupProxies, "kube-proxies", ""},
 }
 
 // Groups are the groups of an inventory with how many members of each may be
@@ -58,7 +59,7 @@ func Groups(inv *inventory.Inventory) []rollout.Group {
 	workers := len(inv.Hosts) - len(inv.With(inventory.RoleMaster))
 	var groups []rollout.Group
 	for _, g := range groupTitles {
-		group := rollout.Group{Name: g.name, AtOnce: 1}
+		group := rollout.Group{Name: g.name, Program: g.program, AtOnce: 1}
 		switch g.name {
 		case groupNetworks, groupWorkerRuntimes, groupWorkerKubelets, groupProxies:
 			group.AtOnce = inv.Rollout.Workers.Of(workers)
@@ -76,6 +77,17 @@ func GroupTitle(name string) string {
 		}
 	}
 	return name
+}
+
+// ProgramTitle is how what a group's members run is called: after a failure
+// none of these is touched any more, in whichever group.
+func ProgramTitle(name string) string {
+	for _, g := range groupTitles {
+		if g.name == name && g.program != "" {
+			return g.program
+		}
+	}
+	return GroupTitle(name)
 }
 
 // serving adds a unit that serves: it is changed as its rollout says.

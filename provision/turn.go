@@ -39,7 +39,7 @@ type GroupStoppedError struct {
 }
 
 func (e *GroupStoppedError) Error() string {
-	return fmt.Sprintf("not begun, because a change of %s before it failed", plan.GroupTitle(e.Group))
+	return fmt.Sprintf("not begun, because a change of %s before it failed", plan.ProgramTitle(e.Group))
 }
 
 func (e *GroupStoppedError) Unwrap() error { return e.cause }

@@ -17,7 +17,7 @@ type world struct {
 	groups  map[string]Group
 
 	outstanding []Command
-	failed      map[string]bool // groups in which a member has failed or is being rolled back
+	failed      map[string]bool // programs of which a member has failed or is being rolled back
 	proven      map[string]bool
 	stopped     bool
 }
@@ -37,7 +37,11 @@ func TestPromises(t *testing.T) {
 		var members []Member
 		var groups []Group
 		for g := range rapid.IntRange(1, 3).Draw(t, "groups") {
-			group := Group{fmt.Sprint("g", g), rapid.IntRange(0, 4).Draw(t, "at once")}
+			group := Group{
+				Name:    fmt.Sprint("g", g),
+				Program: rapid.SampledFrom([]string{"", "p"}).Draw(t, "program"),
+				AtOnce:  rapid.IntRange(0, 4).Draw(t, "at once"),
+			}
 			groups = append(groups, group)
 			w.groups[group.Name] = group
 			for i := range rapid.IntRange(1, 6).Draw(t, "members") {
@@ -86,6 +90,14 @@ func TestPromises(t *testing.T) {
 	})
 }
 
+// program is what a member shares a canary with.
+func (w *world) program(one *modelled) string {
+	if p := w.groups[one.Group].Program; p != "" {
+		return p
+	}
+	return one.Group
+}
+
 // answer carries out one of the commands, well or not.
 func (w *world) answer() {
 	i := rapid.IntRange(0, len(w.outstanding)-1).Draw(w.t, "command")
@@ -110,10 +122,10 @@ func (w *world) answer() {
 	case Record:
 		e.Kind = Recorded
 		one.recorded = e.Err == nil
-		w.proven[one.Group] = w.proven[one.Group] || one.recorded
+		w.proven[w.program(one)] = w.proven[w.program(one)] || one.recorded
 	}
 	if e.Err != nil {
-		w.failed[one.Group] = true
+		w.failed[w.program(one)] = true
 	}
 	w.take(w.m.Step(e))
 }
@@ -146,6 +158,9 @@ func (w *world) take(commands []Command) {
 			if w.stopped {
 				w.t.Fatalf("%s is changed after the stop", c.Member)
 			}
+			if w.failed[w.program(one)] {
+				w.t.Fatalf("%s is changed after a failure of its program", c.Member)
+			}
 		case See:
 			if one.Unchanged {
 				w.begins(one)
@@ -169,8 +184,8 @@ func (w *world) begins(one *modelled) {
 	switch {
 	case !one.ready:
 		w.t.Fatalf("%s begins before it is ready", one.Name)
-	case w.failed[one.Group]:
-		w.t.Fatalf("%s begins after a failure in its group", one.Name)
+	case w.failed[w.program(one)]:
+		w.t.Fatalf("%s begins after a failure of its program", one.Name)
 	case w.stopped:
 		w.t.Fatalf("%s begins after the stop", one.Name)
 	}
@@ -186,19 +201,25 @@ func (w *world) begins(one *modelled) {
 
 // batches checks how many members that serve are under way.
 func (w *world) batches() {
-	under := map[string]int{}
+	under, canaries := map[string]int{}, map[string]int{}
 	for _, c := range w.outstanding {
-		if one := w.members[c.Member]; !one.Down {
-			under[one.Group]++
+		one := w.members[c.Member]
+		if one.Down {
+			continue
+		}
+		under[one.Group]++
+		if !w.proven[w.program(one)] {
+			canaries[w.program(one)]++
 		}
 	}
 	for name, n := range under {
-		most := 1
-		if w.proven[name] {
-			most = max(1, w.groups[name].AtOnce)
-		}
-		if n > most {
+		if most := max(1, w.groups[name].AtOnce); n > most {
 			w.t.Fatalf("%d members of %s are under way, %d may be", n, name, most)
+		}
+	}
+	for name, n := range canaries {
+		if n > 1 {
+			w.t.Fatalf("%d members of %s are under way, and none has been seen to work", n, name)
 		}
 	}
 }

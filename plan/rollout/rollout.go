@@ -9,7 +9,8 @@
 // What it promises, whatever the driver reports:
 //
 //   - Of a group, no more members that serve are under way than its batch
-//     allows, and only one until the first (the canary) has been seen to work.
+//     allows. Of all groups of one program, only one until the first (the canary)
+//     has been seen to work.
 //   - A member that serves is not touched before it was asked whether the others
 //     can do without it.
 //   - Members that do not serve come first and all together: there is nothing to
@@ -17,7 +18,8 @@
 //     touched before all of them have ended.
 //   - Nothing is recorded that was not seen to work.
 //   - What was touched and is not seen to work is rolled back.
-//   - After a failure, or once stopped, no further member of the group is touched.
+//   - After a failure, or once stopped, no further member of the group, nor of
+//     another group of its program, is touched.
 package rollout
 
 import (
@@ -28,6 +30,10 @@ import (
 // Group is members that take turns.
 type Group struct {
 	Name string
+	// Program is what the members of several groups run, as the kubelets of
+	// masters and those of workers: one canary is enough for all of them. ""
+	// stands for a program of the group's own.
+	Program string
 	// AtOnce is how many members that serve may be under way at a time, once
 	// the first has been seen to work; less than 1 counts as 1.
 	AtOnce int
@@ -128,6 +134,11 @@ type member struct {
 
 type group struct {
 	Group
+	program *program
+}
+
+// program is what groups share.
+type program struct {
 	proven  bool  // a member that was changed has been seen to work
 	stopped error // why no further member is touched
 }
@@ -145,15 +156,26 @@ type Machine struct {
 // takes one member at a time. A name given twice is a programmer's mistake.
 func New(groups []Group, members []Member) *Machine {
 	m := &Machine{groups: map[string]*group{}, members: map[string]*member{}}
+	programs := map[string]*program{}
+	add := func(g Group) {
+		name := "program " + g.Program
+		if g.Program == "" {
+			name = "group " + g.Name
+		}
+		if programs[name] == nil {
+			programs[name] = &program{}
+		}
+		m.groups[g.Name] = &group{Group: g, program: programs[name]}
+	}
 	for _, g := range groups {
-		m.groups[g.Name] = &group{Group: g}
+		add(g)
 	}
 	for i, one := range members {
 		if m.members[one.Name] != nil {
 			panic("rollout: member " + one.Name + " is given twice")
 		}
 		if m.groups[one.Group] == nil {
-			m.groups[one.Group] = &group{Group: Group{Name: one.Group, AtOnce: 1}}
+			add(Group{Name: one.Group, AtOnce: 1})
 		}
 		added := &member{Member: one, position: i}
 		m.members[one.Name] = added
@@ -184,7 +206,7 @@ func (m *Machine) Step(e Event) []Command {
 		commands = append(commands, c)
 	}
 	fail := func(err error, stands Standing) {
-		m.groups[one.Group].stop(err)
+		m.groups[one.Group].program.stop(err)
 		end(Command{Kind: Failed, Err: err, Stands: stands})
 	}
 	switch expected := expects(one.phase); {
@@ -196,8 +218,8 @@ func (m *Machine) Step(e Event) []Command {
 		panic(fmt.Sprintf("rollout: member %s: %s in phase %d", one.Name, e.Kind, one.phase))
 	case e.Kind == Asked && e.Err != nil:
 		fail(e.Err, Untouched)
-	case e.Kind == Asked && m.stopped:
-		end(Command{Kind: Skipped})
+	case e.Kind == Asked && (m.stopped || m.groups[one.Group].program.stopped != nil):
+		end(Command{Kind: Skipped, Err: m.groups[one.Group].program.stopped})
 	case e.Kind == Asked:
 		do(Change, changing)
 	case e.Kind == Changed && e.Err != nil && e.Untouched:
@@ -205,7 +227,7 @@ func (m *Machine) Step(e Event) []Command {
 	case (e.Kind == Changed || e.Kind == Seen) && e.Err != nil:
 		one.cause = e.Err
 		// At once, not after the rollback: in a batch others wait.
-		m.groups[one.Group].stop(e.Err)
+		m.groups[one.Group].program.stop(e.Err)
 		do(RollBack, rollingBack)
 	case e.Kind == Changed:
 		do(See, seeing)
@@ -218,7 +240,7 @@ func (m *Machine) Step(e Event) []Command {
 	case e.Kind == Recorded && e.Err != nil:
 		fail(e.Err, Unrecorded)
 	case e.Kind == Recorded:
-		m.groups[one.Group].proven = true
+		m.groups[one.Group].program.proven = true
 		end(Command{Kind: Finished})
 	}
 	return append(commands, m.next()...)
@@ -229,9 +251,9 @@ func expects(p phase) EventKind {
 	return map[phase]EventKind{asking: Asked, changing: Changed, seeing: Seen, rollingBack: RolledBack, recording: Recorded}[p]
 }
 
-func (g *group) stop(err error) {
-	if g.stopped == nil {
-		g.stopped = err
+func (p *program) stop(err error) {
+	if p.stopped == nil {
+		p.stopped = err
 	}
 }
 
@@ -253,7 +275,7 @@ func (m *Machine) next() []Command {
 func (m *Machine) skipWaiting() []Command {
 	var commands []Command
 	for _, one := range m.order {
-		cause := m.groups[one.Group].stopped
+		cause := m.groups[one.Group].program.stopped
 		if one.phase == waiting && (m.stopped || cause != nil) {
 			one.phase = ended
 			commands = append(commands, Command{Kind: Skipped, Member: one.Name, Err: cause})
@@ -265,33 +287,36 @@ func (m *Machine) skipWaiting() []Command {
 // begin gives turns to members of a group that wait for one.
 func (m *Machine) begin(g *group) []Command {
 	var commands []Command
-	down, serving := 0, 0 // that are still to come or under way; under way
+	down := 0             // that are still to come or under way
+	serving, same := 0, 0 // that are under way, of the group and of its program
 	for _, one := range m.order {
+		own := one.Group == g.Name
 		switch {
-		case one.Group != g.Name || one.phase == ended:
-		case one.Down:
+		case one.phase == ended:
+		case one.Down && own:
 			down++
 			if one.phase == waiting {
 				commands = append(commands, m.first(one))
 			}
-		case one.phase >= asking:
+		case one.Down || one.phase < asking:
+		case own:
 			serving++
+			same++
+		case m.groups[one.Group].program == g.program:
+			same++
 		}
 	}
 	for _, one := range m.order {
-		if one.Group == g.Name && one.phase == waiting && down == 0 && serving < g.allowed() {
+		if one.Group != g.Name || one.phase != waiting || down > 0 {
+			continue
+		}
+		if serving < max(g.AtOnce, 1) && (g.program.proven || same == 0) {
 			commands = append(commands, m.first(one))
 			serving++
+			same++
 		}
 	}
 	return commands
-}
-
-func (g *group) allowed() int {
-	if !g.proven {
-		return 1
-	}
-	return max(g.AtOnce, 1)
 }
 
 // first is the first command of a member's turn.

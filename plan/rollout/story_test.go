@@ -12,7 +12,7 @@ import (
 // TestStories drives a Machine as told in testdata/stories. A story begins with
 //
 //	members
-//	GROUP [at-once=N]: MEMBER[=down|=unchanged] …
+//	GROUP [at-once=N] [program=NAME]: MEMBER[=down|=unchanged] …
 //
 // and goes on with one event a block: KIND MEMBER… or KIND MEMBER: ERROR
 // ("untouched" behind a member says Event.Untouched). What the machine wants
@@ -40,10 +40,12 @@ func parseMembers(t *testing.T, input string) *Machine {
 	for _, line := range strings.Split(input, "\n") {
 		head, names, _ := strings.Cut(line, ":")
 		g := Group{AtOnce: 1}
-		name, rest, _ := strings.Cut(head, " ")
-		g.Name = name
-		if rest != "" {
-			if _, err := fmt.Sscanf(rest, "at-once=%d", &g.AtOnce); err != nil {
+		words := strings.Fields(head)
+		g.Name = words[0]
+		for _, word := range words[1:] {
+			if program, ok := strings.CutPrefix(word, "program="); ok {
+				g.Program = program
+			} else if _, err := fmt.Sscanf(word, "at-once=%d", &g.AtOnce); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
 		}
