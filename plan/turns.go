@@ -38,13 +38,18 @@ type KeptFile struct {
 // turns finds the members that are changed in a turn of their own: those of a
 // group of which a member serves, if they serve themselves or did before. What
 // is new joins beside whatever else goes on: the others may need it.
+//
+// What only runs serves nobody yet: after a first installation that was not
+// finished, runtimes and load balancers may run while there is no API server.
+// To wait for nodes or the endpoint would be to wait for what comes after them.
 func (d *Delta) turns() []Turn {
 	items := map[StepID]*Item{}
 	living := map[string]bool{}
 	for i := range d.Items {
 		item := &d.Items[i]
 		items[item.Step.ID()] = item
-		if r := item.Step.Rollout; r != nil && serves(item.Step.Resource, d.Observed.facts(item.Step.Host)) {
+		r, facts := item.Step.Rollout, d.Observed.facts(item.Step.Host)
+		if r != nil && serves(item.Step.Resource, facts) && proven(item.Step.Resource, facts) {
 			living[r.Group] = true
 		}
 	}
@@ -58,7 +63,7 @@ func (d *Delta) turns() []Turn {
 		}
 		facts := d.Observed.facts(step.Host)
 		up := serves(step.Resource, facts)
-		if _, known := facts.Host.State.Resources[string(step.Resource.ID())]; !up && !known {
+		if _, known := facts.Host.State.Resources[string(step.Resource.ID())]; !up && (!known || !isProgram(step.Resource)) {
 			continue
 		}
 		turn := Turn{Step: step.ID(), Group: step.Rollout.Group, Down: !up, Unchanged: change.Action == resource.Verify}
@@ -99,12 +104,28 @@ func serves(r resource.Resource, facts fact.Set) bool {
 	case resource.StaticPod:
 		found, err := facts.Pod(r.Name)
 		return err == nil && found.Running
-	case resource.Certificate:
-		// It is served by a program with steps of its own.
-		found, err := facts.File(r.Path)
-		return err == nil && found.Exists
+	case resource.Certificate: // the API server's, see servingCertificateRollout
+		found, err := facts.Pod(apiServerPod)
+		return err == nil && found.Running
 	}
 	return false
+}
+
+// isProgram tells members that run from a certificate that one of them serves:
+// where none runs, it is a file for one to start with.
+func isProgram(r resource.Resource) bool {
+	_, certificate := r.(resource.Certificate)
+	return !certificate
+}
+
+// proven reports whether a member was seen to work once.
+func proven(r resource.Resource, facts fact.Set) bool {
+	id := r.ID()
+	if !isProgram(r) {
+		id = resource.StaticPod{Path: ManifestDirectory + "/" + apiServerPod + ".yaml"}.ID()
+	}
+	record, known := facts.Host.State.Resources[string(id)]
+	return known && !record.Unproven
 }
 
 // isPart reports whether a step of a member's inputs belongs to its turn: it
