@@ -39,7 +39,8 @@ const (
 
 // checker asks hosts and the cluster how what serves is.
 type checker interface {
-	// processes returns those that a rollout's checks are about, as they run now.
+	// processes returns those that a rollout's checks are about, as they run now,
+	// and which checks hold now.
 	processes(ctx context.Context, r plan.Rollout) (processes, error)
 	// before waits until what must hold before a member is touched does.
 	before(ctx context.Context, r plan.Rollout, report func(string)) error
@@ -54,6 +55,12 @@ type checker interface {
 // processes are the identities of processes, "" for one that does not run.
 type processes struct {
 	identity map[resource.Process]string
+	// pod is which pod a static pod's process is of, whether it runs or not:
+	// each manifest has another.
+	pod map[resource.Process]string
+	// held are the other checks of the rollout that held, nil for not having
+	// looked.
+	held     map[resource.Check]bool
 	any      bool // whichever run will do
 	reloaded bool // they go on running
 }
@@ -101,9 +108,29 @@ func (e *ProcessError) Hint() string { return fact.Hint(e.Trouble + "\n" + e.Log
 // clusterChecks asks the real hosts and the real cluster.
 type clusterChecks struct{ *Executor }
 
+// rollback is the rollout of a member that gets its previous bytes back: what
+// held with them must hold again. Its checks may ask for what only the new
+// version has, as at another port; and what was broken before stays so.
+func (p processes) rollback(r plan.Rollout) plan.Rollout {
+	if p.held == nil {
+		return r
+	}
+	r.After = slices.DeleteFunc(slices.Clone(r.After), func(c resource.Check) bool {
+		return c.Kind != resource.CheckProcess && !p.held[c]
+	})
+	return r
+}
+
+// previous reports whether what a host says of a static pod is about the one
+// that was there before. The kubelet takes up another manifest in its own time.
+func (p processes) previous(process resource.Process, s status) bool {
+	return !p.any && s.pod != "" && s.pod == p.pod[process]
+}
+
 // status is what a host says of one process.
 type status struct {
 	identity string        // "" while it does not run
+	pod      string        // of a static pod, see processes
 	since    time.Time     // by the clock of the host
 	age      time.Duration // of the process, when it was looked at
 	crashes  int           // since somebody started it
@@ -151,7 +178,7 @@ func (e clusterChecks) look(ctx context.Context, host string, wanted []resource.
 		if err != nil {
 			return nil, err
 		}
-		s := status{crashes: pod.Attempt, trouble: pod.Trouble(), log: pod.Log, since: pod.StartedTime, age: pod.Age}
+		s := status{pod: pod.UID, crashes: pod.Attempt, trouble: pod.Trouble(), log: pod.Log, since: pod.StartedTime, age: pod.Age}
 		if pod.Running {
 			s.identity = pod.UID + " " + pod.Started
 		}
@@ -161,10 +188,14 @@ func (e clusterChecks) look(ctx context.Context, host string, wanted []resource.
 }
 
 // hopeless returns why processes can't come up any more, nil while they may:
-// one that has failed for good, or crashed as often as that.
-func hopeless(found map[resource.Process]status, crashes func(resource.Process) int) error {
+// one that has failed for good, or crashed as often as that. How the pods from
+// before ended says nothing of their successors.
+func hopeless(found map[resource.Process]status, before processes, crashes func(resource.Process) int) error {
 	for _, p := range sortedProcesses(found) {
 		s := found[p]
+		if before.previous(p, s) {
+			continue
+		}
 		if s.failed || s.trouble != "" && s.crashes >= crashes(p) {
 			return &ProcessError{Process: p, Trouble: s.trouble, Log: s.log}
 		}
@@ -191,15 +222,21 @@ func processesOf(checks []resource.Check) map[string][]resource.Process {
 
 // processes implements checker.
 func (e clusterChecks) processes(ctx context.Context, r plan.Rollout) (processes, error) {
-	p := processes{identity: map[resource.Process]string{}}
+	p := processes{identity: map[resource.Process]string{}, pod: map[resource.Process]string{}}
 	for host, wanted := range processesOf(r.After) {
 		found, err := e.look(ctx, host, wanted)
 		if err != nil {
 			return p, err
 		}
 		for process, s := range found {
-			p.identity[process] = s.identity
+			p.identity[process], p.pod[process] = s.identity, s.pod
 		}
+	}
+	p.held = map[resource.Check]bool{}
+	for _, c := range r.After {
+		attempt, cancel := context.WithTimeout(ctx, tryTimeout)
+		p.held[c] = e.try(attempt, c, anyProcesses, nil) == nil
+		cancel()
 	}
 	return p, nil
 }
@@ -251,8 +288,41 @@ func (e clusterChecks) until(ctx context.Context, report func(string), try func(
 
 // turnCrashes is how often a member may crash in its turn before that is taken
 // for its answer: once, since a neighbour that starts at the same moment may
-// be the cause.
+// be the cause. (Of a unit that is two restarts by systemd: the second comes at
+// once after the second crash. A kubelet lets a crashed container wait for ever
+// longer, see backOff.)
 func turnCrashes(resource.Process) int { return 2 }
+
+// backOff tells which static pods wait to be started again after two crashes.
+// The kubelet starts a container that crashed again at once, and from the second
+// crash on after 10, 20, 40 … seconds, also if the same manifest crashed a while
+// ago; meanwhile the member is away. One that was started again and is
+// seen not to run for as long as a start may take has crashed twice.
+type backOff map[resource.Process]struct {
+	since    time.Time
+	pod      string
+	restarts int
+}
+
+// counts returns the statuses with the crash that is not in the number of
+// restarts yet.
+func (b backOff) counts(found map[resource.Process]status, now time.Time) map[resource.Process]status {
+	counted := map[resource.Process]status{}
+	for p, s := range found {
+		last, known := b[p]
+		switch {
+		case p.Pod == "" || s.identity != "" || s.crashes == 0:
+			delete(b, p)
+		case !known || last.pod != s.pod || last.restarts != s.crashes:
+			last.since, last.pod, last.restarts = now, s.pod, s.crashes
+			b[p] = last
+		case now.Sub(last.since) >= settling:
+			s.crashes++
+		}
+		counted[p] = s
+	}
+	return counted
+}
 
 // after implements checker.
 func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before processes, report func(string)) (processes, error) {
@@ -260,6 +330,7 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 	defer cancel()
 	byHost := processesOf(r.After)
 	var now processes
+	waiting := backOff{}
 	err := e.until(ctx, report, func(ctx context.Context) error {
 		seen := processes{identity: map[resource.Process]string{}}
 		statuses := map[resource.Process]status{}
@@ -270,13 +341,15 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 			}
 			maps.Copy(statuses, found)
 		}
-		if err := hopeless(statuses, turnCrashes); err != nil {
+		if err := hopeless(waiting.counts(statuses, time.Now()), before, turnCrashes); err != nil {
 			return err
 		}
 		for _, p := range sortedProcesses(statuses) {
 			s := statuses[p]
 			seen.identity[p] = s.identity
 			switch {
+			case before.previous(p, s):
+				return fmt.Errorf("%s: the kubelet has not begun to replace the previous pod", p.Name())
 			case s.identity == "":
 				return fmt.Errorf("%s does not run: %s", p.Name(), s.trouble)
 			case !before.isNew(p, s.identity):
@@ -537,7 +610,7 @@ func (e clusterChecks) watch(watched []resource.Process) func(context.Context) e
 					}
 				}
 			}
-			if err := hopeless(found, func(p resource.Process) int { return first[p] + gateCrashes }); err != nil {
+			if err := hopeless(found, anyProcesses, func(p resource.Process) int { return first[p] + gateCrashes }); err != nil {
 				return err
 			}
 		}

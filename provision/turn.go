@@ -18,6 +18,7 @@ type turn struct {
 	// changed are the items that were carried out so far, with what the host's
 	// state is to remember of them once the member has been seen to work.
 	changed []changedItem
+	started bool      // the member itself was come to
 	before  processes // those that ran before the change
 	now     processes // those that were seen to work
 }
@@ -196,6 +197,7 @@ func (r *run) changeMember(t *turn) error {
 	}
 	for _, item := range t.node.items {
 		task, err := e.begin(r.work, item)
+		t.started = item.Step.ID() == member.Step.ID()
 		if err == nil && item.Change.Action != resource.NoOp {
 			e.tell(Event{Kind: Started, Item: item})
 			task.staged = t.node.staged[item.Step.ID()]
@@ -225,7 +227,7 @@ func (r *run) see(t *turn) error {
 	if t.node.begun.IsZero() { // nothing was changed; it is only looked at
 		t.node.begun = time.Now()
 		r.executor.tell(Event{Kind: Started, Item: member})
-		t.before = anyProcesses
+		t.before, t.started = anyProcesses, true
 		for _, item := range t.node.items {
 			t.changed = append(t.changed, changedItem{item, item.Change.Record})
 		}
@@ -247,19 +249,22 @@ func (r *run) rollBack(t *turn) error {
 		return fmt.Errorf("putting back %s failed: %w", pathsOf(files), err)
 	}
 	before.reloaded = member.Change.Action == resource.Reload
-	if len(files) == 0 {
-		// Nothing on disk was changed: what is to be seen is that it comes up.
+	first, then := "", ""
+	if len(files) == 0 || !t.started {
+		// Nothing that it was started with is changed: what is to be seen is that
+		// it works.
 		before = anyProcesses
+	} else {
+		first, then = aroundRollback(member)
 	}
 	m, err := e.Fleet.connect(r.work, member.Step.Host)
 	if err == nil && len(files) > 0 {
-		first, then := aroundRollback(member)
 		err = m.putBack(r.work, files, first, then)
 	}
 	if err != nil {
 		return fmt.Errorf("putting back %s failed: %w", pathsOf(files), err)
 	}
-	if _, err := e.checks.after(r.work, *member.Step.Rollout, before, report); err != nil {
+	if _, err := e.checks.after(r.work, t.before.rollback(*member.Step.Rollout), before, report); err != nil {
 		return fmt.Errorf("%s was put back, but still: %w", pathsOf(files), err)
 	}
 	return nil
