@@ -41,6 +41,7 @@ func TestCluster(t *testing.T) {
 		{"etcd refuses a client without a certificate", told(etcdRefuses)},
 		{"a second apply changes nothing", told(secondApply)},
 		{"drift is named and repaired, and only drift", told(drift)},
+		{"a flag that a program refuses is taken back", told(func(t *testing.T, w *world) { takenBack(t, w, brokenChanges()[:2]...) })},
 		{"what leaves the inventory is removed", told(orphans)},
 		{"the load balancer moves on the living cluster", told(moveBalancer)},
 		{"a power cut of any one master", told(powerCut)},

@@ -24,6 +24,9 @@ const (
 	// gateTimeout bounds how long a gate is waited for. A first start pulls
 	// nothing and takes seconds; slow disks and a busy machine take minutes.
 	gateTimeout = 5 * time.Minute
+	// reloadTimeout bounds how long a program that goes on running is given to
+	// take up what it was told to: it has nothing to start.
+	reloadTimeout = 30 * time.Second
 	// beforeTimeout bounds how long is waited for others to be well. What is
 	// not well by then needs somebody's attention first.
 	beforeTimeout = time.Minute
@@ -326,7 +329,11 @@ func (b backOff) counts(found map[resource.Process]status, now time.Time) map[re
 
 // after implements checker.
 func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before processes, report func(string)) (processes, error) {
-	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	limit := gateTimeout
+	if before.reloaded {
+		limit = reloadTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	byHost := processesOf(r.After)
 	var now processes
