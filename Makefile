@@ -52,7 +52,7 @@ test-networks: build ## every pod network on machines of its own (35 minutes)
 	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDocker(Release|OpenVSwitch|Bird|Flannel))' ./e2e
 
 .PHONY: test-changes
-test-changes: build ## changes that go wrong, and well, on a living cluster (20 minutes)
+test-changes: build ## changes that go well, and wrong, on a living cluster (13 minutes)
 	KINSTALL_CHANGES=1 go test -timeout 60m -count 1 -v -run '^TestChanges$$' ./e2e
 
 .PHONY: test-short
