@@ -144,12 +144,13 @@ func killedInstallation(t *testing.T, w *world) {
 	t.Helper()
 	begin := time.Now()
 	for _, moment := range []string{"systemctl -q is-active etcd.service", "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"} {
-		b := w.begin(t, "apply", "-yes", w.inventory)
+		// A script of the one before that was killed may still be at work.
+		b := w.begin(t, "apply", "-yes", "-lock-timeout", "2m", w.inventory)
 		on := holds(t, w, b, 3*time.Minute, masters, moment)
 		b.kill(t)
 		t.Logf("first installation: killed after %s: %s on %s", time.Since(b.begin).Round(100*time.Millisecond), moment, on)
 	}
-	r := w.apply(t)
+	r := w.apply(t, "-lock-timeout", "2m")
 	t.Logf("first installation: the third apply took %s; in all %s", r.elapsed.Round(100*time.Millisecond), time.Since(begin).Round(100*time.Millisecond))
 	for _, host := range nodes {
 		// What a killed run was bringing is removed by an upload after a day, when
@@ -587,7 +588,7 @@ func killedChange(t *testing.T, w *world) {
 		if diff := cmp.Diff(remembered[on], states(t, w)[on]); diff != "" {
 			t.Errorf("%s remembers what was not seen:\n%s", on, diff)
 		}
-		r := w.apply(t)
+		r := w.apply(t, "-lock-timeout", "2m")
 		t.Logf("killed with --v=3 on %s; the next apply took %s", on, r.elapsed.Round(100*time.Millisecond))
 		for _, host := range nodes {
 			if args := w.ssh(t, host, "tr '\\0' ' ' </proc/$(pidof kubelet)/cmdline"); !strings.Contains(args, "--v=3") {
@@ -611,7 +612,7 @@ func killedChange(t *testing.T, w *world) {
 			b := w.begin(t, "apply", "-yes", w.inventory)
 			on := holds(t, w, b, time.Minute, nodes, written)
 			b.kill(t)
-			r := w.run(t, "apply", "-yes", w.inventory)
+			r := w.run(t, "apply", "-yes", "-lock-timeout", "2m", w.inventory)
 			w.write(t, string(good))
 			t.Logf("killed with the bad %s on %s", c.name, on)
 			refusal(t, w, r, before, remembered, c.name, c.says, c.hint)

@@ -27,7 +27,7 @@ type run struct {
 	nodes   []*graphNode
 	machine *rollout.Machine // decides on turns
 	members map[string]*graphNode
-	// stoppedBy is the member whose failure stopped a group.
+	// stoppedBy is the member whose failure stopped the groups of a program.
 	stoppedBy map[string]plan.StepID
 	queue     []*graphNode   // ready to start, as soon as there is a slot
 	busy      map[string]int // slots taken, by place

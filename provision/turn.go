@@ -103,7 +103,7 @@ func (r *run) endTurn(n *graphNode, c rollout.Command) {
 		switch {
 		case err != nil:
 			group := member.Step.Rollout.Group
-			err = &GroupStoppedError{Group: group, By: r.stoppedBy[group], cause: err}
+			err = &GroupStoppedError{Group: group, By: r.stoppedBy[plan.ProgramTitle(group)], cause: err}
 		case n.stageErr != nil:
 			kind, err = Failed, n.stageErr
 		}
@@ -142,9 +142,9 @@ func (r *run) endTurn(n *graphNode, c rollout.Command) {
 
 // groupStops remembers whose failure it was that stopped a group.
 func (r *run) groupStops(n *graphNode) {
-	group := n.turnPlan.Group
-	if r.stoppedBy[group] == "" {
-		r.stoppedBy[group] = n.item().Step.ID()
+	program := plan.ProgramTitle(n.turnPlan.Group)
+	if r.stoppedBy[program] == "" {
+		r.stoppedBy[program] = n.item().Step.ID()
 	}
 }
 
