@@ -80,6 +80,8 @@ if [ "$got" != %[2]s ]; then echo "the upload has SHA-256 $got, expected "%[2]s"
 
 // stageArtifact brings an artifact's file to the host, beside its place.
 func (t *task) stageArtifact(ctx context.Context, a resource.Artifact) (remote string, err error) {
+	ctx, cancel := t.limited(ctx)
+	defer cancel()
 	_, remote, err = t.upload(ctx, a.Location, a.SHA256)
 	return remote, err
 }

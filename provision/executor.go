@@ -226,6 +226,8 @@ func (t *task) perform(ctx context.Context) (fact.Record, error) {
 	}
 	var record fact.Record
 	err := t.armed(ctx, func() (err error) {
+		ctx, cancel := t.limited(ctx)
+		defer cancel()
 		record, err = apply(ctx, t)
 		return err
 	})

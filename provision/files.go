@@ -73,7 +73,14 @@ func placeScript(w fileWrite, content string) string {
 
 // scriptHeader opens every script but the probe's: fail at the first error, nothing
 // readable by others, no temporary file left behind however it ends.
+//
+// systemd, Docker and containerd are given a time: a client that waits for a
+// daemon that hangs would outlive the script's session. In the foreground, it
+// stays in the script's process group.
 const scriptHeader = `set -eu
+systemctl() { timeout --foreground -k 10 300 systemctl "$@"; }
+docker() { timeout --foreground -k 10 1500 docker "$@"; }
+ctr() { timeout --foreground -k 10 1500 ctr "$@"; }
 umask 077
 tmp=
 trap 'if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi' EXIT

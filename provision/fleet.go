@@ -39,6 +39,9 @@ import (
 // DefaultParallelism is how many hosts are worked on at a time.
 const DefaultParallelism = 32
 
+// mostParsed is how many hosts' answers are read at a time.
+const mostParsed = 2
+
 // failureKept is how long a host that could not be reached is not dialled
 // again: what needs it meanwhile gets the same error without waiting.
 const failureKept = 5 * time.Second
@@ -80,8 +83,10 @@ type Options struct {
 	// RetakeTimeout bounds the attempts to take a lock back that was lost with its
 	// connection; DefaultRetakeTimeout if 0.
 	RetakeTimeout time.Duration
+	// Deadlines bound what is done on a host.
+	Deadlines Deadlines
 	// Log is told what a user should read: a key trusted on first use, who holds a
-	// lock that is waited for.
+	// lock that is waited for, which host is slow.
 	Log func(string)
 }
 
@@ -95,6 +100,10 @@ type Fleet struct {
 	machines map[string]*machine // by host; the map does not change
 
 	locks atomic.Pointer[lockSet] // nil while none are held
+
+	waiting waiting
+	parsing *semaphore.Weighted // answers take several times their size meanwhile
+	answers atomic.Int64        // bytes taken of commonAnswers
 
 	mu      sync.Mutex
 	release func() // of the locks; nil if there were none
@@ -113,6 +122,9 @@ type machine struct {
 	failedAt time.Time
 	client   atomic.Pointer[ssh.Client]
 
+	answersMu sync.Mutex
+	answers   int64 // bytes taken of commonAnswers
+
 	state    stateKeeper
 	packages sync.Mutex // the distribution's package manager does one thing at a time
 }
@@ -125,10 +137,11 @@ func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options
 	if options.RetakeTimeout <= 0 {
 		options.RetakeTimeout = DefaultRetakeTimeout
 	}
+	options.Deadlines = options.Deadlines.withDefaults()
 	if options.Log == nil {
 		options.Log = func(string) {}
 	}
-	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}}
+	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}, parsing: semaphore.NewWeighted(mostParsed)}
 	f.dialer = ssh.NewDialer(ssh.Options{
 		TrustOnFirstUse: options.TrustOnFirstUse,
 		OnTrust:         func(t ssh.Trusted) { options.Log(fmt.Sprint(t)) },
@@ -257,6 +270,7 @@ func (f *Fleet) dial(ctx context.Context, m *machine, fresh bool) error {
 	if !fresh && m.failure != nil && time.Since(m.failedAt) < failureKept {
 		return m.failure
 	}
+	defer f.waiting.begin(m.host.Name, "connecting")()
 	client, err := f.dialer.Dial(ctx, target(m.host))
 	if err != nil {
 		if ctx.Err() == nil {
@@ -284,8 +298,10 @@ func (m *machine) ssh() *ssh.Client { return m.client.Load() }
 
 // Observe asks every host of the plan what the plan must know of it: one
 // connection and one exec a host. A host that can't be asked is in the result
-// with its error; the returned error is only ever that of ctx.
+// with its error, as is one that takes longer than Deadlines.Observe; the returned
+// error is only ever that of ctx.
 func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error) {
+	defer f.nameSlow()()
 	observed := plan.Observed{Hosts: map[string]plan.Observation{}, Elsewhere: map[string]plan.Observation{}}
 	f.observeHosts(ctx, p, observed, p.Elsewhere(inventory.RoleEtcd))
 	if err := ctx.Err(); err != nil {
@@ -360,12 +376,20 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 	if err != nil {
 		return fact.Set{}, 0, fmt.Errorf("%s: %w", m.host.Name, err)
 	}
+	defer m.fleet.waiting.begin(m.host.Name, "observing")()
 	before := time.Now()
-	result, err := m.read(ctx, ssh.Command{Label: "observe", Script: script, Root: true})
+	result, err := m.read(ctx, ssh.Command{Label: "observe", Script: script, Root: true, MaxOutput: probe.MaxOutput})
 	if err != nil {
 		return fact.Set{}, 0, err
 	}
 	after := time.Now()
+	if err := m.keepAnswers(len(result.Stdout)); err != nil {
+		return fact.Set{}, 0, err
+	}
+	if err := m.fleet.parsing.Acquire(ctx, 1); err != nil {
+		return fact.Set{}, 0, fmt.Errorf("%s: observe: %w", m.host.Name, err)
+	}
+	defer m.fleet.parsing.Release(1)
 	facts, err := probe.Parse(result.Stdout, queries)
 	if err != nil {
 		return fact.Set{}, 0, fmt.Errorf("%s: observe: %w", m.host.Name, err)

@@ -201,6 +201,7 @@ func (f *Fleet) whileLocked(ctx context.Context) (_ context.Context, stop func()
 // if nobody had it meanwhile. If that fails, an Executor begins no further step
 // and nothing more is written to the host.
 func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (release func(), err error) {
+	defer f.nameSlow()()
 	none := func() {}
 	guards := f.guards()
 	names := slices.Clone(guards)
@@ -338,6 +339,9 @@ func (f *Fleet) takeLocks(ctx context.Context, names []string, claim ssh.Claim) 
 		if unreachable != nil {
 			return nil, unreachable
 		}
+		defer f.waiting.begin(m.host.Name, "locking")()
+		ctx, cancel := ssh.WithTimeout(ctx, m.host.Name, "lock", f.options.Deadlines.Lock)
+		defer cancel()
 		return m.ssh().Hold(ctx, lockPath, claim)
 	}
 	err = each(names, dial)
@@ -437,6 +441,7 @@ func (m *machine) change(ctx context.Context, command ssh.Command) (ssh.Result, 
 		return ssh.Result{}, fmt.Errorf("%s: %s: not begun: %w", name, command.Label, err)
 	}
 	command.Script = ssh.Fence(lockPath, locks.claim.Token, command.Script)
+	command.Timeout = m.fleet.options.Deadlines.step("")
 	result, err := m.ssh().Run(ctx, command)
 	if holder, fenced := ssh.Fenced(err); fenced {
 		lost := &LockLostError{Host: name, Err: &ssh.TokenError{Host: name, Path: lockPath, Holder: holder}}
@@ -444,7 +449,7 @@ func (m *machine) change(ctx context.Context, command ssh.Command) (ssh.Result, 
 		locks.lose(lost)
 		return ssh.Result{}, lost
 	}
-	if ssh.IsConnectionLost(err) {
+	if ssh.IsConnectionLost(err) || errors.As(err, new(*ssh.TimeoutError)) || errors.As(err, new(*ssh.OutputError)) {
 		err = fmt.Errorf("%w; whether it took effect is not known: apply again to find out", err)
 	}
 	return result, err
@@ -454,8 +459,10 @@ func (m *machine) change(ctx context.Context, command ssh.Command) (ssh.Result, 
 const readAttempts = 3
 
 // read runs a script that changes nothing, again when the connection breaks
-// meanwhile.
+// meanwhile, within Deadlines.Observe in all.
 func (m *machine) read(ctx context.Context, command ssh.Command) (ssh.Result, error) {
+	ctx, cancel := ssh.WithTimeout(ctx, m.host.Name, command.Label, m.fleet.options.Deadlines.Observe)
+	defer cancel()
 	for attempt := 1; ; attempt++ {
 		result, err := m.ssh().Run(ctx, command)
 		if !ssh.IsConnectionLost(err) || attempt == readAttempts || ctx.Err() != nil {

@@ -95,6 +95,9 @@ type File struct {
 	// wanted one; HasContent tells an empty file from none.
 	Content    []byte
 	HasContent bool
+	// ContentLeftOut is set when it was asked for, differs, and is too large to be
+	// fetched.
+	ContentLeftOut bool
 	// BlockAsWanted is set when a block was asked about, and is as wanted.
 	BlockAsWanted bool
 	Target        string // of a link

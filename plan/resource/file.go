@@ -135,7 +135,12 @@ func diffContent(facts fact.Set, id ID, path string, want []byte, digest string,
 	if found.SHA256 != digest {
 		change.Action = Update
 		change.Reasons = append(change.Reasons, cause(facts, id, path, digest, found.SHA256))
-		if !sensitive {
+		switch {
+		case found.ContentLeftOut:
+			change.Fields = append(change.Fields,
+				Field{Name: "size", Before: fmt.Sprintf("%d bytes, too large to be shown", found.Size), After: fmt.Sprintf("%d bytes", len(want))},
+				Field{Name: "sha256", Before: found.SHA256, After: digest})
+		case !sensitive:
 			change.Text = &Text{Name: "content", Before: string(found.Content), After: string(want)}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/kinstall/kinstall/plan/fact"
 )
@@ -92,6 +93,9 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			p.fail("answer "+label, "nobody asked for it")
 		}
 	}
+	if more := p.wrong - len(p.errs); more > 0 {
+		p.errs = append(p.errs, fmt.Errorf("and %d more answers are wrong", more))
+	}
 	if len(p.errs) > 0 {
 		return fact.Set{}, errors.Join(p.errs...)
 	}
@@ -103,10 +107,37 @@ type parser struct {
 	answers map[string]answer
 	used    map[string]bool
 	errs    []error
+	wrong   int // answers, those in errs included
 }
 
+// Of what is wrong, so many answers are told, and so many bytes of each.
+const (
+	maxErrors  = 20
+	maxMessage = 1000
+)
+
 func (p *parser) fail(about, message string) {
-	p.errs = append(p.errs, &AnswerError{about, message})
+	p.add(&AnswerError{clean(about), clean(message)})
+}
+
+func (p *parser) add(err error) {
+	if p.wrong++; p.wrong <= maxErrors {
+		p.errs = append(p.errs, err)
+	}
+}
+
+// clean shortens what a host says, and takes out what would do something to the
+// operator's terminal.
+func clean(text string) string {
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r != unicode.ReplacementChar && unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
 }
 
 // take returns an answer once; ok is false when there is none, which is noted.
@@ -115,7 +146,7 @@ func (p *parser) take(about, label string) (text []byte, ok bool) {
 	p.used[label] = true
 	switch {
 	case !there:
-		p.errs = append(p.errs, fmt.Errorf("%w: %s was not answered", ErrIncomplete, about))
+		p.add(fmt.Errorf("%w: %s was not answered", ErrIncomplete, about))
 		return nil, false
 	case a.failed:
 		message := strings.TrimSpace(string(a.text))
@@ -208,6 +239,9 @@ func parseFile(text []byte, q fact.Query) (any, error) {
 	switch form := words[0]; {
 	case form == "block" && file.Type == "file" && q.Block:
 		file.BlockAsWanted = true
+		return file, nil
+	case form == "large" && file.Type == "file" && q.Content && !q.Block && q.WantSHA256 != "":
+		file.ContentLeftOut = true
 		return file, nil
 	case form == "plain" && file.Type != "link":
 	case form == "target" && file.Type == "link":

@@ -37,6 +37,11 @@ import (
 //go:embed probe.sh
 var body string
 
+// MaxOutput is how much a host's answers may take together, in bytes. The script
+// keeps below it: most of what it says are files that differ, and of those it
+// sends 1 MiB at most.
+const MaxOutput = 2 << 20
+
 // tick is the unit of the start times in /proc: Linux shows them so whatever
 // its own clock's rate is (USER_HZ).
 const tick = time.Second / 100
@@ -246,7 +251,7 @@ func SysctlPath(key string) (string, error) {
 	}
 	path := key
 	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
-		path = strings.NewReplacer(".", "/", "/", ".").Replace(key)
+		path = dotted.Replace(key)
 	}
 	for _, element := range strings.Split(path, "/") {
 		if element == "" || element == "." || element == ".." {

@@ -269,7 +269,7 @@ func testFiles(t *testing.T, m *machine) {
 	if os.Getuid() == 0 {
 		owner, group = "root", "root"
 	}
-	big := strings.Repeat("0123456789abcdef\n", 1<<16)
+	big := strings.Repeat("0123456789abcdef\n", 1<<14)
 	binary := "a\x00b\xff\n\n"
 	regular := func(content string, mode uint32) fact.File {
 		return fact.File{Exists: true, Type: "file", Mode: mode, Owner: owner, Group: group, Size: int64(len(content)), SHA256: digest(content)}

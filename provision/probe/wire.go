@@ -66,6 +66,9 @@ func parsePath(words []string) (fact.Path, bool) {
 // sysctlDirectories come first where files in two of them have one name.
 var sysctlDirectories = []string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"}
 
+// dotted swaps the separators of a kernel parameter's name.
+var dotted = strings.NewReplacer(".", "/", "/", ".")
+
 // parseSysctlFiles reads lines of "PATH:LINE" into the order of sysctl.d(5):
 // by the name of the file, whatever its directory; of files with one name, only
 // that in the first directory counts. What is no assignment is left out.
@@ -89,7 +92,7 @@ func parseSysctlFiles(text string) []fact.SysctlLine {
 		}
 		all = append(all, fact.SysctlLine{
 			File: file, Value: strings.Join(strings.Fields(value), " "),
-			Key: strings.NewReplacer(".", "/", "/", ".").Replace(below),
+			Key: dotted.Replace(below),
 		})
 	}
 	all = slices.DeleteFunc(all, func(l fact.SysctlLine) bool { return holder[path.Base(l.File)] != path.Dir(l.File) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 
@@ -79,8 +80,20 @@ func keyFile(file string, fromAgent []identity) (identity, error) {
 		return identity{}, fmt.Errorf("key file: %w", err)
 	}
 	pem, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return identity{}, &SettingError{
+			Err:    fmt.Errorf("key file: %w", err),
+			Advice: "make a key with \"ssh-keygen -t ed25519\" and put its public half into authorized_keys on the hosts, or name another one as key_files in the inventory's ssh block",
+		}
+	}
 	if err != nil {
 		return identity{}, fmt.Errorf("key file: %w", err)
+	}
+	if _, _, _, _, err := gossh.ParseAuthorizedKey(pem); err == nil {
+		return identity{}, &SettingError{
+			Err:    fmt.Errorf("key file %s holds a public key, where the private one is needed", path),
+			Advice: "name the private key, usually the same path without .pub",
+		}
 	}
 	signer, err := gossh.ParsePrivateKey(pem)
 	var locked *gossh.PassphraseMissingError
@@ -139,6 +152,19 @@ func (e *PassphraseError) Error() string {
 func (e *PassphraseError) Hint() string {
 	return fmt.Sprintf("load it with \"ssh-add %s\" and set agent = true in the inventory's ssh block", e.Path)
 }
+
+// A SettingError says that the operator's own files are not as the inventory has
+// it, and what to do.
+type SettingError struct {
+	Err    error
+	Advice string
+}
+
+func (e *SettingError) Error() string { return e.Err.Error() }
+func (e *SettingError) Unwrap() error { return e.Err }
+
+// Hint implements the interface behind the function Hint.
+func (e *SettingError) Hint() string { return e.Advice }
 
 type nopCloser struct{}
 

@@ -33,6 +33,10 @@ const (
 	backoffBase  = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
 
+	// connectTimeout bounds all attempts to connect to a host together. The wait
+	// for other dials of this program to the same sshd does not count.
+	connectTimeout = time.Minute
+
 	// How long hosts behind a bastion that can't be reached are told so without
 	// another attempt.
 	bastionFailureKept = 30 * time.Second
@@ -205,11 +209,12 @@ func (d *Dialer) dial(ctx context.Context, t *Target, via *Client) (*Client, err
 	if err != nil {
 		return nil, err
 	}
-	pause := backoffBase
+	pause, left := backoffBase, max(connectTimeout, t.timeout())
 	for attempt := 1; ; attempt++ {
-		client, err := d.attempt(ctx, t, via, verifier)
+		client, used, err := d.attempt(ctx, t, via, verifier, left)
+		left -= used + pause
 		var refused *ConnError
-		if err == nil || !errors.As(err, &refused) || !refused.refused || attempt == dialAttempts {
+		if err == nil || !errors.As(err, &refused) || !refused.refused || attempt == dialAttempts || left <= 0 {
 			return client, err
 		}
 		// Half to one and a half times the pause, so that those dropped together
@@ -226,8 +231,9 @@ func (d *Dialer) dial(ctx context.Context, t *Target, via *Client) (*Client, err
 }
 
 // attempt makes one connection. With a pinned fingerprint it takes one more for
-// each further type of key that the server might have.
-func (d *Dialer) attempt(ctx context.Context, t *Target, via *Client, v *verifier) (*Client, error) {
+// each further type of key that the server might have. It takes as long as is
+// left, and tells how much of that it used.
+func (d *Dialer) attempt(ctx context.Context, t *Target, via *Client, v *verifier, left time.Duration) (_ *Client, used time.Duration, _ error) {
 	op := "connect to " + t.hostPort()
 	// The bastion's gate comes before the host's: always in this order, and
 	// nobody who holds a host's gate waits for a bastion's.
@@ -238,10 +244,20 @@ func (d *Dialer) attempt(ctx context.Context, t *Target, via *Client, v *verifie
 	gates = append(gates, d.gate("sshd "+t.Bastion.key()+" "+t.hostPort()))
 	for _, g := range gates {
 		if err := g.Acquire(ctx, 1); err != nil {
-			return nil, contextError(ctx, t.name(), op)
+			return nil, 0, contextError(ctx, t.name(), op)
 		}
 		defer g.Release(1)
 	}
+	began := time.Now()
+	ctx, cancel := WithTimeout(ctx, t.name(), op, left)
+	defer cancel()
+	client, err := d.tryKeys(ctx, t, via, v)
+	return client, time.Since(began), err
+}
+
+// tryKeys makes connections until the host has shown a key that is accepted, or
+// each that it has.
+func (d *Dialer) tryKeys(ctx context.Context, t *Target, via *Client, v *verifier) (*Client, error) {
 
 	algorithms := v.algorithms
 	var mismatch *HostKeyError
@@ -367,7 +383,11 @@ func dialError(t *Target, op string, err error) error {
 		return &ConnError{Host: t.name(), Op: op, Err: err, temporary: lost.temporary, hint: lost.hint}
 	}
 	var dns *net.DNSError
-	return &ConnError{Host: t.name(), Op: op, Err: err, temporary: !errors.As(err, &dns) || dns.IsTemporary || dns.IsTimeout}
+	e := &ConnError{Host: t.name(), Op: op, Err: err, temporary: !errors.As(err, &dns) || dns.IsTemporary || dns.IsTimeout}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		e.hint = "nothing listens there: start sshd on the host, or give its port in the inventory's ssh block"
+	}
+	return e
 }
 
 // isDisconnect reports whether err is the sudden end of a transport.

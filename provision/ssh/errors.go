@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -162,9 +163,41 @@ func (e *TokenError) Error() string {
 	return fmt.Sprintf("%s: lock %s was taken meanwhile by %s", e.Host, e.Path, e.Holder)
 }
 
+// A TimeoutError says that something on a host was given all of its time and did
+// not end; its session was ended. Whether it took effect is unknown.
+type TimeoutError struct {
+	Host, Op string
+	After    time.Duration
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("%s: %s: not done within %s, and ended", e.Host, e.Op, e.After)
+}
+
+// Unwrap makes it the end of a context, as which it comes about.
+func (e *TimeoutError) Unwrap() error { return context.DeadlineExceeded }
+
+// Hint implements the interface behind the function Hint.
+func (e *TimeoutError) Hint() string {
+	return "log in with ssh and look whether the host is overloaded or hangs; -observe-timeout and -step-timeout give it longer"
+}
+
+// WithTimeout bounds what is done on a host: when the time is over, it ends with
+// a *TimeoutError. No time is no bound.
+func WithTimeout(ctx context.Context, host, op string, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, limit, &TimeoutError{Host: host, Op: op, After: limit})
+}
+
 // contextError wraps the end of ctx with the host and what was being done.
 func contextError(ctx context.Context, host, op string) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
+	var timeout *TimeoutError
+	if errors.As(cause, &timeout) {
+		return timeout
+	}
 	if cause == nil || errors.Is(cause, err) {
 		return fmt.Errorf("%s: %s: %w", host, op, err)
 	}

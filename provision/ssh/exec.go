@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -36,9 +36,17 @@ type Command struct {
 	// Root runs the script as root: directly if that is the login user, else
 	// through "sudo -n".
 	Root bool
+	// Timeout bounds the whole of the run, however much arrives meanwhile; 0 is
+	// no bound but ctx's. The error is a *TimeoutError.
+	Timeout time.Duration
+	// MaxOutput is how many bytes of standard output are taken, 1 MiB if 0. A
+	// host that sends more is disconnected, the error is an *OutputError.
+	MaxOutput int
 }
 
-// A Result is what a command that ran to its end left behind.
+// A Result is what a command that ran to its end left behind. Of a long standard
+// error there are the beginning and the end, and a line between them that says
+// so.
 type Result struct {
 	Stdout, Stderr []byte
 	// ExitCode is 0, or what the *ExitError returned with it says.
@@ -133,6 +141,8 @@ func (c *Client) Run(ctx context.Context, cmd Command) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	ctx, cancel := WithTimeout(ctx, c.Host(), cmd.label(), cmd.Timeout)
+	defer cancel()
 	if err := c.sessions.Acquire(ctx, 1); err != nil {
 		return Result{}, contextError(ctx, c.Host(), cmd.label())
 	}
@@ -165,13 +175,16 @@ func (c *Client) exec(ctx context.Context, cmd Command, r *request) (Result, err
 		return Result{}, err
 	}
 	defer session.Close()
-	var stdout lockedBuffer
-	var stderr bytes.Buffer
-	session.Stdout, session.Stderr = &stdout, &stderr
+	tooMuch := func(err error) { c.fail(&OutputError{Host: c.Host(), Op: cmd.label(), Err: err}) }
+	stdout := newOutput(r.mark, cmd.MaxOutput, tooMuch)
+	stderr := newErrorOutput(r.mark, tooMuch)
+	session.Stdout, session.Stderr = stdout, stderr
 	stop := context.AfterFunc(ctx, func() {
 		if pid, ok := processID(stdout.Bytes(), r.mark); ok {
 			c.kill(pid, cmd.Root)
 		}
+		stdout.discard() // the host may keep the session open
+		stderr.discard()
 		_ = session.Signal(gossh.SIGKILL)
 		session.Close()
 	})
@@ -202,13 +215,16 @@ func (c *Client) exec(ctx context.Context, cmd Command, r *request) (Result, err
 	<-written // the caller may change cmd.Stdin now
 
 	code, err := c.exitCode(waitErr, cmd.label())
+	if flood := cmp.Or(stdout.exceeded(), stderr.exceeded()); flood != nil {
+		return Result{}, &OutputError{Host: c.Host(), Op: cmd.label(), Err: flood}
+	}
 	if err != nil {
 		return Result{}, err
 	}
 	out, started := afterMark(stdout.Bytes(), r.mark)
 	errOut, _ := afterMark(stderr.Bytes(), r.mark)
 	if !started {
-		return Result{}, c.notStarted(r, cmd.label(), stdout.Bytes(), stderr.Bytes())
+		return Result{}, c.notStarted(r, cmd.label(), out, stderr.Bytes())
 	}
 	result := Result{Stdout: out, Stderr: errOut, ExitCode: code}
 	if code != 0 {
@@ -278,9 +294,14 @@ func (c *Client) openSession(ctx context.Context, label string) (*gossh.Session,
 			return session, nil
 		case !errors.As(err, &refused):
 			return nil, c.lost(label)
+		case refused.Reason == gossh.Prohibited:
+			return nil, &ConnError{
+				Host: c.Host(), Op: label, Err: errors.New("sshd refuses to open a session: " + lastLines([]byte(refused.Message))),
+				hint: "the host lets the user log in, but run nothing: look for ForceCommand, restrict and the like in its sshd_config and in the user's authorized_keys",
+			}
 		case time.Now().After(deadline):
 			return nil, &ConnError{
-				Host: c.Host(), Op: label, Err: err, temporary: true,
+				Host: c.Host(), Op: label, Err: fmt.Errorf("sshd refuses to open a session: %s", lastLines([]byte(refused.Message))), temporary: true,
 				hint: "sshd refuses further sessions on the connection: raise MaxSessions in its sshd_config to 10, the default",
 			}
 		}
@@ -344,25 +365,6 @@ read -r stat </proc/%[1]d/stat && set -- $stat && kill -KILL "-$5"
 	session.Stdin = bytes.NewReader(r.header)
 	c.counters.add(execs, 1)
 	_ = session.Run(r.line)
-}
-
-// lockedBuffer can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-// Bytes returns what was written so far. Later writes don't change it.
-func (b *lockedBuffer) Bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Bytes()
 }
 
 // notStarted explains why the mark never came.

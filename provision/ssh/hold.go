@@ -261,8 +261,9 @@ func (c *Client) hold(ctx context.Context, path string, cmd Command, r *request)
 	}
 	stop := context.AfterFunc(ctx, func() { session.Close() })
 	defer stop()
-	var stderr bytes.Buffer
-	session.Stderr = &stderr
+	tooMuch := func(err error) { c.fail(&OutputError{Host: c.Host(), Op: cmd.label(), Err: err}) }
+	stderr := newErrorOutput(r.mark, tooMuch)
+	session.Stderr = stderr
 	fail := func(err error) (*Lock, error) {
 		session.Close()
 		return nil, err
@@ -282,13 +283,19 @@ func (c *Client) hold(ctx context.Context, path string, cmd Command, r *request)
 	// A failed write shows as the end of standard output.
 	_, _ = stdin.Write(r.header)
 
-	lines := bufio.NewReader(stdout)
+	// What comes before an answer is bounded; what follows it is not kept.
+	limited := &io.LimitedReader{R: stdout, N: maxLogin}
+	lines := bufio.NewReader(limited)
 	var before bytes.Buffer // the mark, and what login scripts printed
 	for started := false; ; {
 		line, err := lines.ReadString('\n')
 		switch {
+		case err != nil && limited.N <= 0:
+			e := &OutputError{Host: c.Host(), Op: cmd.label(), Err: fmt.Errorf("the host sent more than %d bytes and no answer", maxLogin)}
+			c.fail(e)
+			return fail(e)
 		case err != nil:
-			return fail(c.holdError(session, cmd, r, before.Bytes(), &stderr))
+			return fail(c.holdError(session, cmd, r, before.Bytes(), stderr))
 		case !started:
 			before.WriteString(line)
 			_, started = afterMark([]byte(line), r.mark)
@@ -304,7 +311,7 @@ func (c *Client) hold(ctx context.Context, path string, cmd Command, r *request)
 		case line == "held\n":
 			lock := &Lock{session: session, stdin: stdin, lost: make(chan struct{}), stop: make(chan struct{})}
 			go func() {
-				_, _ = io.Copy(io.Discard, lines)
+				_, _ = io.Copy(io.Discard, stdout)
 				_ = session.Wait()
 				c.sessions.Release(1)
 				close(lock.lost)
@@ -312,7 +319,7 @@ func (c *Client) hold(ctx context.Context, path string, cmd Command, r *request)
 			go lock.heartbeat(c.keepAlive)
 			return lock, nil
 		}
-		return fail(fmt.Errorf("%s: %s: unexpected answer %q", c.Host(), cmd.label(), line))
+		return fail(fmt.Errorf("%s: %s: unexpected answer: %s", c.Host(), cmd.label(), lastLines([]byte(line))))
 	}
 }
 
@@ -335,7 +342,7 @@ func (l *Lock) heartbeat(every time.Duration) {
 }
 
 // holdError explains why a lock's session ended before the lock was held.
-func (c *Client) holdError(session *gossh.Session, cmd Command, r *request, stdout []byte, stderr *bytes.Buffer) error {
+func (c *Client) holdError(session *gossh.Session, cmd Command, r *request, stdout []byte, stderr *output) error {
 	code, err := c.exitCode(session.Wait(), cmd.label())
 	if err != nil {
 		return err

@@ -254,6 +254,11 @@ func (k *knownHosts) loadLocked(path string) (*hostsFile, error) {
 	case errors.Is(err, fs.ErrNotExist) && k.firstUse:
 		// The first host that is trusted creates it.
 		size = -1
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &SettingError{
+			Err:    fmt.Errorf("known_hosts: %w", err),
+			Advice: "log in to each host with ssh once and compare its key, give the fingerprints in the inventory, or let -trust-on-first-use write the file",
+		}
 	default:
 		return nil, fmt.Errorf("known_hosts: %w", err)
 	}

@@ -119,7 +119,7 @@ func TestRunLarge(t *testing.T) {
 	start := time.Now()
 	r, err := c.Run(t.Context(), ssh.Command{
 		Script: "x=" + shell.Quote(value) + "\nprintf %s \"$x\" | sha256sum\ncat",
-		Stdin:  payload,
+		Stdin:  payload, MaxOutput: 6 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)

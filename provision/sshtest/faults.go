@@ -132,7 +132,7 @@ type chunk struct {
 	err  error
 }
 
-func newQueue() queue { return queue{chunks: make(chan chunk, 4096), done: make(chan struct{})} }
+func newQueue() queue { return queue{chunks: make(chan chunk, 512), done: make(chan struct{})} }
 
 func (q *queue) put(c chunk) bool {
 	select {

@@ -76,6 +76,10 @@ func (s *Server) serve(c *conn) {
 	for channel := range channels {
 		switch channel.ChannelType() {
 		case "session":
+			if s.opts.RefuseSessions {
+				_ = channel.Reject(gossh.Prohibited, "no sessions here\x1b[2J")
+				continue
+			}
 			s.mu.Lock()
 			full := open >= s.opts.MaxSessions
 			if !full {
@@ -129,6 +133,8 @@ func (s *Server) session(c *conn, nc gossh.NewChannel, ended func()) {
 		})
 	}
 	defer closeChannel()
+	done := make(chan struct{})
+	defer close(done)
 	kill := func(syscall.Signal) {}
 	for r := range requests {
 		switch r.Type {
@@ -143,6 +149,23 @@ func (s *Server) session(c *conn, nc gossh.NewChannel, ended func()) {
 			s.commands = append(s.commands, p.Command)
 			s.mu.Unlock()
 			_ = r.Reply(true, nil)
+			if s.opts.Misbehave != nil {
+				wg.Go(func() {
+					defer closeChannel()
+					mark, script, err := readSession(channel)
+					if err != nil {
+						return
+					}
+					code := s.opts.Misbehave(&Session{
+						Mark: mark, Script: script, Stdout: channel, Stderr: channel.Stderr(),
+						Done: done, Drop: func() { c.Conn.Close() },
+					})
+					if code != NoStatus {
+						_, _ = channel.SendRequest("exit-status", false, gossh.Marshal(struct{ Status uint32 }{uint32(code)}))
+					}
+				})
+				continue
+			}
 			run, killer := s.command(c, channel, p.Command)
 			kill = killer
 			wg.Go(func() {

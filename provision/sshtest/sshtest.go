@@ -37,6 +37,10 @@ type Handler func(cmd string, stdin io.Reader, stdout, stderr io.Writer) int
 type Options struct {
 	// Handler answers exec requests. nil runs them with /bin/sh -c.
 	Handler Handler
+	// Misbehave, if set, answers them in its stead.
+	Misbehave Misbehaviour
+	// RefuseSessions refuses every session, as administratively prohibited.
+	RefuseSessions bool
 	// Dir is the working directory of commands, a fresh one by default.
 	Dir string
 	// Env is the whole environment of commands, "NAME=value" each; by default
