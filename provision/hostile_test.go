@@ -368,3 +368,21 @@ func TestStepHasADeadline(t *testing.T) {
 		t.Errorf("outcomes %v", got)
 	}
 }
+
+// What a script asks of daemons has a deadline on the host, too.
+func TestScriptsBoundDaemons(t *testing.T) {
+	f := newFleet(t, Options{}, "emei")
+	h := f.hosts["emei"]
+	h.program(t, "timeout", `echo "$*" >>"$HOST/timeouts"; [ "$1" = --foreground ] || exec /usr/bin/timeout "$@"; exit 124`)
+	for _, script := range []string{restartScript("x.service", "restart", false), "docker stop x\n", "ctr images ls\n"} {
+		if err := f.machines["emei"].script(t.Context(), "try", script); err == nil || !strings.Contains(err.Error(), "exit code 124") {
+			t.Errorf("%.20q: got error %v", script, err)
+		}
+	}
+	calls := h.read(t, h.path("/timeouts"))
+	for _, want := range []string{"--foreground -k 10 300 systemctl daemon-reload\n", "--foreground -k 10 1500 docker stop x\n", "--foreground -k 10 1500 ctr images ls\n"} {
+		if !strings.Contains(calls, want) {
+			t.Errorf("no call %q among\n%s", want, calls)
+		}
+	}
+}

@@ -450,6 +450,46 @@ func TestTooLarge(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "17825792 bytes") {
 		t.Errorf("got error %v", err)
 	}
+	// Where the whole content is wanted, its digest is enough to compare; where a
+	// part of it is, it is not.
+	wanted := fact.Query{Kind: fact.KindFile, Name: path, Content: true, WantSHA256: digest("x")}
+	set, err := m.probe(t, []fact.Query{wanted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := set.File(path); err != nil || !f.ContentLeftOut || f.HasContent || f.Size != 17<<20 || f.SHA256 != digest(strings.Repeat("\x00", 17<<20)) {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	wanted.Block = true
+	if _, err := m.probe(t, []fact.Query{wanted}); err == nil || !strings.Contains(err.Error(), "more than can be compared") {
+		t.Errorf("a block: got error %v", err)
+	}
+	// What each may have, all together may not.
+	var queries []fact.Query
+	for i := range 4 {
+		p := filepath.Join(m.root, fmt.Sprintf("part-%d", i))
+		write(t, p, strings.Repeat("y", 400<<10), 0o644)
+		queries = append(queries, fact.Query{Kind: fact.KindFile, Name: p, Content: true, WantSHA256: digest("x")})
+	}
+	if set, err = m.probe(t, queries); err != nil {
+		t.Fatal(err)
+	}
+	for i, q := range queries {
+		if f, err := set.File(q.Name); err != nil || f.HasContent != (i < 2) || f.ContentLeftOut != (i >= 2) || f.SHA256 != digest(strings.Repeat("y", 400<<10)) {
+			t.Errorf("file %d: content %v, left out %v, %v", i, f.HasContent, f.ContentLeftOut, err)
+		}
+	}
+}
+
+// A systemd that hangs is asked once, and for so long.
+func TestUnitsHaveADeadline(t *testing.T) {
+	m := newMachine(t, shells(t)["sh"])
+	m.systemctl(t, "LoadState=loaded")
+	m.program(t, "timeout", `case $* in "-k 5 20 systemctl show "*) echo asked again >&2; exit 124 ;; esac; exit 1`)
+	_, err := m.probe(t, []fact.Query{{Kind: fact.KindUnit, Name: "a.service"}})
+	if err == nil || !strings.Contains(err.Error(), "units: systemctl does not answer") || strings.Contains(err.Error(), "again") {
+		t.Errorf("got error %v", err)
+	}
 }
 
 func TestTrustedDigests(t *testing.T) {
