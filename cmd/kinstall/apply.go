@@ -42,13 +42,9 @@ undoes it by itself unless kinstall reaches it again over a new connection.`,
 		Flags: joined([]cli.Flag{
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
 			&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "`DURATION` a host waits so long to be reached again before it undoes what is marked (armed) (default 1m0s)"},
+			&cli.DurationFlag{Name: "step-timeout", Usage: "`DURATION` a step has failed that takes longer on its host (default 10m0s, or 30m0s where files are uploaded or packages fetched)", Action: notNegative("step-timeout")},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan, then what happens, as one JSON object a line (docs/plan-json.md); needs -yes"},
-			&cli.DurationFlag{Name: "lock-timeout", Usage: "`DURATION` wait for another apply to end, as 90s or 10m; without it, refuse at once", Action: func(_ *cli.Context, d time.Duration) error {
-				if d < 0 {
-					return usageError("", "kinstall apply: -lock-timeout %s is negative", d)
-				}
-				return nil
-			}},
+			&cli.DurationFlag{Name: "lock-timeout", Usage: "`DURATION` wait for another apply to end, as 90s or 10m; without it, refuse at once", Action: notNegative("lock-timeout")},
 		}, hostFlags(), outputFlags(), variableFlags()),
 		Action: a.apply,
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -27,7 +28,18 @@ func hostFlags() []cli.Flag {
 			}
 			return nil
 		}},
+		&cli.DurationFlag{Name: "observe-timeout", Usage: "`DURATION` a host that has not answered all questions by then counts as unreachable (default 2m0s)", Action: notNegative("observe-timeout")},
 		&cli.BoolFlag{Name: "trust-on-first-use", Usage: "accept the key of a host that is not in known_hosts yet, and write it down there"},
+	}
+}
+
+// notNegative checks a flag that is a time.
+func notNegative(name string) func(*cli.Context, time.Duration) error {
+	return func(c *cli.Context, d time.Duration) error {
+		if d < 0 {
+			return usageError("", "kinstall %s: -%s %s is negative", c.Command.Name, name, d)
+		}
+		return nil
 	}
 }
 

@@ -113,7 +113,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		return nil, err
 	}
 	p := prepared.plan.Limit(limit)
-	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Log: a.say})
+	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Deadlines: provision.Deadlines{Observe: c.Duration("observe-timeout"), Step: c.Duration("step-timeout")}, Log: a.say})
 	release := func() {}
 	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close() }}
 	fail := func(err error) (*survey, error) {

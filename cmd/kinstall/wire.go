@@ -38,6 +38,7 @@ type connectOptions struct {
 	ConfirmTimeout  time.Duration // 0: the default
 	TrustOnFirstUse bool
 	LockTimeout     time.Duration // how long to wait for locks that somebody else holds
+	Deadlines       provision.Deadlines
 	Log             func(string)
 }
 
@@ -81,7 +82,7 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 		return nil, diags, nil
 	}
 	connect := func(o connectOptions) fleet {
-		options := provision.Options{Parallelism: o.Parallelism, ConfirmTimeout: o.ConfirmTimeout, TrustOnFirstUse: o.TrustOnFirstUse, LockTimeout: o.LockTimeout, Log: o.Log}
+		options := provision.Options{Parallelism: o.Parallelism, ConfirmTimeout: o.ConfirmTimeout, TrustOnFirstUse: o.TrustOnFirstUse, LockTimeout: o.LockTimeout, Deadlines: o.Deadlines, Log: o.Log}
 		return &realFleet{Fleet: provision.NewFleet(inv, authorities, options), authorities: authorities, releases: releases}
 	}
 	return &prepared{plan: p, connect: connect}, diags, nil
