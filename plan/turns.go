@@ -66,6 +66,7 @@ func (d *Delta) turns() []Turn {
 		if _, known := facts.Host.State.Resources[string(step.Resource.ID())]; !up && (!known || !isProgram(step.Resource)) {
 			continue
 		}
+		d.Items[i].Step.Rollout = d.askable(step)
 		turn := Turn{Step: step.ID(), Group: step.Rollout.Group, Down: !up, Unchanged: change.Action == resource.Verify}
 		claim := func(id StepID) {
 			if part := items[id]; part != nil && !claimed[id] && isPart(*part, facts) {
@@ -93,6 +94,21 @@ func (d *Delta) turns() []Turn {
 		turns = append(turns, turn)
 	}
 	return turns
+}
+
+// askable is the rollout of a step without its own node where that is not Ready
+// before the change: other steps may have to come for that, which wait for this
+// one (a kubelet for its runtime, the API server's image for Docker), so that an
+// installation that was interrupted between them could never be finished. Of a
+// kubelet it is asked always, and a gate sees to all nodes in the end.
+func (d *Delta) askable(step Step) *Rollout {
+	node, err := d.Observed.Cluster.Node(step.Host)
+	if err == nil && node.Ready || step.Resource.ID() == (resource.Unit{Name: KubeletUnit}).ID() {
+		return step.Rollout
+	}
+	rest := *step.Rollout
+	rest.After = slices.DeleteFunc(slices.Clone(rest.After), func(c resource.Check) bool { return c.Kind == resource.CheckNode && c.Host == step.Host })
+	return &rest
 }
 
 // serves reports whether a member of a group serves on its host.
