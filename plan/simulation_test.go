@@ -1,0 +1,427 @@
+package plan
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/plan/rollout"
+)
+
+// draft is an inventory in the making.
+type draft struct {
+	masters, workers int
+	runtime, network string
+	minor            string
+	kubernetes, etcd int // patch levels
+	balancers        int
+	batch            string
+	args             map[string]string // of a component, one
+	proxy, san       string
+	labels           map[int]string // of workers
+	containerd       string
+	bad              string // the component with a flag that it does not take
+}
+
+// components are those that take flags.
+var flagged = []string{"etcd", "api_server", "controller_manager", "scheduler", "kubelet"}
+
+func (d draft) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cluster \"model\" {\n  version = \"1.36.%d\"\n  pod_cidr = \"10.244.0.0/16\"\n  service_cidr = \"10.96.0.0/12\"\n", d.kubernetes)
+	if d.balancers > 0 {
+		b.WriteString("  endpoint = \"kubernetes.default.svc:8443\"\n")
+	} else {
+		b.WriteString("  endpoint = \"10.88.0.10:6443\"\n")
+	}
+	if d.san != "" {
+		fmt.Fprintf(&b, "  cert_sans = [%q]\n", d.san)
+	}
+	b.WriteString("}\nssh {\n  user = \"root\"\n  key_file = \"key\"\n}\n")
+	fmt.Fprintf(&b, "network %s\nruntime %q {\n", d.network, d.runtime)
+	if d.containerd != "" && d.runtime == "containerd" {
+		fmt.Fprintf(&b, "  version = %q\n", d.containerd)
+	}
+	if d.proxy != "" {
+		fmt.Fprintf(&b, "  proxy {\n    https = %q\n  }\n", d.proxy)
+	}
+	b.WriteString("}\n")
+	for _, component := range flagged {
+		args := map[string]string{}
+		if d.args[component] != "" {
+			args["v"] = d.args[component]
+			if component == "etcd" {
+				args = map[string]string{"snapshot-count": d.args[component] + "000"}
+			}
+		}
+		if d.bad == component {
+			args[badFlag] = "1"
+		}
+		fmt.Fprintf(&b, "%s {\n", component)
+		if component == "etcd" {
+			fmt.Fprintf(&b, "  version = \"3.6.%d\"\n", d.etcd)
+		}
+		b.WriteString("  args = {\n")
+		for _, name := range slices.Sorted(maps.Keys(args)) {
+			fmt.Fprintf(&b, "    %q = %q\n", name, args[name])
+		}
+		b.WriteString("  }\n}\n")
+	}
+	if d.batch != "" {
+		fmt.Fprintf(&b, "rollout {\n  workers = %q\n}\n", d.batch)
+	}
+	if d.balancers > 0 {
+		var names []string
+		for i := range d.balancers {
+			names = append(names, fmt.Sprintf("%q", fmt.Sprint("master-", i)))
+		}
+		fmt.Fprintf(&b, "load_balancer \"nginx\" {\n  hosts = [%s]\n  port = 8443\n}\n", strings.Join(names, ", "))
+	}
+	for i := range d.masters {
+		fmt.Fprintf(&b, "host \"master-%d\" {\n  address = \"10.88.0.%d\"\n  roles = [\"etcd\", \"master\"]\n}\n", i, 10+i)
+	}
+	for i := range d.workers {
+		fmt.Fprintf(&b, "host \"worker-%d\" {\n  address = \"10.88.0.%d\"\n  roles = [\"worker\"]\n", i, 20+i)
+		if d.labels[i] != "" {
+			fmt.Fprintf(&b, "  labels = { zone = %q }\n", d.labels[i])
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+// drawDraft makes a small cluster.
+func drawDraft(t *rapid.T) draft {
+	d := draft{
+		masters:    rapid.SampledFrom([]int{1, 3, 3}).Draw(t, "masters"),
+		workers:    rapid.IntRange(0, 4).Draw(t, "workers"),
+		runtime:    rapid.SampledFrom([]string{"containerd", "docker"}).Draw(t, "runtime"),
+		network:    rapid.SampledFrom([]string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}", "\"bird\" {\n  mode = \"bgp\"\n}"}).Draw(t, "network"),
+		kubernetes: 2, etcd: 7,
+		args: map[string]string{}, labels: map[int]string{},
+		batch: rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
+	}
+	d.balancers = rapid.IntRange(d.masters/3, min(2, d.masters)).Draw(t, "balancers")
+	return d
+}
+
+// mutate makes another inventory of one, for the same hosts or one worker more
+// or less.
+func (d draft) mutate(t *rapid.T) draft {
+	d.args, d.labels = maps.Clone(d.args), maps.Clone(d.labels)
+	for range rapid.IntRange(1, 3).Draw(t, "mutations") {
+		switch what := rapid.IntRange(0, 9).Draw(t, "mutation"); what {
+		case 0:
+			d.kubernetes++
+		case 1:
+			d.etcd++
+		case 2:
+			d.containerd = "2.4.1"
+		case 3:
+			d.proxy = "http://proxy.example.com:3128"
+		case 4:
+			d.san = "api.example.com"
+		case 5:
+			if d.workers > 0 {
+				d.labels[rapid.IntRange(0, d.workers-1).Draw(t, "worker")] = "north"
+			}
+		case 6:
+			d.workers = max(0, d.workers+rapid.SampledFrom([]int{-1, 1}).Draw(t, "workers more"))
+		default:
+			d.args[rapid.SampledFrom(flagged).Draw(t, "component")] = fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "value"))
+		}
+	}
+	return d
+}
+
+func loadDraft(tb testing.TB, d draft) *inventory.Inventory {
+	text := d.text()
+	inv, _, diags := inventory.Load("/inventories/model.hcl", inventory.Options{HomeDir: "/home/user", ReadFile: func(p string) ([]byte, error) {
+		if strings.HasSuffix(p, ".lock.hcl") {
+			return nil, fs.ErrNotExist
+		}
+		return []byte(text), nil
+	}})
+	if diags.HasErrors() {
+		tb.Fatalf("%v\n%s", diags, text)
+	}
+	return inv
+}
+
+var modelAuthority = sync.OnceValue(func() authority { return newAuthority(&testing.T{}) })
+
+// changes names what a delta would change, the operator's own files left out.
+func changes(d *Delta) []string {
+	var all []string
+	for _, item := range d.Items {
+		if item.Step.Host != Operator && item.Change.Changes() {
+			all = append(all, fmt.Sprintf("%s %s %v", item.Change.Action, item.Step.ID(), item.Change.Reasons))
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+func (w *world) diff(t *rapid.T, p *Plan) *Delta {
+	delta := p.Diff(w.observe(p))
+	if len(delta.Problems) > 0 {
+		t.Fatalf("problems: %v", delta.Problems)
+	}
+	return delta
+}
+
+// TestSimulation applies pairs of inventories to simulated hosts, has things go
+// wrong at random, and holds what comes of it to what users are promised:
+// quorum is never lost by kinstall's hand, groups keep their batch, nothing is
+// recorded that was not seen, and every run ends converged or rolled back.
+func TestSimulation(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		a := modelAuthority()
+		first := drawDraft(rt)
+		w := newWorld(t, a)
+		p := compileWith(t, loadDraft(t, first), a)
+		if rapid.IntRange(0, 3).Draw(rt, "the installation is interrupted") == 0 {
+			r := newSimRun(rt, w, w.diff(rt, p))
+			r.sorted = true
+			r.faults = map[int]string{rapid.IntRange(1, 600).Draw(rt, "moment"): rapid.SampledFrom([]string{crash, lostBefore, lostAfter, powerCut}).Draw(rt, "fault")}
+			r.execute()
+			rt.Logf("interrupted: %v", r.failed)
+			w.restorePower()
+		}
+		r := newSimRun(rt, w, w.diff(rt, p))
+		r.sorted = true
+		r.execute()
+		if len(r.failed) > 0 {
+			rt.Fatalf("installation: %v", r.failed)
+		}
+		if again := changes(w.diff(rt, p)); len(again) > 0 {
+			rt.Fatalf("after the installation: %s", strings.Join(again, "\n"))
+		}
+
+		second := first.mutate(rt)
+		if rapid.IntRange(0, 2).Draw(rt, "a bad flag") == 0 {
+			second.bad = rapid.SampledFrom(flagged).Draw(rt, "of")
+		}
+		next := compileWith(t, loadDraft(t, second), a)
+		w.upset(rt)
+		for range rapid.IntRange(0, 2).Draw(rt, "runs with faults") {
+			w.apply(rt, next, true)
+			w.restorePower()
+		}
+		w.calm()
+		w.converge(rt, next, second.bad)
+		if second.bad != "" {
+			second.bad = ""
+			w.converge(rt, compileWith(t, loadDraft(t, second), a), "")
+		}
+	})
+}
+
+// An installation that was interrupted, wherever that was, is finished by the
+// next run.
+func TestSimulatedInterruptions(t *testing.T) {
+	a := modelAuthority()
+	for _, engine := range []string{"containerd", "docker"} {
+		d := draft{masters: 1, workers: 1, runtime: engine, network: "\"routes\" {}", balancers: 1}
+		p := compileWith(t, loadDraft(t, d), a)
+		rapid.Check(t, func(rt *rapid.T) {
+			w := newWorld(t, a)
+			r := newSimRun(rt, w, w.diff(rt, p))
+			r.sorted = true
+			r.faults = map[int]string{rapid.IntRange(1, 350).Draw(rt, "moment"): crash}
+			r.execute()
+			r = newSimRun(rt, w, w.diff(rt, p))
+			r.sorted = true
+			r.execute()
+			if left := changes(w.diff(rt, p)); len(r.failed) > 0 || len(left) > 0 {
+				rt.Fatalf("the next run: %v; left: %v", r.failed, left)
+			}
+		})
+	}
+}
+
+// upset has a process work with nothing but what it runs with now, or a host
+// stay without power.
+func (w *world) upset(t *rapid.T) {
+	hosts := slices.Sorted(maps.Keys(w.hosts))
+	if rapid.IntRange(0, 3).Draw(t, "one that does not take it") == 0 {
+		h := w.hosts[rapid.SampledFrom(hosts).Draw(t, "host")]
+		p := h.processes[rapid.SampledFrom(slices.Sorted(maps.Keys(h.processes))).Draw(t, "process")]
+		p.only = p.loaded
+	}
+	if rapid.IntRange(0, 5).Draw(t, "one without power") == 0 {
+		w.powerCut(rapid.SampledFrom(hosts).Draw(t, "host"))
+	}
+}
+
+func (w *world) restorePower() {
+	for _, host := range slices.Sorted(maps.Keys(w.hosts)) {
+		if w.hosts[host].down {
+			w.powerOn(host)
+		}
+	}
+}
+
+// calm lets everything work that reads nothing bad.
+func (w *world) calm() {
+	w.restorePower()
+	for _, h := range w.hosts {
+		for _, p := range h.processes {
+			p.only = nil
+		}
+	}
+}
+
+// apply is one run, with or without faults.
+func (w *world) apply(t *rapid.T, p *Plan, faults bool) *simRun {
+	delta := w.diff(t, p)
+	r := newSimRun(t, w, delta)
+	r.faults = map[int]string{}
+	if faults {
+		for range rapid.IntRange(0, 3).Draw(t, "faults") {
+			r.faults[rapid.IntRange(1, 60).Draw(t, "moment")] = rapid.SampledFrom([]string{crash, lostBefore, lostAfter, powerCut}).Draw(t, "fault")
+		}
+	}
+	t.Logf("apply: %d changes, %d turns, faults %v", len(changes(delta)), len(delta.Turns), r.faults)
+	died := r.execute()
+	t.Logf("    died: %t; %v", died, r.failed)
+	w.comeUp()
+	if !died {
+		r.finished()
+	}
+	return r
+}
+
+// converge applies until nothing is left to do; with a flag that a component
+// does not take, until its members run with what they had before.
+func (w *world) converge(t *rapid.T, p *Plan, bad string) {
+	const most = 4
+	for range most {
+		r := w.apply(t, p, false)
+		left := changes(w.diff(t, p))
+		switch {
+		case bad == "" && len(left) == 0 && len(r.failed) == 0:
+			return
+		case bad != "" && len(left) == 0:
+			t.Fatalf("nothing is left to do, though %s was given a bad flag", bad)
+		case bad != "" && len(r.failed) == 0:
+			t.Fatalf("the run went well, though %s was given a bad flag", bad)
+		}
+		if bad != "" {
+			w.wellAsBefore(t, p)
+			continue
+		}
+	}
+	if bad == "" {
+		t.Fatalf("after %d runs without faults: %s", most, strings.Join(changes(w.diff(t, p)), "\n"))
+	}
+}
+
+// wellAsBefore: everything runs that ran before.
+func (w *world) wellAsBefore(t *rapid.T, p *Plan) {
+	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
+		for _, process := range slices.Sorted(maps.Keys(w.hosts[name].processes)) {
+			if !w.runs(name, process) {
+				t.Fatalf("%s on %s does not run", process, name)
+			}
+		}
+	}
+}
+
+// mayTake is called when a member is about to be started anew: the others must
+// do without it.
+func (r *simRun) mayTake(n *simNode) {
+	host := n.host()
+	for _, of := range []struct{ step, process, role, group string }{
+		{"unit:" + etcdUnit, etcdUnit, inventory.RoleEtcd, groupEtcd},
+		{"staticpod:" + ManifestDirectory + "/" + apiServerPod + ".yaml", apiServerPod, inventory.RoleMaster, groupAPIServers},
+	} {
+		if string(n.item().Step.Resource.ID()) != of.step || !r.w.runs(host, of.process) {
+			continue
+		}
+		up, all := r.w.up(r.inv, of.role, of.process)
+		if all > 1 && up < all {
+			r.fatalf("%s on %s is taken down while %d of %d run", of.process, host, up, all)
+		}
+	}
+}
+
+// promises are held to at each moment.
+func (r *simRun) promises() {
+	away := map[string]int{}
+	for _, n := range r.byName {
+		for _, item := range n.Items {
+			id := item.Step.Resource.ID()
+			now := r.w.host(n.host()).state.Resources[string(id)]
+			if !now.Equal(r.begin[item.Step.ID()]) && !r.seen[n.item().Step.ID()] {
+				r.fatalf("%s is recorded, and %s was not seen to work with it", item.Step.ID(), n.name())
+			}
+		}
+		name := processName(n.item())
+		if _, served := r.serving[n.host()+"/"+name]; served && name != "" && !r.w.host(n.host()).down && !r.w.runs(n.host(), name) {
+			away[n.Turn.Group]++
+		}
+	}
+	for _, g := range Groups(r.inv) {
+		most := 1
+		if r.proven[g.Name] {
+			most = max(1, g.AtOnce)
+		}
+		if away[g.Name] > most && len(r.broken) == 0 {
+			r.fatalf("%d members of %s are away, %d may be", away[g.Name], g.Name, most)
+		}
+	}
+}
+
+func processName(item Item) string {
+	switch r := item.Step.Resource.(type) {
+	case resource.Unit:
+		return r.Name
+	case resource.StaticPod:
+		return r.Name
+	}
+	return ""
+}
+
+// witness holds what was seen to what is there: the process runs with what lies
+// on the disk.
+func (r *simRun) witness(n *simNode, now map[resource.Process]string) {
+	h := r.w.host(n.host())
+	name := processName(n.item())
+	if p := h.processes[name]; p != nil {
+		for path, digest := range p.loaded {
+			if h.files[path].SHA256 != digest {
+				return // not with what lies there now
+			}
+		}
+	}
+	r.seen[n.item().Step.ID()] = true
+}
+
+// ended is told what became of a member.
+func (r *simRun) ended(n *simNode, c rollout.Command) {
+	if c.Kind == rollout.Failed && c.Stands == rollout.Unrestored && len(r.broken) == 0 {
+		r.fatalf("%s could not be rolled back: %v", c.Member, c.Err)
+	}
+}
+
+// finished holds a run that came to its end to its promises: what served
+// serves, with what was seen to work or what it had before.
+func (r *simRun) finished() {
+	for at := range r.serving {
+		host, name, _ := strings.Cut(at, "/")
+		h := r.w.host(host)
+		if p := h.processes[name]; p != nil && !p.running && !h.down && !r.broken[host] {
+			r.fatalf("%s on %s served before the run, and does not", name, host)
+		}
+	}
+}
