@@ -15,6 +15,7 @@ type index struct {
 	hosts  []string         // that have steps, in inventory order
 	steps  map[string][]int // places in Plan.Steps, by host
 	places map[string]int   // of hosts in the inventory, by name
+	etcd   bool             // a host has the role
 	ring   ring
 	// Places in Plan.Addresses, by pod subnet and by host.
 	rows     map[string][]int
@@ -37,6 +38,7 @@ func (p *Plan) look() *index {
 		for i := range p.Inventory.Hosts {
 			name := p.Inventory.Hosts[i].Name
 			x.places[name] = i
+			x.etcd = x.etcd || p.Inventory.Hosts[i].Has(inventory.RoleEtcd)
 			if len(x.steps[name]) > 0 {
 				x.hosts = append(x.hosts, name)
 			}

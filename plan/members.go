@@ -20,8 +20,9 @@ func memberDirectory(inv *inventory.Inventory) string { return inv.Etcd.DataDir 
 
 // memberQueries ask what tells a host that is, or was, a member of etcd from
 // one that never was.
-func memberQueries(inv *inventory.Inventory, host inventory.Host) []fact.Query {
-	if len(inv.With(inventory.RoleEtcd)) == 0 {
+func memberQueries(p *Plan, host inventory.Host) []fact.Query {
+	inv := p.Inventory
+	if !p.look().etcd {
 		return nil
 	}
 	queries := []fact.Query{{Kind: fact.KindFile, Name: memberDirectory(inv)}, {Kind: fact.KindUnit, Name: etcdUnit}}
@@ -35,7 +36,7 @@ func memberQueries(inv *inventory.Inventory, host inventory.Host) []fact.Query {
 // judge etcd's list of members (see Observed.Elsewhere).
 func (p *Plan) MemberQueries(host string) []fact.Query {
 	h, _ := p.Inventory.Host(host)
-	return fact.Merge(memberQueries(p.Inventory, h))
+	return fact.Merge(memberQueries(p, h))
 }
 
 // Elsewhere names the hosts that the plan leaves out, in inventory order, with

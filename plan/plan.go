@@ -90,7 +90,7 @@ func (p *Plan) Queries(host string) []fact.Query {
 	if h, ok := p.host(host); ok {
 		queries = append(queries, networkQueries(p, h)...)
 		queries = append(queries, runtimeQueries(p.Inventory, h)...)
-		queries = append(queries, memberQueries(p.Inventory, h)...)
+		queries = append(queries, memberQueries(p, h)...)
 	}
 	return fact.Merge(queries)
 }

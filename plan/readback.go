@@ -2,8 +2,10 @@ package plan
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,23 +25,33 @@ import (
 )
 
 // readBack reads everything that was rendered by a reader of its format and
-// reports what is not as it was meant. Hosts' files differ in little but names
-// and addresses, which have grammars of their own: what is equal but for them is
-// read once.
+// reports what is not as it was meant. What many hosts have in common is read
+// once. Hosts' own files differ in little but names and addresses, which have
+// grammars of their own: what is equal but for them is read once as well.
 func (c *compiler) readBack() {
-	seen := map[string]bool{}
-	masks := map[string]*strings.Replacer{}
-	for _, h := range c.inventory.Hosts {
-		masks[h.Name] = maskOf(c, h)
+	type content struct{ path, sum string }
+	shared := map[content]bool{}
+	seen := map[[sha256.Size]byte]bool{}
+	masks := make(map[string]mask, len(c.inventory.Hosts)) // none where nothing is a host's
+	for i := range c.inventory.Hosts {
+		h := &c.inventory.Hosts[i]
+		masks[h.Name] = c.maskOf(h)
 	}
-	for _, s := range c.steps {
-		key, check := readerOf(s.Resource)
+	for i := range c.steps {
+		s := &c.steps[i]
+		if f, ok := s.Resource.(resource.File); ok && f.SHA256 != "" {
+			key := content{f.Path, f.SHA256}
+			if shared[key] {
+				continue
+			}
+			shared[key] = true
+		}
+		text, check := readerOf(s.Resource)
 		if check == nil {
 			continue
 		}
-		if mask := masks[s.Host]; mask != nil {
-			key = mask.Replace(key)
-		}
+		own := masks[s.Host]
+		key := own.sum(text)
 		if seen[key] {
 			continue
 		}
@@ -61,16 +73,33 @@ func clip(s string) string {
 	return s
 }
 
-// maskOf takes out of a host's files what is the host's alone.
-func maskOf(c *compiler, h inventory.Host) *strings.Replacer {
-	pairs := []string{h.Address.String(), "\x00address", h.Name, "\x00name"}
+// mask is what is a host's alone in its files: names and addresses, each always
+// in the same place, nil if there is none.
+type mask [5][]byte
+
+func (c *compiler) maskOf(h *inventory.Host) mask {
+	m := mask{[]byte(h.Address.String()), []byte(h.Name)}
 	if h.AddressV6.IsValid() {
-		pairs = append(pairs, h.AddressV6.String(), "\x00address6")
+		m[2] = []byte(h.AddressV6.String())
 	}
-	for _, subnet := range []string{c.subnets[h.Name].String(), c.subnetsV6[h.Name].String()} {
-		pairs = append(pairs, subnet, "\x00subnet")
+	for i, subnets := range []map[string]netip.Prefix{c.subnets, c.subnetsV6} {
+		if subnet, ok := subnets[h.Name]; ok {
+			m[3+i] = []byte(subnet.String())
+		}
 	}
-	return strings.NewReplacer(pairs...)
+	return m
+}
+
+// sum is the digest of a text with marks in place of what is the host's alone.
+// Nothing that is rendered holds a zero byte, so that no text looks masked.
+func (m *mask) sum(text string) [sha256.Size]byte {
+	masked := []byte(text)
+	for i, own := range m {
+		if own != nil && bytes.Contains(masked, own) {
+			masked = bytes.ReplaceAll(masked, own, []byte{0, byte(i)})
+		}
+	}
+	return sha256.Sum256(masked)
 }
 
 // readerOf returns what was rendered and who reads it; nil for resources that

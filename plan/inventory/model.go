@@ -448,7 +448,16 @@ func (inv *Inventory) ContainerHosts() []Host {
 // those returns the hosts that fit. A Host is large: none is copied to be
 // looked at.
 func (inv *Inventory) those(fit func(*Host) bool) []Host {
-	var hosts []Host
+	count := 0
+	for i := range inv.Hosts {
+		if fit(&inv.Hosts[i]) {
+			count++
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	hosts := make([]Host, 0, count)
 	for i := range inv.Hosts {
 		if h := &inv.Hosts[i]; fit(h) {
 			hosts = append(hosts, *h)
