@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -183,6 +184,7 @@ func (c *compiler) certificate(row certificateRow, h inventory.Host) resource.Ce
 		Validity:    c.inventory.Cluster.CertValidity,
 		RenewBefore: c.inventory.Cluster.CertRenewBefore,
 	}
+	cert.IssuedBy = c.issuer(row.authority, cert.Issuer)
 	if row.organization != "" {
 		cert.Organization = []string{row.organization}
 	}
@@ -190,6 +192,17 @@ func (c *compiler) certificate(row certificateRow, h inventory.Host) resource.Ce
 		cert.DNSNames, cert.Addresses = subjectAlternatives(row.names(c.inventory, h))
 	}
 	return cert
+}
+
+// issuer reads an authority's certificate, once for all that it signs; nil for
+// one that does not exist yet or can't be read.
+func (c *compiler) issuer(authority string, text []byte) *x509.Certificate {
+	issuer, known := c.issuers[authority]
+	if !known && len(text) > 0 {
+		issuer, _ = resource.ParseCertificate(text) // what is wrong with it is said where it is compared
+		c.issuers[authority] = issuer
+	}
+	return issuer
 }
 
 // credentials are the files of the PKI a program reads, as inputs of its unit

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"container/heap"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,6 +34,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 		builder:   builder{inventory: inv, lock: lock, authorities: authorities, index: map[StepID]int{}},
 		templates: newTexts(),
 		releases:  map[string]Release{},
+		issuers:   map[string]*x509.Certificate{},
 		files:     files,
 	}
 	c.check()
@@ -67,7 +69,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}
-	return &Plan{Inventory: inv, Steps: inOrder(c.steps), Addresses: c.addresses()}, c.diags
+	return &Plan{Inventory: inv, Steps: inOrder(c.steps, c.index), Addresses: c.addresses()}, c.diags
 }
 
 // compiler is a builder with what all components share.
@@ -78,9 +80,10 @@ type compiler struct {
 	subnets   map[string]netip.Prefix // by host
 	subnetsV6 map[string]netip.Prefix // by host; none but with dual-stack
 	files     map[string][]byte       // of the operator's machine, by path
-	names     resource.Block          // of /etc/hosts, the same on every host
-	own       []Release               // images that the user names
-	sorted    []inventory.Host        // with containers, by name
+	issuers   map[string]*x509.Certificate
+	names     resource.Block   // of /etc/hosts, the same on every host
+	own       []Release        // images that the user names
+	sorted    []inventory.Host // with containers, by name
 	// With static routes between hosts only, the same on every host.
 	routes     *resource.RouteTable
 	routesText []byte
@@ -206,9 +209,8 @@ func (c *compiler) directory(host, path string, mode uint32, after ...[]StepID) 
 // parents returns the step that makes the nearest managed directory above a path.
 func (c *compiler) parents(host, of string) []StepID {
 	for dir := path.Dir(of); dir != "/" && dir != "."; dir = path.Dir(dir) {
-		id := NewStepID(host, resource.Directory{Path: dir}.ID())
-		if _, ok := c.index[id]; ok {
-			return []StepID{id}
+		if i, ok := c.index[NewStepID(host, resource.Directory{Path: dir}.ID())]; ok {
+			return []StepID{c.steps[i].id}
 		}
 	}
 	return nil
@@ -261,26 +263,39 @@ func hostPort(address netip.Addr, port int) string {
 
 // inOrder sorts steps so that each stands after those it depends on, and
 // otherwise as they were added. A cycle, or an edge to a step that does not
-// exist, is a programmer's mistake.
-func inOrder(steps []Step) []Step {
-	index := make(map[StepID]int, len(steps))
-	for i, s := range steps {
-		index[s.ID()] = i
-	}
+// exist, is a programmer's mistake. index has the places of steps by name.
+func inOrder(steps []Step, index map[StepID]int) []Step {
+	// The edges in the order of steps, as the places of what each waits for; and
+	// turned round, those that wait for a step from its place in starts on.
+	var edges []int
+	starts := make([]int, len(steps)+1)
 	waiting := make([]int, len(steps))
-	followers := make([][]int, len(steps))
 	var ready indexHeap
-	for i, s := range steps {
+	for i := range steps {
+		s := &steps[i]
 		for _, id := range s.After {
 			j, ok := index[id]
 			if !ok {
 				panic(fmt.Sprintf("plan: %s waits for %s, which does not exist", s.ID(), id))
 			}
-			followers[j] = append(followers[j], i)
+			edges = append(edges, j)
+			starts[j+1]++
 		}
 		waiting[i] = len(s.After)
 		if waiting[i] == 0 {
 			ready = append(ready, i)
+		}
+	}
+	for i := range steps {
+		starts[i+1] += starts[i]
+	}
+	followers, next, edge := make([]int, len(edges)), slices.Clone(starts), 0
+	for i := range steps {
+		for range steps[i].After {
+			j := edges[edge]
+			edge++
+			followers[next[j]] = i
+			next[j]++
 		}
 	}
 	heap.Init(&ready)
@@ -288,7 +303,7 @@ func inOrder(steps []Step) []Step {
 	for len(ready) > 0 {
 		i := heap.Pop(&ready).(int)
 		sorted = append(sorted, steps[i])
-		for _, j := range followers[i] {
+		for _, j := range followers[starts[i]:starts[i+1]] {
 			if waiting[j]--; waiting[j] == 0 {
 				heap.Push(&ready, j)
 			}

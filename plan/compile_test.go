@@ -368,7 +368,7 @@ func TestCompileIsDeterministic(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for name, inv := range variants(t) {
 		want := compile(t, inv)
-		if diff := cmp.Diff(want.Steps, compile(t, inv).Steps); diff != "" {
+		if diff := cmp.Diff(want.Steps, compile(t, inv).Steps, cmp.AllowUnexported(Step{})); diff != "" {
 			t.Errorf("%s: compiled twice, two plans:\n%s", name, diff)
 		}
 		byID := func(steps []Step) []Step {
@@ -382,7 +382,7 @@ func TestCompileIsDeterministic(t *testing.T) {
 			random.Shuffle(len(shuffled.Hosts), func(i, j int) {
 				shuffled.Hosts[i], shuffled.Hosts[j] = shuffled.Hosts[j], shuffled.Hosts[i]
 			})
-			if diff := cmp.Diff(byID(want.Steps), byID(compile(t, &shuffled).Steps)); diff != "" {
+			if diff := cmp.Diff(byID(want.Steps), byID(compile(t, &shuffled).Steps), cmp.AllowUnexported(Step{})); diff != "" {
 				t.Errorf("%s: the order of hosts changes the plan:\n%s", name, diff)
 			}
 		}
@@ -475,6 +475,14 @@ func TestCompileReportsEverything(t *testing.T) {
 	}
 }
 
+func placesOf(steps []Step) map[StepID]int {
+	places := map[StepID]int{}
+	for i, s := range steps {
+		places[s.ID()] = i
+	}
+	return places
+}
+
 func TestInOrderRefusesMistakes(t *testing.T) {
 	a, b := resource.Module{Name: "a"}, resource.Module{Name: "b"}
 	for name, steps := range map[string][]Step{
@@ -487,7 +495,7 @@ func TestInOrderRefusesMistakes(t *testing.T) {
 					err = errors.New(fmt.Sprint(r))
 				}
 			}()
-			inOrder(steps)
+			inOrder(steps, placesOf(steps))
 			return nil
 		}()
 		if err == nil {

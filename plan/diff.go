@@ -74,16 +74,11 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	}
 	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed))
 
-	wanted := map[string]map[resource.ID]bool{}
 	changed := map[StepID]bool{}
 	delta.Items = make([]Item, 0, len(p.Steps))
 	routes := map[string]resource.StaticRoutes{}
-	for _, step := range p.Steps {
-		id := step.Resource.ID()
-		if wanted[step.Host] == nil {
-			wanted[step.Host] = make(map[resource.ID]bool, len(p.look().steps[step.Host]))
-		}
-		wanted[step.Host][id] = true
+	for i := range p.Steps {
+		step := &p.Steps[i]
 		if r, ok := step.Resource.(resource.StaticRoutes); ok {
 			routes[step.Host] = r
 		}
@@ -93,7 +88,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		facts := observed.facts(step.Host)
 		change, err := step.Resource.Diff(facts)
 		if err != nil {
-			delta.Problems = append(delta.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", id, err)})
+			delta.Problems = append(delta.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", step.resourceID(), err)})
 			continue
 		}
 		if _, isGate := step.Resource.(resource.Gate); isGate {
@@ -106,12 +101,20 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if change.Action != resource.NoOp {
 			changed[step.ID()] = true
 		}
-		delta.Items = append(delta.Items, Item{step, change})
+		if record, ok := facts.Host.State.Resources[string(step.resourceID())]; ok && record.Equal(change.Record) {
+			change.Record = record // no second copy of what is the same on nearly every host
+		}
+		delta.Items = append(delta.Items, Item{*step, change})
 	}
 	shared := fact.State{Resources: map[string]fact.Record{}}
-	var early, late []Item // what carries pods, and the rest
-	collect := func(host string, state fact.State) {
-		for _, item := range orphans(host, state, wanted[host]) {
+	var early, late []Item           // what carries pods, and the rest
+	wanted := map[resource.ID]bool{} // of one host after the other
+	collect := func(host string, state fact.State, counts func(resource.ID) bool) {
+		clear(wanted)
+		for _, i := range p.look().steps[host] {
+			wanted[p.Steps[i].resourceID()] = true
+		}
+		for _, item := range orphans(host, state, func(id resource.ID) bool { return !wanted[id] && counts(id) }) {
 			if was := item.Step.Resource.ID(); was.Kind() == resource.KindRoute && routes[host].Table != nil && routes[host].Leads(was.Name()) {
 				// Remembered by a version that had a resource for each route. It stays: it is
 				// one of StaticRoutes now, and no more to be remembered by itself.
@@ -128,18 +131,16 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if delta.Unreachable[host] != nil {
 			continue
 		}
-		own := fact.State{Resources: make(map[string]fact.Record, len(observed.Hosts[host].Facts.Host.State.Resources))}
-		for id, record := range observed.Hosts[host].Facts.Host.State.Resources {
+		state := observed.Hosts[host].Facts.Host.State
+		for id, record := range state.Resources {
 			if ofCluster(resource.ID(id)) {
 				shared.Resources[id] = record
-			} else {
-				own.Resources[id] = record
 			}
 		}
-		collect(host, own)
+		collect(host, state, func(id resource.ID) bool { return !ofCluster(id) })
 	}
 	if !p.limited { // else other hosts may live by what is shared
-		collect(Cluster, shared)
+		collect(Cluster, shared, func(resource.ID) bool { return true })
 	}
 	delta.arrange(early, late)
 	delta.Turns = delta.turns()
@@ -171,10 +172,10 @@ func Keepers(inv *inventory.Inventory) []inventory.Host {
 
 // orphans returns deletions for what a state remembers and the plan no longer
 // has, programs first. When each may go is decided later.
-func orphans(host string, state fact.State, wanted map[resource.ID]bool) []Item {
+func orphans(host string, state fact.State, gone func(resource.ID) bool) []Item {
 	var ids []string
 	for id := range state.Resources {
-		if !wanted[resource.ID(id)] {
+		if gone(resource.ID(id)) {
 			ids = append(ids, id)
 		}
 	}

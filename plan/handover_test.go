@@ -63,7 +63,7 @@ func TestHandOver(t *testing.T) {
 				steps[item.Step.ID()] = item.Step
 				order = append(order, item.Step)
 			}
-			order = inOrder(order) // panics at a cycle
+			order = inOrder(order, placesOf(order)) // panics at a cycle
 			if len(order) != len(delta.Items) {
 				t.Fatalf("%d of %d steps can be ordered", len(order), len(delta.Items))
 			}

@@ -43,7 +43,7 @@ func difference(old, next *Plan) []byte {
 		gone := only(old, host, func(s Step) bool { _, still := after[s.ID()]; return !still })
 		fresh := only(next, host, func(s Step) bool {
 			was, there := before[s.ID()]
-			return !there || !cmp.Equal(was, s)
+			return !there || !cmp.Equal(was, s, cmp.AllowUnexported(Step{}))
 		})
 		for _, id := range slices.Sorted(maps.Keys(gone)) {
 			fmt.Fprintf(&b, "- %s\n", gone[id].Resource.ID())

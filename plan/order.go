@@ -26,11 +26,14 @@ func (o order) wait(id StepID, before ...StepID) {
 func (d *Delta) arrange(leaving, gone []Item) {
 	o := order{}
 	gates := d.handOver(o, leaving)
-	d.Items = slices.Concat(d.Items, gates, leaving)
+	d.Items = append(append(d.Items, gates...), leaving...)
 	o.deleteLast(d.Items, gone)
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
 	o.dropInsFirst(d.dropIns())
+	if len(o) == 0 {
+		return
+	}
 	for i := range d.Items {
 		s := &d.Items[i].Step
 		if more := o[s.ID()]; len(more) > 0 {

@@ -37,10 +37,26 @@ type Step struct {
 	// Successor steps carry pods between hosts: where another network did so
 	// before, they take over from it host by host (see Delta.handOver).
 	Successor bool
+
+	// id is the step's name once a builder has it: it is asked for again and again.
+	id StepID
 }
 
 // ID returns the step's name.
-func (s Step) ID() StepID { return NewStepID(s.Host, s.Resource.ID()) }
+func (s Step) ID() StepID {
+	if s.id != "" {
+		return s.id
+	}
+	return NewStepID(s.Host, s.Resource.ID())
+}
+
+// resourceID returns the name of the step's resource.
+func (s Step) resourceID() resource.ID {
+	if s.id != "" {
+		return resource.ID(s.id[len(s.Host)+1:])
+	}
+	return s.Resource.ID()
+}
 
 // NewStepID joins a host and a resource.
 func NewStepID(host string, id resource.ID) StepID { return StepID(host + "/" + string(id)) }
@@ -83,8 +99,9 @@ func (p *Plan) Hosts() []string {
 
 // Queries returns what must be known of a host (or of Cluster), merged.
 func (p *Plan) Queries(host string) []fact.Query {
-	var queries []fact.Query
-	for _, i := range p.look().steps[host] {
+	steps := p.look().steps[host]
+	queries := make([]fact.Query, 0, 3*len(steps)) // units ask for their inputs once more
+	for _, i := range steps {
 		queries = append(queries, p.Steps[i].Resource.Queries()...)
 	}
 	if h, ok := p.host(host); ok {
@@ -158,15 +175,20 @@ func (b *builder) add(host string, r resource.Resource, after ...[]StepID) StepI
 
 func (b *builder) addStep(step Step, after ...[]StepID) StepID {
 	id := step.ID()
-	step.After = slices.Concat(append(after, step.After)...)
+	before := slices.Concat(append(after, step.After)...)
+	for i := range before { // keep one copy of each name
+		if j, ok := b.index[before[i]]; ok {
+			before[i] = b.steps[j].id
+		}
+	}
 	if i, ok := b.index[id]; ok {
 		if describe(step.Resource.ID()).Shared {
-			b.steps[i].After = sortedIDs(append(b.steps[i].After, step.After...))
-			return id
+			b.steps[i].After = sortedIDs(append(b.steps[i].After, before...))
+			return b.steps[i].id
 		}
 		panic("plan: step " + string(id) + " added twice")
 	}
-	step.After = sortedIDs(step.After)
+	step.id, step.After = id, sortIDs(before)
 	b.index[id] = len(b.steps)
 	b.steps = append(b.steps, step)
 	return id
@@ -179,10 +201,13 @@ func describe(id resource.ID) resource.Descriptor {
 	return d
 }
 
-func sortedIDs(ids []StepID) []StepID {
-	unique := slices.Clone(ids)
-	slices.Sort(unique)
-	unique = slices.Compact(unique)
+// sortedIDs returns names sorted, each once, and "" left out.
+func sortedIDs(ids []StepID) []StepID { return sortIDs(slices.Clone(ids)) }
+
+// sortIDs does so in place.
+func sortIDs(ids []StepID) []StepID {
+	slices.Sort(ids)
+	unique := slices.Compact(ids)
 	if len(unique) > 0 && unique[0] == "" {
 		unique = unique[1:]
 	}

@@ -43,15 +43,24 @@ type KeptFile struct {
 // finished, runtimes and load balancers may run while there is no API server.
 // To wait for nodes or the endpoint would be to wait for what comes after them.
 func (d *Delta) turns() []Turn {
-	items := map[StepID]*Item{}
-	living := map[string]bool{}
+	living, changes := map[string]bool{}, false
 	for i := range d.Items {
 		item := &d.Items[i]
-		items[item.Step.ID()] = item
 		r, facts := item.Step.Rollout, d.Observed.facts(item.Step.Host)
-		if r != nil && serves(item.Step.Resource, facts) && proven(item.Step.Resource, facts) {
+		if r == nil {
+			continue
+		}
+		changes = changes || item.Change.Changes()
+		if !living[r.Group] && serves(item.Step.Resource, facts) && proven(item.Step.Resource, facts) {
 			living[r.Group] = true
 		}
+	}
+	if !changes {
+		return nil
+	}
+	items := make(map[StepID]*Item, len(d.Items))
+	for i := range d.Items {
+		items[d.Items[i].Step.ID()] = &d.Items[i]
 	}
 	dropIns := d.dropIns()
 	claimed := map[StepID]bool{}
@@ -201,10 +210,17 @@ func (t *Turn) keep(item Item, facts fact.Set) {
 // before it is started.
 func (d *Delta) dropIns() map[StepID][]StepID {
 	found := map[StepID][]StepID{}
+	isOrphan := func(item Item) bool {
+		_, ok := item.Step.Resource.(resource.Orphan)
+		return ok
+	}
+	if !slices.ContainsFunc(d.Items, isOrphan) {
+		return found
+	}
 	units := map[StepID]bool{}
-	for _, item := range d.Items {
-		if unit, ok := item.Step.Resource.(resource.Unit); ok {
-			units[NewStepID(item.Step.Host, unit.ID())] = true
+	for i := range d.Items {
+		if _, ok := d.Items[i].Step.Resource.(resource.Unit); ok {
+			units[d.Items[i].Step.ID()] = true
 		}
 	}
 	for _, item := range d.Items {

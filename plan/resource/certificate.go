@@ -25,6 +25,9 @@ type Certificate struct {
 	// in PEM, empty while the authority does not exist.
 	Authority string
 	Issuer    []byte
+	// IssuedBy is Issuer, read: hosts have thousands of certificates of one
+	// authority. nil to have it read when asked for.
+	IssuedBy *x509.Certificate
 
 	CommonName   string
 	Organization []string
@@ -136,7 +139,7 @@ func (c Certificate) Diff(facts fact.Set) (Change, error) {
 		return Change{}, fmt.Errorf("%s: a %s is in the way of a certificate; move it aside", c.Path, found.Type)
 	}
 	describe := func() string { return "not a certificate\n" }
-	cert, err := parseCertificate(found.Content)
+	cert, err := ParseCertificate(found.Content)
 	switch {
 	case err != nil:
 		change.because(Drift, err.Error())
@@ -206,7 +209,7 @@ func (c Certificate) judge(cert *x509.Certificate, now time.Time, issuedHere boo
 	withIssuer := false
 	if len(c.Issuer) == 0 {
 		reasons = append(reasons, Reason{Follows, "authority " + c.Authority + " will be created"})
-	} else if issuer, err := parseCertificate(c.Issuer); err != nil || (!issuedHere || !namesKeyOf(cert, issuer)) && cert.CheckSignatureFrom(issuer) != nil {
+	} else if issuer, err := c.issuer(); err != nil || (!issuedHere || !namesKeyOf(cert, issuer)) && cert.CheckSignatureFrom(issuer) != nil {
 		reasons = append(reasons, Reason{Drift, "not issued by authority " + c.Authority})
 	} else {
 		// No certificate outlives its authority: a new one would end on the same
@@ -248,7 +251,7 @@ func compareNames(found, want []string) []Reason {
 
 // issuerName is the authority's name if it issued the certificate, else the issuer's own.
 func (c Certificate) issuerName(cert *x509.Certificate) string {
-	if issuer, err := parseCertificate(c.Issuer); err == nil && cert.CheckSignatureFrom(issuer) == nil {
+	if issuer, err := c.issuer(); err == nil && cert.CheckSignatureFrom(issuer) == nil {
 		return c.Authority
 	}
 	return cert.Issuer.CommonName
@@ -277,7 +280,16 @@ func addressStrings(addresses []net.IP) []string {
 	return s
 }
 
-func parseCertificate(data []byte) (*x509.Certificate, error) {
+// issuer returns the issuing authority's certificate.
+func (c Certificate) issuer() (*x509.Certificate, error) {
+	if c.IssuedBy != nil {
+		return c.IssuedBy, nil
+	}
+	return ParseCertificate(c.Issuer)
+}
+
+// ParseCertificate reads a certificate in PEM.
+func ParseCertificate(data []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(bytes.TrimSpace(data))
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil, fmt.Errorf("holds no PEM certificate")
@@ -306,7 +318,7 @@ func (a Authority) Ends() (end time.Time, ok bool) {
 	if a.CommonName == "" || len(a.Certificate) == 0 {
 		return time.Time{}, false
 	}
-	cert, err := parseCertificate(a.Certificate)
+	cert, err := ParseCertificate(a.Certificate)
 	if err != nil {
 		return time.Time{}, false
 	}

@@ -48,7 +48,7 @@ const tick = time.Second / 100
 
 // HostQueries returns the queries that a host answers itself.
 func HostQueries(queries []fact.Query) []fact.Query {
-	var own []fact.Query
+	own := make([]fact.Query, 0, len(queries))
 	for _, q := range queries {
 		if q.Kind != fact.KindNode && q.Kind != fact.KindObject {
 			own = append(own, q)
