@@ -31,7 +31,10 @@ import (
 // content of every file is the same for any order.
 func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, authorities Authorities, files map[string][]byte) (*Plan, hcl.Diagnostics) {
 	c := &compiler{
-		builder:   builder{inventory: inv, lock: lock, authorities: authorities, index: map[StepID]int{}},
+		builder: builder{
+			inventory: inv, lock: lock, authorities: authorities,
+			steps: make([]Step, 0, stepsPerHost*len(inv.Hosts)), index: make(map[StepID]int, stepsPerHost*len(inv.Hosts)),
+		},
 		templates: newTexts(),
 		releases:  map[string]Release{},
 		issuers:   map[string]*x509.Certificate{},
@@ -71,6 +74,10 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	}
 	return &Plan{Inventory: inv, Steps: inOrder(c.steps, c.index), Addresses: c.addresses()}, c.diags
 }
+
+// stepsPerHost is about what a worker has, so that what holds the steps of
+// thousands of hosts is not moved again and again while it grows.
+const stepsPerHost = 72
 
 // compiler is a builder with what all components share.
 type compiler struct {

@@ -207,6 +207,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		tables = []string{"\t:"}
 	}
 	var b strings.Builder
+	b.Grow(len(body) + 16<<10) // what is asked of most hosts
 	b.WriteString(body)
 	b.WriteString("\n# What is asked.\n")
 	for _, v := range []struct{ name, value string }{
