@@ -342,7 +342,7 @@ func (e *Executor) tell(event Event) {
 	defer e.notify.Unlock()
 	p := e.progress[event.Item.Step.Host]
 	if p != nil {
-		if event.Kind == Finished || event.Kind == Failed || event.Kind == RolledBack || event.Kind == Skipped {
+		if event.Kind == Finished || event.Kind == Failed || event.Kind == RolledBack {
 			p.done++
 		}
 		event.Done, event.Total = p.done, p.total

@@ -333,7 +333,13 @@ func (f *Fleet) observeHosts(ctx context.Context, p *plan.Plan, observed plan.Ob
 				continue
 			}
 			group.Go(func() error {
-				observation := f.observeHost(ctx, name, queries(name))
+				observation := plan.Observation{}
+				if err := Recover(func() error {
+					observation = f.observeHost(ctx, name, queries(name))
+					return nil
+				}); err != nil {
+					observation = plan.Observation{Err: fmt.Errorf("%s: observe: %w", name, err)}
+				}
 				mu.Lock()
 				into[name] = observation
 				mu.Unlock()

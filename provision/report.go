@@ -29,7 +29,8 @@ type Event struct {
 	Text    string // "uploading 12.1 of 35.0 MB", "2 of 3 members healthy"
 	Err     error  // of Failed; of Skipped where a member before it failed
 	Elapsed time.Duration
-	// Done and Total count the host's steps that change something.
+	// Done and Total count the host's steps that change something; those that are
+	// skipped are never done.
 	Done, Total int
 }
 

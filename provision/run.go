@@ -332,7 +332,7 @@ func (r *run) start(n *graphNode, work func(*graphNode) error) {
 	r.running++
 	go func() {
 		begin := time.Now()
-		o := outcome{node: n, kind: Finished, err: work(n)}
+		o := outcome{node: n, kind: Finished, err: Recover(func() error { return work(n) })}
 		o.elapsed = time.Since(begin)
 		if o.err != nil {
 			o.kind = Failed

@@ -82,7 +82,7 @@ func (e untouchedError) Unwrap() error { return e.error }
 func (r *run) answer(n *graphNode, kind rollout.EventKind, do func(*turn) error) {
 	r.running++
 	go func() {
-		err := do(n.turn)
+		err := Recover(func() error { return do(n.turn) })
 		e := rollout.Event{Kind: kind, Member: n.name(), Err: err}
 		var untouched untouchedError
 		if errors.As(err, &untouched) {

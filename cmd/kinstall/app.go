@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/kinstall/kinstall/plan/render"
+	"github.com/kinstall/kinstall/provision"
 )
 
 // app is one run of the program.
@@ -19,13 +20,26 @@ type app struct {
 	backend backend
 	cancel  context.CancelFunc
 
-	mu      sync.Mutex
-	notice  func(string) // takes what is to be said while something else is drawn
-	patient bool         // whether an interrupt waits for steps under way
+	mu     sync.Mutex
+	notice func(string) // takes what is to be said while something else is drawn
+	phase  phase
 }
 
-// run carries out a command line and returns the exit code. The first signal
-// asks the command to stop cleanly, the second ends the program as it is.
+// phase is what a signal meets.
+type phase int
+
+const (
+	local    phase = iota // nothing but this machine is concerned
+	remote                // hosts are locked or asked, and not changed
+	applying              // steps run
+	paging                // the plan is being read
+	over                  // a signal has ended the program
+)
+
+// run carries out a command line and returns the exit code. A signal ends the
+// program at once while nothing remote is under way, whatever it is busy with;
+// else the first asks the command to stop cleanly, and the second ends the
+// program as it is.
 func run(c console, b backend, signals <-chan os.Signal, args []string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -37,25 +51,67 @@ func run(c console, b backend, signals <-chan os.Signal, args []string) int {
 		select {
 		case code := <-done:
 			return code
-		case <-signals:
-			if interrupted {
-				fmt.Fprintln(c.err, "\nAborted. Steps under way may be half done; the next apply finds out and mends them.")
+		case sig := <-signals:
+			switch a.interrupt(sig, interrupted) {
+			case endNow:
 				return exitInterrupted
+			case stopping:
+				interrupted = true
 			}
-			interrupted = true
-			a.interrupt()
 		}
 	}
 }
 
-// interrupt asks the command to stop.
-func (a *app) interrupt() {
+// reaction is what a signal led to.
+type reaction int
+
+const (
+	nothing reaction = iota
+	stopping
+	endNow
+)
+
+// interrupt answers a signal; again says that the command was asked to stop
+// before.
+func (a *app) interrupt(sig os.Signal, again bool) (r reaction) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.patient {
+	defer func() {
+		if r == endNow {
+			a.phase = over
+		}
+	}()
+	switch {
+	case a.phase == paging && sig == os.Interrupt:
+		return nothing // the pager has got it, too, and knows what to do
+	case again && a.phase == applying:
+		fmt.Fprintln(a.err, "\nAborted. Steps under way may be half done; the next apply finds out and mends them.")
+		return endNow
+	case again:
+		fmt.Fprintln(a.err, "\nAborted; no step was under way.")
+		return endNow
+	case a.phase == local || a.phase == paging:
+		a.sayLocked("Interrupted; nothing was changed.")
+		return endNow
+	case a.phase == applying:
 		a.sayLocked("Interrupted: finishing the steps under way. Press Ctrl-C again to abort at once.")
 	}
 	a.cancel()
+	return stopping
+}
+
+// enter marks what a signal meets from now on, until the function returned is
+// called.
+func (a *app) enter(p phase) (leave func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.phase
+	a.phase = p
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.phase = before
+	}
 }
 
 // say tells the user something on standard error, or where notices go meanwhile.
@@ -81,23 +137,31 @@ func (a *app) sayLocked(text string) {
 func (a *app) working(notice func(string)) (end func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.notice, a.patient = notice, true
+	before := a.phase
+	a.notice, a.phase = notice, applying
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.notice, a.patient = nil, false
+		a.notice, a.phase = nil, before
 	}
 }
 
 // execute runs the command named in args and says what went wrong.
 func (a *app) execute(ctx context.Context, args []string) int {
-	err := a.dispatch(ctx, args)
+	err := provision.Recover(func() error { return a.dispatch(ctx, args) })
 	code := codeOf(err)
 	var exit *exitError
+	var fault *provision.PanicError
 	switch {
+	case errors.As(err, &fault):
+		a.sayPanic(fault)
 	case err == nil, errors.As(err, &exit) && exit.err == nil:
 	case code == exitInterrupted && !errors.As(err, &exit):
-		fmt.Fprintln(a.err, "Interrupted; nothing was changed.")
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.phase != over { // else it has been said
+			a.sayLocked("Interrupted; nothing was changed.")
+		}
 	default:
 		a.sayError(err)
 	}

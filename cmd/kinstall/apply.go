@@ -182,9 +182,12 @@ func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, re
 	} else if expected {
 		a.printReport(c, file, inv, report)
 	}
+	var fault *provision.PanicError
 	switch {
 	case !expected, lost != nil: // the report does not name the lock
 		return err
+	case panicked(report, &fault):
+		return fault
 	case report.Interrupted:
 		return silently(exitInterrupted)
 	case err == nil:
@@ -196,6 +199,16 @@ func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, re
 	default:
 		return silently(exitFailure)
 	}
+}
+
+// panicked finds the first step that failed by a panic.
+func panicked(report *provision.Report, fault **provision.PanicError) bool {
+	for _, r := range report.Results {
+		if r.Kind == provision.Failed && errors.As(r.Err, fault) {
+			return true
+		}
+	}
+	return false
 }
 
 // onlyStale reports whether every failure is a host that is no longer as planned.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/kinstall/kinstall/provision"
 )
 
 // Exit codes. 3 means that a host was changed by somebody else between plan
@@ -14,6 +16,7 @@ const (
 	exitChanges     = 2 // plan -detailed-exitcode
 	exitStale       = 3
 	exitUnreachable = 4
+	exitPanic       = 70 // EX_SOFTWARE of sysexits.h
 	exitInterrupted = 130
 )
 
@@ -24,6 +27,7 @@ const exitCodes = `Exit codes:
   2    changes are pending (plan -detailed-exitcode)
   3    the plan is stale: a host was changed by somebody else meanwhile
   4    some hosts are unreachable
+  70   a fault of kinstall itself; a file with its trace is named
   130  interrupted`
 
 // exitError ends the program with a code. Without err everything has been said.
@@ -64,9 +68,12 @@ func hintOf(err error) string {
 // codeOf is the exit code for what a command returned.
 func codeOf(err error) int {
 	var exit *exitError
+	var fault *provision.PanicError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &fault):
+		return exitPanic
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):

@@ -75,6 +75,7 @@ type theater struct {
 	options  connectOptions
 	inv      *inventory.Inventory
 	changes  bool // whether emei lacks a file
+	load     func(string, inventory.Options) (*inventory.Inventory, *inventory.Lock, hcl.Diagnostics)
 }
 
 func newTheater(t *testing.T) *theater {
@@ -98,7 +99,10 @@ func (th *theater) run(args ...string) int {
 	th.t.Helper()
 	th.out.Reset()
 	th.err.Reset()
-	b := backend{load: inventory.Load, kubeconfig: func(inv *inventory.Inventory) ([]byte, error) {
+	if th.load == nil {
+		th.load = inventory.Load
+	}
+	b := backend{load: th.load, kubeconfig: func(inv *inventory.Inventory) ([]byte, error) {
 		return []byte("kubeconfig of " + inv.Cluster.Name + "\n"), nil
 	}}
 	b.prepare = func(_ context.Context, inv *inventory.Inventory, _ *inventory.Lock) (*prepared, hcl.Diagnostics, error) {

@@ -34,7 +34,7 @@ func (a *app) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	s.close() // from here on a signal finds nothing remote under way
 	if c.Bool("json") {
 		err = render.JSON(a.out, s.delta)
 	} else {

@@ -113,9 +113,10 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		return nil, err
 	}
 	p := prepared.plan.Limit(limit)
+	leave := a.enter(remote)
 	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Deadlines: provision.Deadlines{Observe: c.Duration("observe-timeout"), Step: c.Duration("step-timeout")}, Log: a.say})
 	release := func() {}
-	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close() }}
+	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close(); leave() }}
 	fail := func(err error) (*survey, error) {
 		s.close()
 		return nil, err
@@ -132,6 +133,13 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	observed, err := fleet.Observe(ctx, p)
 	if err != nil {
 		return fail(err)
+	}
+	for _, observations := range []map[string]plan.Observation{observed.Hosts, observed.Elsewhere} {
+		for _, o := range observations {
+			if errors.As(o.Err, new(*provision.PanicError)) {
+				return fail(o.Err)
+			}
+		}
 	}
 	s.delta = p.Diff(observed)
 	return s, nil

@@ -131,6 +131,8 @@ func (l *Live) hostLine(at *place, nameWidth, countWidth, width int, now time.Ti
 		return l.layout(name, at.done, at.total, text, seconds(now.Sub(s.begin)), nameWidth, countWidth, width, "")
 	case at.failed > 0:
 		return l.layout(name, at.done, at.total, "failed", "", nameWidth, countWidth, width, "31")
+	case at.skipped > 0 && at.done+at.skipped >= at.total:
+		return l.layout(name, at.done, at.total, fmt.Sprintf("%d not begun", at.skipped), "", nameWidth, countWidth, width, "33")
 	case at.done >= at.total:
 		return l.layout(name, at.done, at.total, "done", "", nameWidth, countWidth, width, "32")
 	default:

@@ -106,6 +106,7 @@ type place struct {
 	name        string
 	done, total int
 	failed      int
+	skipped     int
 	running     []*step // in the order in which they started
 }
 
@@ -152,8 +153,11 @@ func (p *places) apply(e provision.Event, now time.Time) {
 		at.running[i].text = oneLine(e.Text)
 	case provision.Failed:
 		at.failed++
-		fallthrough
-	case provision.Finished, provision.RolledBack, provision.Skipped:
+	case provision.Skipped:
+		at.skipped++
+	}
+	switch e.Kind {
+	case provision.Finished, provision.Failed, provision.RolledBack, provision.Skipped:
 		if i < len(at.running) {
 			at.running = append(at.running[:i], at.running[i+1:]...)
 		}

@@ -61,7 +61,7 @@ func story(d progress.Display, c *clock, look func(when string)) {
 	d.Tick()
 	d.Event(provision.Event{Kind: provision.Failed, Item: pkg, Done: 1, Total: 2, Elapsed: 10200 * time.Millisecond,
 		Err: errors.New("emei: create package:conntrack: exit code 100: E: Unable to\nlocate \x1b[1mconntrack")})
-	d.Event(provision.Event{Kind: provision.Skipped, Item: old, Done: 2, Total: 2})
+	d.Event(provision.Event{Kind: provision.Skipped, Item: old, Done: 1, Total: 2})
 	d.Tick()
 	look("after a failure")
 	d.Event(provision.Event{Kind: provision.Finished, Item: etcd, Done: 2, Total: 3, Elapsed: 10 * time.Second})
