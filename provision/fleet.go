@@ -144,7 +144,7 @@ func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options
 	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}, parsing: semaphore.NewWeighted(mostParsed)}
 	f.dialer = ssh.NewDialer(ssh.Options{
 		TrustOnFirstUse: options.TrustOnFirstUse,
-		OnTrust:         func(t ssh.Trusted) { options.Log(fmt.Sprint(t)) },
+		OnTrust:         func(t ssh.Trusted) { options.Log(t.String()) },
 	})
 	for _, host := range inv.Hosts {
 		f.machines[host.Name] = &machine{fleet: f, host: host, cluster: inv.Cluster.Name, dialling: semaphore.NewWeighted(1)}

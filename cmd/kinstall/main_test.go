@@ -252,6 +252,13 @@ func TestSessions(t *testing.T) {
 		{name: "plan-problem", setup: problem, args: []string{"plan", "lab.hcl"}, code: exitFailure},
 		{name: "plan-var", args: []string{"plan", "-var", "version=1.35.1", "lab.hcl"}},
 		{name: "plan-broken", setup: broken, args: []string{"plan", "lab.hcl"}, code: exitFailure, calls: []string{}},
+		{name: "plan-broken-json", setup: broken, args: []string{"plan", "lab.hcl", "-json"}, code: exitFailure, calls: []string{}},
+		{name: "apply-broken-json", setup: broken, args: []string{"apply", "lab.hcl", "-json", "-yes"}, code: exitFailure, calls: []string{}},
+		{name: "apply-not-begun", setup: func(th *theater) {
+			th.fleet.apply = func(context.Context, *plan.Delta, func(provision.Event)) (*provision.Report, error) {
+				return nil, &provision.LocalError{Err: errors.New("the lock file can't be written to /srv/lab: open /srv/lab/.kinstall.1: read-only file system")}
+			}
+		}, args: []string{"apply", "lab.hcl", "-yes"}, code: exitFailure},
 		{name: "apply", args: []string{"apply", "lab.hcl", "-yes"},
 			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "apply", "release", "close"}},
 		{name: "apply-json", args: []string{"apply", "lab.hcl", "-yes", "-json", "-limit", "emei"}},

@@ -24,10 +24,7 @@ func (a *app) load(c *cli.Context) (*inventory.Inventory, *inventory.Lock, error
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := a.diagnose(c, files, diags); err != nil {
-		return nil, nil, err
-	}
-	return inv, lock, nil
+	return inv, lock, a.diagnoseFor(c, files, diags)
 }
 
 // read reads the inventory and leaves its diagnostics to the caller.
@@ -58,6 +55,31 @@ func (a *app) diagnose(c *cli.Context, files map[string]*hcl.File, diags hcl.Dia
 	}
 	fmt.Fprintf(a.err, "%s. Nothing was done.\n", countErrors(diags))
 	return silently(exitFailure)
+}
+
+// diagnoseFor prints diagnostics for people, or with -json errors as the JSON
+// that `kinstall validate -json` prints, in the place of a plan.
+func (a *app) diagnoseFor(c *cli.Context, files map[string]*hcl.File, diags hcl.Diagnostics) error {
+	if !c.Bool("json") || !diags.HasErrors() {
+		return a.diagnose(c, files, diags)
+	}
+	var err error
+	if c.Command.Name == "apply" { // one object a line
+		err = a.event(diagnosticsEvent{Type: "diagnostics", Diagnostics: inventory.JSONDiagnostics(diags)})
+	} else {
+		err = inventory.WriteDiagnosticsJSON(a.out, diags)
+	}
+	if err != nil {
+		return err
+	}
+	return silently(exitFailure)
+}
+
+// diagnosticsEvent is the only line of apply -json where the inventory has
+// mistakes.
+type diagnosticsEvent struct {
+	Type        string                     `json:"type"` // "diagnostics"
+	Diagnostics []inventory.JSONDiagnostic `json:"diagnostics"`
 }
 
 func countErrors(diags hcl.Diagnostics) string {
@@ -109,7 +131,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.diagnose(c, nil, diags); err != nil {
+	if err := a.diagnoseFor(c, nil, diags); err != nil {
 		return nil, err
 	}
 	p := prepared.plan.Limit(limit)

@@ -237,6 +237,9 @@ func TestTrustOnFirstUse(t *testing.T) {
 	if diff := cmp.Diff(want, trusted); diff != "" {
 		t.Errorf("trusted (-want +got):\n%s", diff)
 	}
+	if got, want := trusted[0].String(), "emei: trusted on first use: "+s.Addr()+" has the key "+s.Fingerprint+" (ssh-ed25519), which was added to "+target.KnownHosts; got != want {
+		t.Errorf("told as\n%s\nwant\n%s", got, want)
+	}
 	got, err := os.ReadFile(target.KnownHosts)
 	if err != nil {
 		t.Fatal(err)

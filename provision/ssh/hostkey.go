@@ -105,6 +105,12 @@ type Trusted struct {
 	Line              string // the line appended
 }
 
+// String tells the operator what was believed, so that it can be compared with
+// what the host itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub.
+func (t Trusted) String() string {
+	return fmt.Sprintf("%s: trusted on first use: %s has the key %s (%s), which was added to %s", t.Host, t.Address, t.Fingerprint, t.Type, t.File)
+}
+
 // The signature algorithms of host keys, by family, the preferred family first.
 // SHA-1 signatures and DSA are left out.
 var hostKeyFamilies = [...][]string{
