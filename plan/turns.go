@@ -253,7 +253,8 @@ type Node struct {
 }
 
 // Graph is the delta as it is carried out, in an order in which each node
-// stands after those it depends on, unless two depend on each other.
+// stands after those it depends on, unless two depend on each other. What changes
+// on the operator's machine comes before all else.
 func (d *Delta) Graph() []Node {
 	nodes := make([]Node, 0, len(d.Items))
 	at := map[StepID]int{}         // index of a step's node
@@ -304,7 +305,25 @@ func (d *Delta) Graph() []Node {
 		}
 	}
 	d.untangle(nodes, at)
+	operatorFirst(nodes)
 	return nodes
+}
+
+// operatorFirst has hosts and the cluster wait for what is written on the
+// operator's machine: without the lock file or the authorities, what is done on
+// hosts could not be repeated.
+func operatorFirst(nodes []Node) {
+	var operator []int
+	for i, node := range nodes {
+		if item := node.Items[0]; item.Step.Host == Operator && item.Change.Changes() {
+			operator = append(operator, i)
+		}
+	}
+	for i := range nodes {
+		if nodes[i].Items[0].Step.Host != Operator && len(nodes[i].After) == 0 {
+			nodes[i].After = operator
+		}
+	}
 }
 
 // untangle drops the edges by which a turn would wait for itself: a package

@@ -104,7 +104,8 @@ func (e *Executor) kubernetes(ctx context.Context) (*cluster.Client, error) {
 // it is managed. That is all there is to a delta without changes, and costs
 // nothing on hosts whose state says so already.
 //
-// The report is complete in any case. The error is nil when every step
+// Before that, what is needed on this machine is checked: see checkLocal. The
+// report is nil if that failed, with a *LocalError; else it is complete. The error is nil when every step
 // finished, ErrInterrupted, a *FailedError, a *LockLostError, or both of these
 // joined.
 func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error) {
@@ -112,6 +113,10 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 		return &Report{}, fmt.Errorf("%d problems stand in the way; nothing was changed", len(delta.Problems))
 	}
 	e.delta, e.client, e.pending, e.paths = delta, nil, map[plan.StepID]fact.Record{}, podPaths{}
+	e.progress = nil
+	if err := e.checkLocal(ctx); err != nil && ctx.Err() == nil {
+		return nil, err
+	}
 	e.arming = newArming(delta, e.Fleet.options.ConfirmTimeout)
 	if e.checks == nil {
 		e.checks = clusterChecks{e}

@@ -215,8 +215,8 @@ func TestArtifactThatCannotBeFetched(t *testing.T) {
 	f := newFleet(t, Options{}, "shaolin")
 	f.step("shaolin", resource.Artifact{Name: "tool", Location: "example.org/tool", SHA256: strings.Repeat("0", 64), Members: []resource.Member{{To: "/nonexistent/tool"}}})
 	_, err := f.withReleases(&localReleases{}).Apply(t.Context(), f.everything(t))
-	var failed *FailedError
-	if !errors.As(err, &failed) || failed.First.Error() != "shaolin: create artifact:tool: example.org/tool: not found" {
+	var local *LocalError
+	if !errors.As(err, &local) || local.Error() != "nothing was changed: example.org/tool: not found" {
 		t.Errorf("Apply: %v", err)
 	}
 }
