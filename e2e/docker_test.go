@@ -242,7 +242,7 @@ chmod +x /www/cgi-bin/who
 exec httpd -f -p 8080 -h /www'`
 
 func (s *dockerStory) fromBare(t *testing.T) {
-	r := s.run(t, "plan", "-show-addresses", s.inventory)
+	r := s.run(t, "plan", "-show-addresses", "-verbose", s.inventory)
 	for _, subnet := range s.subnets {
 		if !strings.Contains(r.stdout, subnet) || !strings.Contains(r.stdout, `"bip": "`+gateway(subnet)+`/24"`) {
 			t.Errorf("the plan does not give %s: %s", subnet, r)

@@ -42,7 +42,7 @@ func TestNetworkChange(t *testing.T) {
 		network := networkCases()[i]
 		w.edit(t, before, network.block)
 		before = network.block
-		printed := w.run(t, "plan", w.inventory).stdout
+		printed := w.run(t, "plan", "-verbose", w.inventory).stdout
 		for _, want := range next.planned {
 			if !strings.Contains(printed, want) {
 				t.Errorf("to %s: the plan lacks %q:\n%s", next.network, want, printed)

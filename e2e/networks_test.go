@@ -156,7 +156,7 @@ func proveNetwork(t *testing.T, network networkCase) {
 	subnets, pods := podCIDRs(t, w), podsByNode(t, w, "noise")
 	w.write(t, three)
 	touched := map[string][]string{}
-	for _, line := range changed(w.run(t, "plan", w.inventory).stdout) {
+	for _, line := range changed(w.run(t, "plan", "-verbose", w.inventory).stdout) {
 		if host, change, _ := strings.Cut(line, " "); subnets[host] != "" {
 			touched[host] = append(touched[host], change)
 		}
@@ -267,7 +267,7 @@ func inTheWay(t *testing.T, w *world) {
 	if r.code != 1 {
 		t.Errorf("things are in the way, and the exit code is %d", r.code)
 	}
-	_, problems, _ := strings.Cut(r.stdout, "\n# problems") // the end of the plan
+	problems, _, _ := strings.Cut(r.stdout, "\n# risks") // the beginning of the plan
 	for _, want := range []string{
 		"UDP port 8472, which flannel needs, is taken by socat",
 		"virbr7 has the address 10.244.9.1/24, which is of the pod network 10.244.0.0/16",

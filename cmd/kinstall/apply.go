@@ -78,7 +78,7 @@ func (a *app) apply(c *cli.Context) error {
 	if c.Bool("json") {
 		err = a.event(planEvent{Type: "plan", Plan: render.NewDocument(s.delta)})
 	} else {
-		err = a.printPlan(c, a.out, s.delta)
+		err = a.printPlan(c, s.delta)
 	}
 	if err != nil {
 		return err

@@ -48,7 +48,8 @@ func outputFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-color", Usage: "no color, as with NO_COLOR set or without a terminal"},
 		&cli.BoolFlag{Name: "show-addresses", Usage: "print the address plan too: each host's pod subnet, bridge, routes"},
-		&cli.BoolFlag{Name: "verbose", Usage: "repeat what is the same on several hosts, and show digests in full"},
+		&cli.BoolFlag{Name: "verbose", Usage: "show everything: new files, long diffs, what is the same on several hosts, digests in full"},
+		&cli.BoolFlag{Name: "no-pager", Usage: "print to the terminal, not through $PAGER or less"},
 	}
 }
 

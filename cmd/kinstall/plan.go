@@ -38,7 +38,7 @@ func (a *app) plan(c *cli.Context) error {
 	if c.Bool("json") {
 		err = render.JSON(a.out, s.delta)
 	} else {
-		err = a.printPlan(c, a.out, s.delta)
+		err = a.printPlan(c, s.delta)
 	}
 	switch {
 	case err != nil:

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -209,16 +209,21 @@ func checkLimit(c *cli.Context, inv *inventory.Inventory, limit []string) error 
 	return nil
 }
 
-// printPlan prints a delta for people.
-func (a *app) printPlan(c *cli.Context, w io.Writer, d *plan.Delta) error {
+// printPlan prints a delta for people, through a pager where somebody reads it.
+func (a *app) printPlan(c *cli.Context, d *plan.Delta) error {
 	width, _ := a.dimensions()
+	w := &bytes.Buffer{}
 	if c.Bool("show-addresses") {
 		if err := render.Addresses(w, d.Plan); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)
 	}
-	return render.Text(w, d, render.Options{Color: a.color(a.outTerminal, c.Bool("no-color")), Width: width, Verbose: c.Bool("verbose")})
+	if err := render.Text(w, d, render.Options{Color: a.color(a.outTerminal, c.Bool("no-color")), Width: width, Verbose: c.Bool("verbose")}); err != nil {
+		return err
+	}
+	// apply -yes is not to wait for anybody.
+	return a.page(w.Bytes(), !c.Bool("no-pager") && !c.Bool("yes"))
 }
 
 // obstacle is the error that keeps a delta from being applied, nil if nothing does.

@@ -90,6 +90,10 @@ func (t *text) item(item plan.Item) {
 		return
 	}
 	notes := t.reasons(item)
+	if t.folds(item) {
+		t.head(head(item), sign, t.folded(item, notes))
+		return
+	}
 	body := t.fieldLines(change)
 	inline := ""
 	if len(notes) == 0 && len(body) == 1 && columns(head(item))+2+columns(body[0].text)-bodyIndent <= t.width() {
@@ -101,7 +105,7 @@ func (t *text) item(item plan.Item) {
 	case change.Sensitive:
 		body = append(body, span{dim, spaces(bodyIndent) + notShown})
 	default:
-		body = append(body, diffLines(change.Text)...)
+		body = append(body, t.cut(diffLines(change.Text))...)
 		body = append(body, t.logLines(change)...)
 	}
 	// What was shown for another host is not repeated, as far as that saves lines.
@@ -111,7 +115,6 @@ func (t *text) item(item plan.Item) {
 			notes, inline, body = append(notes, note{dim, "(the same as on " + host + ")"}), "", nil
 		} else {
 			t.first[key] = item.Step.Host
-			body = t.condensed(item, body)
 		}
 	}
 	if inline != "" {
@@ -146,33 +149,6 @@ func (t *text) logLines(change resource.Change) []span {
 		}
 	}
 	return lines
-}
-
-// worthCondensing is how many lines a new file has that is not simply repeated.
-const worthCondensing = 8
-
-// condensed shortens the body of a new file that is much the same on a host
-// before to the lines that differ.
-func (t *text) condensed(item plan.Item, body []span) []span {
-	change, id := item.Change, item.Step.Resource.ID()
-	if change.Action != resource.Create || change.Sensitive || change.Text == nil || change.Text.Before != "" || isBinary(change.Text.After) {
-		return body
-	}
-	if _, isCertificate := item.Step.Resource.(resource.Certificate); isCertificate {
-		return body // who reads the names in it wants them all in one place
-	}
-	first, ok := t.created[id]
-	if !ok {
-		t.created[id] = shown{item.Step.Host, change.Text.After}
-		return body
-	}
-	lines := exceptLines(first.content, change.Text.After)
-	whole := len(diffLines(change.Text))
-	if len(lines) == 0 || len(lines) > whole/2 || whole < worthCondensing {
-		return body
-	}
-	fields := body[:len(body)-whole]
-	return append(append(fields[:len(fields):len(fields)], span{dim, spaces(bodyIndent) + "(the same as on " + first.host + ", except)"}), lines...)
 }
 
 // width is the width to lay out for, with a large one for "no limit".

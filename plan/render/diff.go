@@ -52,35 +52,6 @@ func diffLines(text *resource.Text) []span {
 	return lines
 }
 
-// exceptLines are the lines of content that are not in other, and those of
-// other that nothing takes the place of, each hunk with its place.
-func exceptLines(other, content string) []span {
-	diff, err := udiff.ToUnifiedDiff("other", "this", other, udiff.Lines(other, content), 0)
-	if err != nil {
-		return nil
-	}
-	var lines []span
-	for _, hunk := range diff.Hunks {
-		lines = append(lines, span{cyan, fmt.Sprintf("%s@@ line %d @@", spaces(bodyIndent-2), max(hunk.ToLine, 1))})
-		var here, missing []span
-		for _, l := range hunk.Lines {
-			line := showBlanks(strings.TrimSuffix(l.Content, "\n"))
-			switch l.Kind {
-			case udiff.Insert:
-				here = append(here, span{green, diffLine("+", line)})
-			case udiff.Delete:
-				missing = append(missing, span{dim, spaces(bodyIndent) + "(without) " + Clean(line)})
-			case udiff.Equal:
-			}
-		}
-		if len(here) == 0 {
-			here = missing
-		}
-		lines = append(lines, here...)
-	}
-	return lines
-}
-
 func diffLine(mark, content string) string {
 	return spaces(bodyIndent-2) + mark + " " + Clean(content)
 }

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sort"
 	"strings"
 
@@ -30,26 +29,31 @@ type Options struct {
 	// Width in columns that reasons and lists are laid out for; 0 means no
 	// limit. Lines of files are never broken, whatever the width.
 	Width int
-	// Verbose repeats what is the same on several hosts in full, and shows
-	// whole digests.
+	// Verbose shows everything: new files, long diffs, what is the same on
+	// several hosts, whole digests.
 	Verbose bool
 }
 
-// Text prints what a delta would change: a section for the operator's machine,
-// for each host in inventory order and for the cluster's API, as far as
-// something changes there; then in which order what serves is changed, and what
-// stands in the way; then the summary.
+// Text prints what a delta would change. First what matters: what stands in the
+// way, what is risked, in which order what serves is changed, and a table of
+// places with their numbers of changes. Then the details: a section for the
+// operator's machine, for each host in inventory order and for the cluster's
+// API, as far as something changes there. The summary is the last line.
+//
+// Unless Verbose is set, what is new is told in one line, what is new just so on
+// several hosts by its number, and long diffs are cut.
 func Text(w io.Writer, d *plan.Delta, o Options) error {
-	t := &text{options: o, delta: d, first: map[string]string{}, created: map[resource.ID]shown{}}
+	t := &text{options: o, delta: d, first: map[string]string{}}
 	sections := sectionsOf(d)
 	t.column = t.reasonColumn(sections)
+	t.problems()
+	t.unreachable()
+	t.risks()
+	t.rollouts()
+	t.overview(sections)
 	for _, s := range sections {
 		t.section(s)
 	}
-	t.rollouts()
-	t.unreachable()
-	t.problems()
-	t.legend()
 	t.line(span{bold, SummaryLine(d)})
 	if n := len(d.Problems); n > 0 {
 		t.line(span{red, fmt.Sprintf("%s must be solved before anything can be applied.", count(n, "problem"))})
@@ -117,16 +121,10 @@ func count(n int, noun string) string {
 type text struct {
 	options Options
 	delta   *plan.Delta
-	column  int // where reasons start, counted from 0
-	// What was shown for another host: the host by what was shown, and the
-	// content of new files.
-	first   map[string]string
-	created map[resource.ID]shown
+	column  int               // where reasons start, counted from 0
+	first   map[string]string // the host by what was shown for it
 	out     bytes.Buffer
 }
-
-// shown is a new file's content and the host it was shown for.
-type shown struct{ host, content string }
 
 // section is what changes in one place.
 type section struct {
@@ -194,8 +192,12 @@ func (t *text) section(s section) {
 	if s.host == plan.Cluster && t.delta.Observed.ClusterErr != nil {
 		t.message("the API was not observed: " + t.delta.Observed.ClusterErr.Error())
 	}
-	for _, item := range s.items {
+	items, more, host := t.repeated(s)
+	for _, item := range items {
 		t.item(item)
+	}
+	if more > 0 {
+		t.line(span{dim, fmt.Sprintf("%s(%d more to create, the same as on %s)", spaces(bodyIndent), more, host)})
 	}
 	t.line()
 }
@@ -215,17 +217,6 @@ func (t *text) unreachable() {
 		}
 	}
 	t.line()
-}
-
-const armedLegend = "(armed): undone by the host itself unless kinstall reaches it again over a new connection"
-
-// legend explains the mark of armed items, if there are any.
-func (t *text) legend() {
-	if slices.ContainsFunc(t.delta.Items, plan.Item.Armed) {
-		for _, line := range wrap(armedLegend, t.options.Width) {
-			t.line(span{dim, line})
-		}
-	}
 }
 
 func (t *text) problems() {

@@ -15,27 +15,11 @@ import (
 
 // Routes that change are lines of one step; of very many, only some.
 func TestStaticRoutes(t *testing.T) {
-	const end = "\n(armed): undone by the host itself unless kinstall reaches it again over a new connection\nPlan: 1 to create, 0 to change, 0 to delete, 0 to restart on 1 of 1 host; 0 hosts unchanged.\n"
+	const begin = "# risks\n  connection: changes on emei may cut kinstall off: what is marked (armed) is undone by the host\n      itself unless kinstall reaches it again over a new connection\n\n# host emei\n"
+	const end = "\nPlan: 1 to create, 0 to change, 0 to delete, 0 to restart on 1 of 1 host; 0 hosts unchanged.\n"
 	for n, want := range map[int]string{
-		2: `# host emei
-  + staticroutes pods (armed)  10.244.0.0/24 via 10.0.0.0; 10.244.1.0/24 via 10.0.0.1
-`,
-		200: `# host emei
-  + staticroutes pods (armed)
-      10.244.0.0/24 via 10.0.0.0
-      10.244.1.0/24 via 10.0.0.1
-      10.244.10.0/24 via 10.0.0.10
-      10.244.100.0/24 via 10.0.0.100
-      10.244.101.0/24 via 10.0.0.101
-      10.244.102.0/24 via 10.0.0.102
-      10.244.103.0/24 via 10.0.0.103
-      10.244.104.0/24 via 10.0.0.104
-      10.244.105.0/24 via 10.0.0.105
-      10.244.106.0/24 via 10.0.0.106
-      10.244.107.0/24 via 10.0.0.107
-      10.244.108.0/24 via 10.0.0.108
-      … and 188 more
-`,
+		2:   "  + staticroutes pods (armed)  10.244.0.0/24 via 10.0.0.0; 10.244.1.0/24 via 10.0.0.1\n",
+		200: "  + staticroutes pods (armed)  10.244.0.0/24 via 10.0.0.0; 10.244.1.0/24 via 10.0.0.1; …\n",
 	} {
 		var routes []resource.Route
 		for i := range n {
@@ -53,7 +37,7 @@ func TestStaticRoutes(t *testing.T) {
 		if err := Text(&b, &plan.Delta{Plan: p, Items: []plan.Item{{Step: p.Steps[0], Change: change}}}, Options{Width: 100}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want+end, b.String()); diff != "" {
+		if diff := cmp.Diff(begin+want+end, b.String()); diff != "" {
 			t.Errorf("%d routes (-want +got):\n%s", n, diff)
 		}
 	}
