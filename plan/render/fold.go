@@ -38,10 +38,13 @@ func (t *text) folded(item plan.Item, notes []note) []note {
 	change := item.Change
 	var parts []string
 	if c, ok := item.Step.Resource.(resource.Certificate); ok {
-		parts = append(parts, Clean("CN="+c.CommonName), count(len(c.DNSNames)+len(c.Addresses), "SAN"))
+		parts = append(parts, Clean("CN="+c.CommonName))
+		if n := len(c.DNSNames) + len(c.Addresses); n > 0 {
+			parts = append(parts, count(n, "SAN"))
+		}
 	} else {
-		for _, l := range t.fieldLines(change) {
-			parts = append(parts, strings.TrimSpace(l.text))
+		for _, f := range change.Fields {
+			parts = append(parts, Clean(t.formatField(f)))
 		}
 		switch text := change.Text; {
 		case change.Sensitive:
@@ -71,7 +74,7 @@ func (t *text) folded(item plan.Item, notes []note) []note {
 		}
 		if columns(joined) > wide || text != "" && columns(joined)+columns(more) > room {
 			left = true
-			continue
+			break
 		}
 		text = joined
 	}
