@@ -111,7 +111,7 @@ func (s *Store) get(ctx context.Context, from *url.URL) (body io.ReadCloser, tot
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return nil, 0, transferError{fmt.Errorf("%s: %w", shown(from), err)}
+		return nil, 0, transferError{fmt.Errorf("%s: %w", shown(from), unconnected(err))}
 	}
 	if response.StatusCode != http.StatusOK {
 		response.Body.Close()

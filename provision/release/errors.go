@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 )
 
@@ -69,6 +70,15 @@ func (e *advised) Unwrap() error { return e.error }
 
 // Hint returns advice for the operator.
 func (e *advised) Hint() string { return e.hint }
+
+// unconnected adds advice to the error of a connection that could not be made.
+func unconnected(err error) error {
+	var dial *net.OpError
+	if !errors.As(err, &dial) || dial.Op != "dial" {
+		return err
+	}
+	return &advised{err, "is this machine on the internet? HTTPS_PROXY names a proxy; without either, `source` in the inventory's artifacts block names a mirror or a directory"}
+}
 
 func missing(path string) error {
 	return &advised{fmt.Errorf("%s: %w", path, fs.ErrNotExist), "put the file there: a directory holds what `wget -x` of the official locations would give, HOST/PATH"}

@@ -131,7 +131,7 @@ func registryError(image string, err error) error {
 		}
 		return fmt.Errorf("pull image: %w", &StatusError{URL: image, Code: answer.StatusCode, Status: status})
 	}
-	return fmt.Errorf("pull %s: %w", image, err)
+	return fmt.Errorf("pull %s: %w", image, unconnected(err))
 }
 
 // encrypted refuses http, to which the registry client would fall back for

@@ -383,11 +383,7 @@ func dialError(t *Target, op string, err error) error {
 		return &ConnError{Host: t.name(), Op: op, Err: err, temporary: lost.temporary, hint: lost.hint}
 	}
 	var dns *net.DNSError
-	e := &ConnError{Host: t.name(), Op: op, Err: err, temporary: !errors.As(err, &dns) || dns.IsTemporary || dns.IsTimeout}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		e.hint = "nothing listens there: start sshd on the host, or give its port in the inventory's ssh block"
-	}
-	return e
+	return &ConnError{Host: t.name(), Op: op, Err: err, temporary: !errors.As(err, &dns) || dns.IsTemporary || dns.IsTimeout, hint: dialHint(t, err)}
 }
 
 // isDisconnect reports whether err is the sudden end of a transport.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 )
@@ -189,6 +190,17 @@ func WithTimeout(ctx context.Context, host, op string, limit time.Duration) (con
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, limit, &TimeoutError{Host: host, Op: op, After: limit})
+}
+
+// dialHint is advice for a TCP connection that could not be made, "" for none.
+func dialHint(t *Target, err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("nothing listens there: does sshd run on the host, and on port %d? The inventory's ssh block has `port`", t.Port)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "check the address and this machine's routes; a host behind another one is reached with a `bastion` block"
+	}
+	return ""
 }
 
 // contextError wraps the end of ctx with the host and what was being done.

@@ -109,7 +109,7 @@ func TestHints(t *testing.T) {
 		change     func(*ssh.Target)
 		want, hint string
 	}{
-		{"refused", func(to *ssh.Target) { to.Port = closed.Port }, "connection refused", "start sshd"},
+		{"refused", func(to *ssh.Target) { to.Port = closed.Port }, "connection refused", "does sshd run"},
 		{"no known_hosts", func(to *ssh.Target) { to.KnownHosts += ".missing" }, "known_hosts: ", "-trust-on-first-use"},
 		{"no key", func(to *ssh.Target) { to.KeyFiles = []string{s.ClientKey + ".missing"} }, "key file: ", "ssh-keygen"},
 		{"public key", func(to *ssh.Target) { to.KeyFiles = []string{public + ".pub"} }, "holds a public key", "without .pub"},
