@@ -84,6 +84,8 @@ type arming struct {
 	writes map[plan.StepID]bool
 	aside  map[string][]string
 
+	run string // what the tokens of its sessions begin with
+
 	mu    sync.Mutex
 	hosts map[string]*armedHost
 }
@@ -114,7 +116,7 @@ func newArming(delta *plan.Delta, timeout time.Duration) *arming {
 		timeout = DefaultConfirmTimeout
 	}
 	a := &arming{
-		timeout: timeout, touched: map[string]*confirm.Touched{}, hosts: map[string]*armedHost{},
+		timeout: timeout, run: newToken(), touched: map[string]*confirm.Touched{}, hosts: map[string]*armedHost{},
 		inputs: map[plan.StepID][]plan.Item{}, writes: map[plan.StepID]bool{}, aside: map[string][]string{},
 	}
 	byID := map[plan.StepID]plan.Item{}
@@ -257,7 +259,7 @@ func (h *armedHost) join(ctx context.Context, t *task, a *arming) (*armedSession
 		}
 		first := s == nil
 		if first {
-			s = &armedSession{Session: confirm.Session{Token: newToken(), Timeout: a.timeout}, ready: make(chan struct{}), ended: make(chan struct{})}
+			s = &armedSession{Session: confirm.Session{Token: a.run + newToken(), Run: a.run, Timeout: a.timeout}, ready: make(chan struct{}), ended: make(chan struct{})}
 			h.session = s
 		}
 		s.steps++

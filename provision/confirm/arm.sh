@@ -1,5 +1,5 @@
 # Takes down how things are and starts the timer. Variables set before: base,
-# session, timeout (s), boot (unit file), wants (its link), names.
+# session, run, timeout (s), boot (unit file), wants (its link), names.
 set -eu
 umask 077
 if ! command -v systemd-run >/dev/null; then
@@ -7,10 +7,22 @@ if ! command -v systemd-run >/dev/null; then
 	exit 1
 fi
 for found in "$base"/*/armed "$base"/*/reverting; do
-	if [ -e "$found" ]; then
-		echo "a change of an earlier run was not confirmed; the host puts it back by itself (at once with: sh ${found%/*}/revert.sh now)" >&2
-		exit 97
-	fi
+	if ! [ -e "$found" ]; then continue; fi
+	of=${found%/*}
+	case $found in
+	"$base/session-$run"* | */reverting) ;;
+	*)
+		# Its run is dead, for this one has the lock; and this one has reached the
+		# host over a connection of its own, which is what the host waits for.
+		if mv -T -- "$found" "$of/confirmed" 2>/dev/null; then
+			systemctl stop "kinstall-revert-${of##*/session-}.timer" "kinstall-revert-${of##*/session-}.service" 2>/dev/null || true
+			rm -f -- "$wants" "$boot"
+			continue
+		fi
+		;;
+	esac
+	echo "a change of an earlier run was not confirmed; the host puts it back by itself (at once with: sh $of/revert.sh now)" >&2
+	exit 97
 done
 rm -rf -- "$base"/session-*
 mkdir -p -- "$base" "$session/files" "$session/sysctls" "$session/rules" "$session/units" "$session/network"

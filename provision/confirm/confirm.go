@@ -106,6 +106,10 @@ type Unit struct {
 type Session struct {
 	// Token tells sessions apart: a few letters and digits.
 	Token string
+	// Run is what the tokens of all sessions of a run begin with: one of another
+	// run is of a run that is dead, since the lock is held, and counts as confirmed
+	// when this run has reached the host. "" if that is not to be.
+	Run string
 	// Timeout is how long the host waits for the confirmation, from the arming
 	// or from the last Postpone; whole seconds.
 	Timeout time.Duration
@@ -120,12 +124,14 @@ func (s Session) seconds() int { return int((s.Timeout + time.Second - 1) / time
 
 // Arm is a script that takes down what is there and starts the timer. It
 // changes nothing else, and fails where the host could not undo a change: with
-// ExitUnconfirmed when an earlier change waits for its confirmation.
+// ExitUnconfirmed when an earlier change of this run waits for its confirmation,
+// or one is being put back.
 func (s Session) Arm(t Touched) string {
 	var b strings.Builder
 	assign := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, shell.Quote(value)) }
 	assign("base", Directory)
 	assign("session", s.directory())
+	assign("run", s.Run)
 	assign("boot", bootUnit)
 	assign("wants", bootWants)
 	assign("name", s.Unit())
