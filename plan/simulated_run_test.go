@@ -54,7 +54,7 @@ type simRun struct {
 	begin   map[StepID]fact.Record // on the host's disk, of members and parts of turns
 	serving map[string]int         // starts of processes that ran at the beginning
 	seen    map[StepID]bool        // members seen to work by the world's own account
-	proven  map[string]bool        // groups
+	proven  map[string]bool        // programs, see programOf
 	broken  map[string]bool        // hosts that were lost at some moment
 }
 
@@ -621,7 +621,11 @@ func (r *simRun) record(n *simNode) error {
 	if err := r.flush(n.host()); err != nil {
 		return err
 	}
-	r.proven[n.Turn.Group] = true
+	for _, g := range Groups(r.inv) {
+		if g.Name == n.Turn.Group {
+			r.proven[programOf(g)] = true
+		}
+	}
 	return r.script(n.host(), func() error {
 		for _, kept := range n.Turn.Kept {
 			if kept.Secret {

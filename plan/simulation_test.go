@@ -371,15 +371,28 @@ func (r *simRun) promises() {
 			away[n.Turn.Group]++
 		}
 	}
+	unproven := map[string]int{} // away, of programs of which no member was seen yet
 	for _, g := range Groups(r.inv) {
-		most := 1
-		if r.proven[g.Name] {
-			most = max(1, g.AtOnce)
+		most := max(1, g.AtOnce)
+		if program := programOf(g); !r.proven[program] {
+			most = 1
+			if unproven[program] += away[g.Name]; unproven[program] > 1 && len(r.broken) == 0 {
+				r.fatalf("%d members of %s are away, and none was seen to work", unproven[program], program)
+			}
 		}
 		if away[g.Name] > most && len(r.broken) == 0 {
 			r.fatalf("%d members of %s are away, %d may be", away[g.Name], g.Name, most)
 		}
 	}
+}
+
+// programOf is what the members of a group have a canary for: those of several
+// groups may run the same.
+func programOf(g rollout.Group) string {
+	if g.Program != "" {
+		return g.Program
+	}
+	return g.Name
 }
 
 func processName(item Item) string {
