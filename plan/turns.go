@@ -169,8 +169,8 @@ func isPart(item Item, facts fact.Set) bool {
 	if item.Change.Changes() {
 		return true
 	}
-	record, known := facts.Host.State.Resources[string(item.Step.Resource.ID())]
-	return known && !record.Equal(item.Change.Record) && !item.Change.Record.Empty()
+	record := facts.Host.State.Resources[string(item.Step.Resource.ID())]
+	return !record.Equal(item.Change.Record) && !item.Change.Record.Empty()
 }
 
 // keep remembers what a step of the turn replaces.
