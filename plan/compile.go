@@ -37,6 +37,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 		},
 		templates: newTexts(),
 		releases:  map[string]Release{},
+		drained:   map[string][]Drain{},
 		issuers:   map[string]*x509.Certificate{},
 		files:     files,
 	}
@@ -88,9 +89,10 @@ type compiler struct {
 	subnetsV6 map[string]netip.Prefix // by host; none but with dual-stack
 	files     map[string][]byte       // of the operator's machine, by path
 	issuers   map[string]*x509.Certificate
-	names     resource.Block   // of /etc/hosts, the same on every host
-	own       []Release        // images that the user names
-	sorted    []inventory.Host // with containers, by name
+	names     resource.Block     // of /etc/hosts, the same on every host
+	own       []Release          // images that the user names
+	drained   map[string][]Drain // by the host of the API server that is sent nothing new
+	sorted    []inventory.Host   // with containers, by name
 	// With static routes between hosts only, the same on every host.
 	routes     *resource.RouteTable
 	routesText []byte

@@ -37,6 +37,26 @@ func (c *compiler) loadBalancer(h inventory.Host) {
 	}
 }
 
+// upstreamServer is one API server as a balancer's configuration has it.
+type upstreamServer struct {
+	Name, Address string
+	Down          bool // it is sent nothing new
+}
+
+// drains remembers, for each API server, the configuration of a balancer that
+// sends it nothing new. With a single one there is nobody else to send it to.
+func (c *compiler) drains(host, unit string, upstream resource.File, servers []upstreamServer, listen []string) {
+	for i := range servers {
+		if len(servers) < 2 {
+			return
+		}
+		without := slices.Clone(servers)
+		without[i].Down = true
+		content := c.templates.Render(upstream.Path[1:], map[string]any{"Servers": without, "Listen": listen})
+		c.drained[servers[i].Name] = append(c.drained[servers[i].Name], Drain{Host: host, Unit: unit, File: upstream, Without: content})
+	}
+}
+
 // nginx adds nginx with a stream upstream over all API servers. Files of
 // Debian's package stay as they are; what belongs to kinstall stands in files
 // of its own.
@@ -44,16 +64,15 @@ func (c *compiler) nginx(h inventory.Host) {
 	inv := c.inventory
 	packages := c.packages(h.Name, "nginx", "libnginx-mod-stream")
 
-	type server struct{ Name, Address string }
-	var servers []server
+	var servers []upstreamServer
 	ipv6 := h.Address.Is6() && !h.Address.Is4In6()
 	if endpoint := inv.Cluster.Endpoint.Address; endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6() {
 		ipv6 = true
 	}
 	for _, m := range inv.With(inventory.RoleMaster) {
-		servers = append(servers, server{m.Name, hostPort(m.Address, APIServerPort)})
+		servers = append(servers, upstreamServer{Name: m.Name, Address: hostPort(m.Address, APIServerPort)})
 	}
-	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(servers, func(a, b upstreamServer) int { return strings.Compare(a.Name, b.Name) })
 	port := strconv.Itoa(inv.LoadBalancer.Port)
 	listen := []string{port}
 	if ipv6 {
@@ -63,6 +82,7 @@ func (c *compiler) nginx(h inventory.Host) {
 
 	c.directory(h.Name, "/etc/nginx/stream.d", 0o755, packages)
 	upstream := c.file(h.Name, "/etc/nginx/stream.d/kinstall.conf", map[string]any{"Servers": servers, "Listen": listen})
+	c.drains(h.Name, nginxUnit, upstream, servers, listen)
 	stream := c.file(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", nil, packages, step(h.Name, upstream))
 	inputs := []resource.Input{resource.Package{Name: "nginx"}, resource.Package{Name: "libnginx-mod-stream"}, upstream, stream}
 	c.serving(h.Name, resource.Unit{

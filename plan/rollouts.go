@@ -21,6 +21,17 @@ type Rollout struct {
 	// After must hold before the change counts as done, and still after a
 	// settling time; else the member gets its previous bytes back.
 	After []resource.Check
+	// Drains are what sends clients to the member, and sends it none during its
+	// turn: a server that has begun to listen may not yet know who may do what.
+	Drains []Drain
+}
+
+// Drain is a balancer's configuration, and what it is while a member has its turn.
+type Drain struct {
+	Host    string
+	Unit    string        // that reads it anew when it is reloaded
+	File    resource.File // as it is otherwise
+	Without []byte
 }
 
 // The groups, in the order in which a plan lists them.
@@ -135,6 +146,7 @@ func (c *compiler) apiServerRollout(h inventory.Host) Rollout {
 		Group:  groupAPIServers,
 		Before: c.elsewhere(h, inventory.RoleMaster, func(other inventory.Host) resource.Check { return c.apiServerGate(other).Check }),
 		After:  []resource.Check{podRuns(h.Name, apiServerPod), c.apiServerGate(h).Check},
+		Drains: slices.SortedFunc(slices.Values(c.drained[h.Name]), func(a, b Drain) int { return strings.Compare(a.Host, b.Host) }),
 	}
 }
 
@@ -142,7 +154,7 @@ func (c *compiler) apiServerRollout(h inventory.Host) Rollout {
 // that runs takes up.
 func (c *compiler) servingCertificateRollout(h inventory.Host) Rollout {
 	r := c.apiServerRollout(h)
-	r.After = []resource.Check{c.apiServerGate(h).Check}
+	r.After, r.Drains = []resource.Check{c.apiServerGate(h).Check}, nil
 	return r
 }
 

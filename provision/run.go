@@ -29,9 +29,10 @@ type run struct {
 	members map[string]*graphNode
 	// stoppedBy is the member whose failure stopped the groups of a program.
 	stoppedBy map[string]plan.StepID
-	queue     []*graphNode   // ready to start, as soon as there is a slot
-	busy      map[string]int // slots taken, by place
-	total     int            // slots taken on all hosts
+	changes   map[plan.StepID]bool // steps that this run changes
+	queue     []*graphNode         // ready to start, as soon as there is a slot
+	busy      map[string]int       // slots taken, by place
+	total     int                  // slots taken on all hosts
 
 	started  startedItems
 	done     chan outcome
@@ -86,7 +87,7 @@ func newRun(ctx context.Context, e *Executor) *run {
 	delta := e.delta
 	r := &run{
 		executor: e, ctx: ctx, work: context.WithoutCancel(ctx),
-		nodes: buildGraph(delta), members: map[string]*graphNode{}, stoppedBy: map[string]plan.StepID{}, busy: map[string]int{},
+		nodes: buildGraph(delta), members: map[string]*graphNode{}, stoppedBy: map[string]plan.StepID{}, changes: map[plan.StepID]bool{}, busy: map[string]int{},
 		done: make(chan outcome), report: &Report{},
 	}
 	r.left = len(r.nodes)
@@ -100,6 +101,7 @@ func newRun(ctx context.Context, e *Executor) *run {
 		for _, item := range n.items {
 			if item.Change.Action != resource.NoOp {
 				e.progress[host].total++
+				r.changes[item.Step.ID()] = true
 			}
 		}
 		if t := n.turnPlan; t != nil {

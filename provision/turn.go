@@ -18,9 +18,10 @@ type turn struct {
 	// changed are the items that were carried out so far, with what the host's
 	// state is to remember of them once the member has been seen to work.
 	changed []changedItem
-	started bool      // the member itself was come to
-	before  processes // those that ran before the change
-	now     processes // those that were seen to work
+	started bool         // the member itself was come to
+	before  processes    // those that ran before the change
+	drained []plan.Drain // balancers that send the member nothing for now
+	now     processes    // those that were seen to work
 }
 
 type changedItem struct {
@@ -195,6 +196,9 @@ func (r *run) changeMember(t *turn) error {
 	if err != nil {
 		return untouchedError{err}
 	}
+	if !t.node.turnPlan.Down {
+		r.drain(t)
+	}
 	for _, item := range t.node.items {
 		task, err := e.begin(r.work, item)
 		t.started = item.Step.ID() == member.Step.ID()
@@ -211,6 +215,7 @@ func (r *run) changeMember(t *turn) error {
 				err = fmt.Errorf("%s: %w", label(item), err)
 			}
 			if len(t.changed) == 0 && errors.Is(err, ErrStale) {
+				r.undrain(t)
 				return untouchedError{err}
 			}
 			return err
@@ -234,12 +239,16 @@ func (r *run) see(t *turn) error {
 	}
 	now, err := r.executor.checks.after(r.work, *member.Step.Rollout, t.before, r.reporter(member))
 	t.now = now
+	if err == nil {
+		r.undrain(t)
+	}
 	return err
 }
 
 // rollBack puts the previous bytes back, starts the member with them and sees
 // it work.
 func (r *run) rollBack(t *turn) error {
+	defer r.undrain(t) // however it goes: a balancer leaves a server that does not answer out by itself
 	e, member := r.executor, t.member()
 	report := r.reporter(member)
 	files := t.node.turnPlan.Kept

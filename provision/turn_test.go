@@ -234,7 +234,7 @@ show)
 	done ;;
 enable) : ;;
 disable) rm -f "$run/$unit"; echo "stop $unit" >>"$HOST/journal" ;;
-restart | reload-or-restart)
+restart | reload | reload-or-restart)
 	echo "$verb $unit" >>"$HOST/journal"
 	if [ -e "$HOST/broken" ]; then echo "$unit: main process exited" >&2; exit 1; fi
 	: >"$run/$unit" ;;
@@ -526,5 +526,58 @@ func TestTurnLeavesAStaleFileAlone(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"before apiserver"}, checks.asked); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A balancer sends a member nothing new while it is changed, and clients again
+// however that ends.
+func TestTurnDrainsTheBalancers(t *testing.T) {
+	needRoot(t)
+	for name, works := range map[string]error{"it works": nil, "it does not": errors.New("no answer")} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, Options{}, "shaolin", "emei")
+			balancer, h := f.hosts["emei"], f.hosts["shaolin"]
+			balancer.program(t, "systemctl", systemctl)
+			with := resource.File{Path: balancer.path("/etc/upstreams"), Content: []byte("shaolin\nwudang\n"), Ownership: self(t, 0o640)}
+			if err := os.WriteFile(with.Path, with.Content, 0o640); err != nil {
+				t.Fatal(err)
+			}
+			manifest := plan.ManifestDirectory + "/kube-apiserver.yaml"
+			if err := os.WriteFile(h.path(manifest), []byte("good\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Name: "kube-apiserver", Path: manifest, Manifest: "new\n"}, Rollout: &plan.Rollout{
+				Group: "apiserver", Drains: []plan.Drain{{Host: "emei", Unit: "balancer.service", File: with, Without: []byte("wudang\n")}},
+			}})
+			delta := f.everything(t)
+			found := resource.SHA256([]byte("good\n"))
+			delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+			turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
+			e := f.executor()
+			var during []string
+			e.checks = &fakeChecks{works: func(plan.Rollout, processes) error {
+				during = append(during, balancer.read(t, with.Path))
+				if h.read(t, h.path(manifest)) == "good\n" {
+					return nil
+				}
+				return works
+			}}
+			if _, err := e.Apply(t.Context(), delta); !errors.Is(err, works) {
+				t.Errorf("Apply: %v", err)
+			}
+			want := []string{"wudang\n"}
+			if works != nil { // and once more when it was put back
+				want = append(want, "wudang\n")
+			}
+			if diff := cmp.Diff(want, during); diff != "" {
+				t.Errorf("the balancer while it is looked at (-want +got):\n%s", diff)
+			}
+			if got := balancer.read(t, with.Path); got != string(with.Content) {
+				t.Errorf("the balancer afterwards: %q", got)
+			}
+			if diff := cmp.Diff([]string{"reload balancer.service", "reload balancer.service"}, balancer.journal(t)); diff != "" {
+				t.Errorf("reloads (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -1,0 +1,50 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/shell"
+)
+
+// drain has the balancers send a member nothing new during its turn. One that
+// can't be told (its configuration is another one now, or is to be changed by
+// this very run; its host is not locked) sends it clients as ever: they find
+// another server while this one is away, as in a failure.
+func (r *run) drain(t *turn) {
+	member := t.member()
+	for _, d := range member.Step.Rollout.Drains {
+		if r.changes[plan.NewStepID(d.Host, d.File.ID())] {
+			continue
+		}
+		r.reporter(member)("taking it out of the load balancer on " + d.Host)
+		if err := r.executor.balance(r.work, d, d.File.Content, d.Without); err == nil {
+			t.drained = append(t.drained, d)
+		}
+	}
+}
+
+// undrain has the balancers send the member clients again. One that can't be
+// told is mended by the next plan, which finds its configuration changed.
+func (r *run) undrain(t *turn) {
+	for _, d := range t.drained {
+		if err := r.executor.balance(r.work, d, d.Without, d.File.Content); err != nil {
+			r.reporter(t.member())(fmt.Sprintf("the load balancer on %s still leaves it out: %v", d.Host, err))
+		}
+	}
+	t.drained = nil
+}
+
+// balance replaces a balancer's configuration and has it read anew.
+func (e *Executor) balance(ctx context.Context, d plan.Drain, from, to []byte) error {
+	m, err := e.Fleet.connect(ctx, d.Host)
+	if err != nil {
+		return err
+	}
+	return m.writeFile(ctx, fileWrite{
+		label: "change " + d.File.Path, path: d.File.Path, content: to, own: d.File.Own(), before: resource.SHA256(from),
+		then: "systemctl reload -- " + shell.Quote(d.Unit) + "\n",
+	})
+}
