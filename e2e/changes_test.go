@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -356,7 +355,7 @@ func brokenBalancer(t *testing.T, w *world) {
 	}
 }
 
-// poller asks a URL ten times a second as an administrator, each time over a
+// poller asks a URL ten times a second as nobody in particular, each time over a
 // connection of its own, without trying again.
 type poller struct {
 	name    string
@@ -377,7 +376,7 @@ func (w *world) poll(t *testing.T, name, address, path string) func() *poller {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return w.lab.DialContext(ctx, "tcp", address)
 		},
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{w.administrator(t)}},
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 	}}
 	ask := func() error {
@@ -434,33 +433,6 @@ func (w *world) poll(t *testing.T, name, address, path string) func() *poller {
 		<-stopped
 		return p
 	}
-}
-
-// administrator is the certificate in the admin kubeconfig. What it asks for
-// needs no access rules: an API server that has just begun to listen and has not
-// read them refuses others.
-func (w *world) administrator(t *testing.T) tls.Certificate {
-	t.Helper()
-	w.mustKubectl(t, "version") // there is a kubeconfig now
-	content, err := os.ReadFile(w.kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pair [2][]byte
-	for i, key := range []string{"client-certificate-data", "client-key-data"} {
-		match := regexp.MustCompile(key + `: "?([A-Za-z0-9+/=]+)`).FindSubmatch(content)
-		if match == nil {
-			t.Fatalf("no %s in %s", key, w.kubeconfig)
-		}
-		if pair[i], err = base64.StdEncoding.DecodeString(string(match[1])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	certificate, err := tls.X509KeyPair(pair[0], pair[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certificate
 }
 
 func (p *poller) String() string {
