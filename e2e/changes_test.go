@@ -75,11 +75,11 @@ func (w *world) begin(t *testing.T, args ...string) *background {
 	t.Helper()
 	b := &background{Cmd: w.lab.Exec(t.Context(), append([]string{w.kinstall}, args...)...), begin: time.Now(), ended: make(chan error, 1)}
 	b.Dir = w.dir
-	b.Cmd.Stdout, b.Cmd.Stderr = &b.stdout, &b.stderr
+	b.Stdout, b.Stderr = &b.stdout, &b.stderr
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { b.ended <- b.Cmd.Wait() }()
+	go func() { b.ended <- b.Wait() }()
 	return b
 }
 
@@ -385,8 +385,12 @@ func (w *world) poll(t *testing.T, name, address, path string) func() *poller {
 			return err
 		}
 		defer response.Body.Close()
-		if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: %s %v", response.Status, body, err)
+		body, err := io.ReadAll(response.Body)
+		switch {
+		case err != nil:
+			return err
+		case response.StatusCode != http.StatusOK:
+			return fmt.Errorf("%s: %s", response.Status, body)
 		}
 		return nil
 	}

@@ -84,7 +84,7 @@ func (c *compiler) maskOf(h *inventory.Host) mask {
 	}
 	for i, subnets := range []map[string]netip.Prefix{c.subnets, c.subnetsV6} {
 		if subnet, ok := subnets[h.Name]; ok {
-			m[3+i] = []byte(subnet.String())
+			m[3+i] = []byte(subnet.String()) //nolint:gosec // i is 0 or 1
 		}
 	}
 	return m

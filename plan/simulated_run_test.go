@@ -476,7 +476,7 @@ func (r *simRun) decide(e rollout.Event) {
 				r.fail(fmt.Errorf("%s: %s: %w", c.Member, c.Stands, c.Err))
 			}
 			r.w.comeUp()
-			r.ended(n, c)
+			r.ended(c)
 			r.settle(n, c.Kind == rollout.Finished)
 		}
 	}
@@ -568,7 +568,7 @@ func (r *simRun) after(n *simNode, before map[resource.Process]string) (map[reso
 			return nil, fmt.Errorf("%s: %w", c.Text, errNot)
 		}
 	}
-	r.witness(n, now)
+	r.witness(n)
 	return now, nil
 }
 

@@ -21,7 +21,6 @@ import (
 type draft struct {
 	masters, workers int
 	runtime, network string
-	minor            string
 	kubernetes, etcd int // patch levels
 	balancers        int
 	batch            string
@@ -317,7 +316,7 @@ func (w *world) converge(t *rapid.T, p *Plan, bad string) {
 			t.Fatalf("the run went well, though %s was given a bad flag", bad)
 		}
 		if bad != "" {
-			w.wellAsBefore(t, p)
+			w.wellAsBefore(t)
 			continue
 		}
 	}
@@ -327,7 +326,7 @@ func (w *world) converge(t *rapid.T, p *Plan, bad string) {
 }
 
 // wellAsBefore: everything runs that ran before.
-func (w *world) wellAsBefore(t *rapid.T, p *Plan) {
+func (w *world) wellAsBefore(t *rapid.T) {
 	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
 		for _, process := range slices.Sorted(maps.Keys(w.hosts[name].processes)) {
 			if !w.runs(name, process) {
@@ -407,7 +406,7 @@ func processName(item Item) string {
 
 // witness holds what was seen to what is there: the process runs with what lies
 // on the disk.
-func (r *simRun) witness(n *simNode, now map[resource.Process]string) {
+func (r *simRun) witness(n *simNode) {
 	h := r.w.host(n.host())
 	name := processName(n.item())
 	if p := h.processes[name]; p != nil {
@@ -421,7 +420,7 @@ func (r *simRun) witness(n *simNode, now map[resource.Process]string) {
 }
 
 // ended is told what became of a member.
-func (r *simRun) ended(n *simNode, c rollout.Command) {
+func (r *simRun) ended(c rollout.Command) {
 	if c.Kind == rollout.Failed && c.Stands == rollout.Unrestored && len(r.broken) == 0 {
 		r.fatalf("%s could not be rolled back: %v", c.Member, c.Err)
 	}

@@ -304,7 +304,7 @@ func (d *Delta) Graph() []Node {
 			}
 		}
 	}
-	d.untangle(nodes, at)
+	d.untangle(nodes)
 	operatorFirst(nodes)
 	return nodes
 }
@@ -330,7 +330,7 @@ func operatorFirst(nodes []Node) {
 // that wants a configuration to be there before it is installed, where its
 // program is then started with both, has long been installed when the
 // configuration changes in a turn.
-func (d *Delta) untangle(nodes []Node, at map[StepID]int) {
+func (d *Delta) untangle(nodes []Node) {
 	for i := range nodes {
 		if nodes[i].Turn == nil || len(nodes[i].Turn.Parts) == 0 {
 			continue

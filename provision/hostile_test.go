@@ -97,7 +97,7 @@ func newMixedFleet(t *testing.T, options Options, servers map[string]*sshtest.Se
 		f.step(name, missing)
 	}
 	f.Fleet = NewFleet(f.inventory, f.authorities, options)
-	t.Cleanup(func() { f.Fleet.Close() })
+	t.Cleanup(func() { f.Close() })
 	return f
 }
 
@@ -281,7 +281,7 @@ func TestObserveNamesSlowHosts(t *testing.T) {
 	var mu sync.Mutex
 	var said []string
 	heard := make(chan struct{})
-	servers := map[string]*sshtest.Server{"emei": misbehaving(t, func(s *sshtest.Session) int {
+	servers := map[string]*sshtest.Server{"emei": misbehaving(t, func(*sshtest.Session) int {
 		<-heard
 		return sshtest.NoStatus
 	})}

@@ -167,10 +167,8 @@ func (r *run) reporter(item plan.Item) func(string) {
 func (r *run) ask(t *turn) error {
 	item := t.member()
 	r.executor.tell(Event{Kind: Started, Item: item})
-	if err := r.executor.checks.before(r.ctx, *item.Step.Rollout, r.reporter(item)); err != nil {
-		if r.ctx.Err() != nil {
-			return nil // the machine knows of the stop
-		}
+	err := r.executor.checks.before(r.ctx, *item.Step.Rollout, r.reporter(item))
+	if err != nil && r.ctx.Err() == nil { // else it is the stop, of which the machine knows
 		return fmt.Errorf("not touched, because the others can't do without it: %w", err)
 	}
 	return nil
