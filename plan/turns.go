@@ -35,9 +35,9 @@ type KeptFile struct {
 	Secret bool   // not kept for longer than it may be needed
 }
 
-// turns finds the members that are changed in a turn of their own: those of a
-// group of which a member serves, if they serve themselves or did before. What
-// is new joins beside whatever else goes on: the others may need it.
+// turns finds the members that are changed in a turn of their own: those that
+// serve, or did before. What is new joins beside whatever else goes on: the
+// others may need it.
 //
 // What only runs serves nobody yet: after a first installation that was not
 // finished, runtimes and load balancers may run while there is no API server.
@@ -67,12 +67,12 @@ func (d *Delta) turns() []Turn {
 	var turns []Turn
 	for i := range d.Items {
 		step, change := d.Items[i].Step, d.Items[i].Change
-		if step.Rollout == nil || !living[step.Rollout.Group] || !change.Changes() {
+		if step.Rollout == nil || !change.Changes() {
 			continue
 		}
 		facts := d.Observed.facts(step.Host)
 		up := serves(step.Resource, facts)
-		if _, known := facts.Host.State.Resources[string(step.Resource.ID())]; !up && (!known || !isProgram(step.Resource)) {
+		if !d.takesTurn(step, up, living[step.Rollout.Group]) {
 			continue
 		}
 		d.Items[i].Step.Rollout = d.askable(step)
@@ -118,6 +118,18 @@ func (d *Delta) askable(step Step) *Rollout {
 	rest := *step.Rollout
 	rest.After = slices.DeleteFunc(slices.Clone(rest.After), func(c resource.Check) bool { return c.Kind == resource.CheckNode && c.Host == step.Host })
 	return &rest
+}
+
+// takesTurn reports whether a member is changed in a turn: one that serves
+// where others of its group do, and one that is down and did serve before, so
+// that it gets its previous files back if it does not come up with the new ones.
+func (d *Delta) takesTurn(step Step, up, living bool) bool {
+	if up {
+		return living
+	}
+	facts := d.Observed.facts(step.Host)
+	_, known := facts.Host.State.Resources[string(step.Resource.ID())]
+	return known && isProgram(step.Resource) && (living || proven(step.Resource, facts))
 }
 
 // serves reports whether a member of a group serves on its host.
