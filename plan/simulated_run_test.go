@@ -64,6 +64,7 @@ type simNode struct {
 	waiting int
 	skipped bool
 
+	asked   bool // the others can do without it, unless one of them loses its power now
 	changed []Item
 	before  map[resource.Process]string // nil: any process will do
 }
@@ -212,7 +213,7 @@ func (r *simRun) quiet() bool {
 		}
 	}
 	for _, n := range r.byName {
-		if n.changed != nil && !r.seen[n.item().Step.ID()] {
+		if (n.asked || n.changed != nil) && !r.seen[n.item().Step.ID()] {
 			return false
 		}
 	}
@@ -491,6 +492,7 @@ func (r *simRun) ask(n *simNode) error {
 			return errNot
 		}
 	}
+	n.asked = true
 	return nil
 }
 
