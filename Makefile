@@ -53,6 +53,7 @@ test-networks: build ## every pod network on machines of its own (35 minutes)
 
 .PHONY: test-changes
 test-changes: build ## changes that go well, and wrong, on a living cluster (13 minutes)
+	. .ci/go-toolchain && go test -count 1 -timeout 20m -run '^(TestSimul|TestPromises)' ./plan ./plan/rollout -rapid.checks=500 -rapid.seed=$$(date +%s)
 	KINSTALL_CHANGES=1 go test -timeout 60m -count 1 -v -run '^TestChanges$$' ./e2e
 
 .PHONY: test-short

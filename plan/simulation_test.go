@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -178,11 +179,26 @@ func (w *world) diff(t *rapid.T, p *Plan) *Delta {
 	return delta
 }
 
+// seeded has chance be the same from run to run, unless -rapid.seed says
+// otherwise, as in "make test-changes", which goes on from there.
+func seeded(t *testing.T) {
+	t.Helper()
+	seed := flag.Lookup("rapid.seed")
+	if seed.Value.String() != seed.DefValue {
+		return
+	}
+	if err := seed.Value.Set("1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = seed.Value.Set(seed.DefValue) })
+}
+
 // TestSimulation applies pairs of inventories to simulated hosts, has things go
 // wrong at random, and holds what comes of it to what users are promised:
 // quorum is never lost by kinstall's hand, groups keep their batch, nothing is
 // recorded that was not seen, and every run ends converged or rolled back.
 func TestSimulation(t *testing.T) {
+	seeded(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		a := modelAuthority()
 		first := drawDraft(rt)
@@ -228,6 +244,7 @@ func TestSimulation(t *testing.T) {
 // An installation that was interrupted, wherever that was, is finished by the
 // next run.
 func TestSimulatedInterruptions(t *testing.T) {
+	seeded(t)
 	a := modelAuthority()
 	for _, engine := range []string{"containerd", "docker"} {
 		d := draft{masters: 1, workers: 1, runtime: engine, network: "\"routes\" {}", balancers: 1}
