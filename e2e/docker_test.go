@@ -459,7 +459,7 @@ func (s *dockerStory) otherSubnet(t *testing.T) {
 		t.Errorf("a setting Docker refuses: %d hosts intact, %s", intact, r)
 	}
 	said := strings.Join(strings.Fields(r.stdout+r.stderr), " ")
-	for _, want := range []string{"no-such-setting", "/etc/docker/daemon.json was put back", "2 not begun"} {
+	for _, want := range []string{"no-such-setting", "failed and was rolled back", "put back 1 step: taishan file /etc/docker/daemon.json", "4 not begun"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said: %s", want, r)
 		}
