@@ -163,6 +163,13 @@ func (r *run) reporter(item plan.Item) func(string) {
 	return func(text string) { r.executor.tell(Event{Kind: Progress, Item: item, Text: text}) }
 }
 
+// goesOn reports whether a change leaves its member's process running: it is
+// reloaded, or only enabled at boot.
+func goesOn(member plan.Item) bool {
+	_, unit := member.Step.Resource.(resource.Unit)
+	return unit && (member.Change.Action == resource.Reload || member.Change.Action == resource.Update)
+}
+
 // ask waits until the others can do without the member.
 func (r *run) ask(t *turn) error {
 	item := t.member()
@@ -186,7 +193,7 @@ func (r *run) changeMember(t *turn) error {
 		return untouchedError{err}
 	}
 	t.before = before
-	t.before.reloaded = member.Change.Action == resource.Reload
+	t.before.reloaded = goesOn(member)
 	m, err := e.Fleet.connect(r.work, host)
 	if err == nil {
 		err = m.keep(r.work, t.node.turnPlan.Kept)
@@ -255,7 +262,7 @@ func (r *run) rollBack(t *turn) error {
 	if err != nil {
 		return fmt.Errorf("putting back %s failed: %w", pathsOf(files), err)
 	}
-	before.reloaded = member.Change.Action == resource.Reload
+	before.reloaded = goesOn(member)
 	first, then := "", ""
 	if len(files) == 0 || !t.started {
 		// Nothing that it was started with is changed: what is to be seen is that

@@ -581,3 +581,23 @@ func TestTurnDrainsTheBalancers(t *testing.T) {
 		})
 	}
 }
+
+// A unit that is only enabled runs on: no other process is waited for.
+func TestGoesOn(t *testing.T) {
+	unit, pod := resource.Unit{Name: "kubelet.service"}, resource.StaticPod{Name: "kube-apiserver"}
+	for _, c := range []struct {
+		action resource.Action
+		of     resource.Resource
+		want   bool
+	}{
+		{resource.Restart, unit, false},
+		{resource.Create, unit, false},
+		{resource.Reload, unit, true},
+		{resource.Update, unit, true},
+		{resource.Update, pod, false},
+	} {
+		if got := goesOn(plan.Item{Step: plan.Step{Resource: c.of}, Change: resource.Change{Action: c.action}}); got != c.want {
+			t.Errorf("%s of %T: %v", c.action, c.of, got)
+		}
+	}
+}
