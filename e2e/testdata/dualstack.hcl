@@ -53,12 +53,6 @@ kube_proxy {
   }
 }
 
-# Machines of several labs share one kernel, and with it this limit: kubelets
-# and kube-proxies use it up.
-preparation {
-  sysctls = { "fs.inotify.max_user_instances" = 1024 }
-}
-
 dns {
   upstreams = ["none"]
 }
