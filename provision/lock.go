@@ -90,7 +90,8 @@ type lockSet struct {
 	mu     sync.Mutex
 	lost   map[string]*LockLostError
 	first  *LockLostError
-	ending chan struct{} // closed when first is set
+	ends   []context.CancelCauseFunc // of the contexts that end when first is set
+	ending chan struct{}             // closed when first is set, after ends were called
 }
 
 // lose remembers a lock that was lost for good, or was never had.
@@ -102,6 +103,9 @@ func (l *lockSet) lose(err *LockLostError) {
 	}
 	if l.first == nil {
 		l.first = err
+		for _, end := range l.ends {
+			end(err)
+		}
 		close(l.ending)
 	}
 }
@@ -166,18 +170,24 @@ func (l *hostLock) wait(ctx context.Context) (*ssh.Lock, error) {
 	}
 }
 
+// end calls cancel, with the cause, when a lock is lost, before anybody can know
+// of it: what looks at the context then begins nothing more.
+func (l *lockSet) end(cancel context.CancelCauseFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first != nil {
+		cancel(l.first)
+		return
+	}
+	l.ends = append(l.ends, cancel)
+}
+
 // whileLocked returns a context that ends with a *LockLostError as its cause
 // when a lock that the fleet holds is lost.
 func (f *Fleet) whileLocked(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if locks := f.locks.Load(); locks != nil {
-		go func() {
-			select {
-			case <-locks.ending:
-				cancel(locks.first)
-			case <-ctx.Done():
-			}
-		}()
+		locks.end(cancel)
 	}
 	return ctx, func() { cancel(nil) }
 }
