@@ -116,12 +116,22 @@ func TestUnitRecordsItsProcess(t *testing.T) {
 func TestStaticPodHealth(t *testing.T) {
 	p := resource.StaticPod{Name: "kube-apiserver", Node: "emei", Path: "/m/a.yaml", Manifest: "pod\n"}
 	wrote := map[string]fact.Record{"staticpod:/m/a.yaml": {Digest: "0600 root:root", Files: map[string]string{"/m/a.yaml": sha("pod\n")}}}
+	recorded := func(change func(*fact.Record)) map[string]fact.Record {
+		record := fact.Record{Digest: "0600 root:root", Files: map[string]string{"/m/a.yaml": sha("pod\n")}}
+		change(&record)
+		return map[string]fact.Record{"staticpod:/m/a.yaml": record}
+	}
+	runs := fact.Pod{UID: "1", PID: 7, Running: true, Attempt: 1, Age: time.Hour}
 	at := func(manifest string, pod fact.Pod) map[fact.Key]any {
 		return map[fact.Key]any{file("/m/a.yaml"): found(manifest, 0o600), {Kind: fact.KindStaticPod, Name: "kube-apiserver"}: pod}
 	}
 	run(t, []diffCase{
 		{name: "runs", r: p, records: wrote, answers: at("pod\n", fact.Pod{UID: "1", PID: 7, Running: true, Attempt: 3, Age: time.Hour}), want: resource.NoOp},
 		{name: "restarted once", r: p, records: wrote, answers: at("pod\n", fact.Pod{UID: "1", PID: 7, Running: true, Attempt: 1, Age: time.Second}), want: resource.NoOp},
+		{name: "started, and not seen", r: p, records: recorded(func(r *fact.Record) { r.Unproven = true }), answers: at("pod\n", runs), want: resource.Verify,
+			reasons: because(resource.Unknown, "started by an apply that ended before it was seen to work")},
+		{name: "written, and not recorded", r: p, records: recorded(func(r *fact.Record) { r.Files["/m/a.yaml"] = sha("old\n") }), answers: at("pod\n", runs), want: resource.Verify,
+			reasons: because(resource.Unknown, "started by an apply that ended before it was seen to work")},
 		{name: "not there", r: p, records: wrote, answers: at("pod\n", fact.Pod{}), want: resource.Verify,
 			reasons: because(resource.Drift, "not running: the kubelet has not started it")},
 		{name: "crashes", r: p, records: wrote, answers: at("pod\n", fact.Pod{UID: "1", Attempt: 7}), want: resource.Verify,
