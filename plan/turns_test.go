@@ -77,3 +77,40 @@ func TestTurnsOfAServingCertificate(t *testing.T) {
 		t.Errorf("turns (-want +got):\n%s", diff)
 	}
 }
+
+// What a run wrote that ended before the member was seen to work with it belongs
+// to the member's turn, though there is nothing left to write: it is recorded
+// when the member was seen, and taken back when it does not work.
+func TestTurnsTakeInWhatADeadRunWrote(t *testing.T) {
+	inv, a := load(t, "lab"), newAuthority(t)
+	p := compileWith(t, inv, a)
+	observed := installed(t, p, a)
+	config := resource.File{Path: kubeletConfig}
+	state := observed.Hosts["shaolin"].Facts.Host.State
+	record := state.Resources[string(config.ID())]
+	record.Files = map[string]string{kubeletConfig: "the one before"}
+	state.Resources[string(config.ID())] = record
+	unit := resource.Unit{Name: KubeletUnit}
+	started := state.Resources[string(unit.ID())]
+	started.Inputs[string(config.ID())] = "the one before"
+
+	for _, turn := range p.Diff(observed).Turns {
+		if turn.Step != NewStepID("shaolin", unit.ID()) {
+			continue
+		}
+		part := NewStepID("shaolin", config.ID())
+		if diff := cmp.Diff([]StepID{part}, turn.Parts); diff != "" {
+			t.Errorf("parts (-want +got):\n%s", diff)
+		}
+		found, err := observed.Hosts["shaolin"].Facts.File(kubeletConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []KeptFile{{Step: part, Path: kubeletConfig, Found: found.SHA256, Served: "the one before"}}
+		if diff := cmp.Diff(want, turn.Kept); diff != "" {
+			t.Errorf("kept (-want +got):\n%s", diff)
+		}
+		return
+	}
+	t.Error("the kubelet has no turn")
+}
