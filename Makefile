@@ -82,7 +82,7 @@ $(GOLANGCI):
 	. .ci/go-toolchain && GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: bench
-bench: build ## seconds to a cluster beside kubeadm's, a rolling change, and what each network carries (25 minutes)
+bench: build ## seconds to a cluster beside kubeadm's, a rolling change, one worker more, and what each network carries (28 minutes)
 	. .ci/go-toolchain && KINSTALL_BENCH=1 go test -timeout 90m -count 1 -v -run '^TestBenchmark' ./e2e
 
 .PHONY: clean
