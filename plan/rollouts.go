@@ -24,6 +24,11 @@ type Rollout struct {
 	// Drains are what sends clients to the member, and sends it none during its
 	// turn: a server that has begun to listen may not yet know who may do what.
 	Drains []Drain
+	// Evacuate is the node that is cordoned and drained before the member is
+	// changed, and takes pods again when it was seen to work, or was rolled back;
+	// "" for none. The plan asks for the pods on it (fact.Query.Pods) where it is to
+	// say how many there are.
+	Evacuate string
 }
 
 // Drain is a balancer's configuration, and what it is while a member has its turn.

@@ -59,10 +59,17 @@ func applyNode(ctx context.Context, t *task, n resource.Node) (fact.Record, erro
 	if err != nil {
 		return fact.Record{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	patching, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
 	t.report("waiting for the kubelet to register")
-	return fact.Record{}, client.ApplyNode(ctx, n)
+	if err := client.ApplyNode(patching, n); err != nil || n.Schedule != resource.Drained {
+		return fact.Record{}, err
+	}
+	err = t.executor.drain(ctx, n.Name, t.report)
+	if found, unknown := t.executor.delta.Observed.Cluster.Node(n.Name); err != nil && (unknown != nil || !found.Unschedulable) {
+		err = errors.Join(err, t.executor.nodes.uncordon(ctx, n.Name, resource.CordonForState))
+	}
+	return fact.Record{}, err
 }
 
 func applyObject(ctx context.Context, t *task, o resource.Object) (fact.Record, error) {

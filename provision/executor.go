@@ -29,6 +29,10 @@ type Executor struct {
 	// arming has the hosts undo by themselves what cuts them off.
 	arming *arming
 
+	// stopping ends when no further step is to begin: what only waits gives up then.
+	stopping context.Context
+	// nodes cordons and drains nodes; nil stands for the real ones.
+	nodes nodes
 	// checks asks hosts and the cluster; nil stands for the real ones.
 	checks checker
 	paths  podPaths
@@ -121,6 +125,9 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 	if e.checks == nil {
 		e.checks = clusterChecks{e}
 	}
+	if e.nodes == nil {
+		e.nodes = clusterNodes{e}
+	}
 	defer func() {
 		if e.client != nil {
 			e.client.Close()
@@ -128,6 +135,7 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 	}()
 	ctx, stop := e.Fleet.whileLocked(ctx)
 	defer stop()
+	e.stopping = ctx
 	return newRun(ctx, e).execute()
 }
 

@@ -77,8 +77,9 @@ func (n *graphNode) host() string { return n.item().Step.Host }
 // outcome is how a step, or a part of a turn, ended.
 type outcome struct {
 	node    *graphNode
-	event   *rollout.Event // of a turn; the rest is then empty
-	kind    EventKind      // Finished, Failed or Skipped
+	event   *rollout.Event   // of a turn; the rest is then empty
+	end     *rollout.Command // of a turn that has taken back what it had begun; the rest is then empty
+	kind    EventKind        // Finished, Failed or Skipped
 	err     error
 	elapsed time.Duration
 }
@@ -171,6 +172,10 @@ func (r *run) execute() (*Report, error) {
 		select {
 		case o := <-r.done:
 			r.running--
+			if interrupt != nil && r.ctx.Err() != nil { // perhaps it ended because of that
+				interrupt = nil
+				r.decide(rollout.Event{Kind: rollout.Stop})
+			}
 			r.finish(o)
 		case <-interrupt:
 			interrupt = nil
@@ -346,8 +351,12 @@ func (r *run) start(n *graphNode, work func(*graphNode) error) {
 // finish takes in how a step, or a part of a turn, ended.
 func (r *run) finish(o outcome) {
 	n := o.node
-	if o.event != nil {
+	switch {
+	case o.event != nil:
 		r.decide(*o.event)
+		return
+	case o.end != nil:
+		r.endTurn(n, *o.end)
 		return
 	}
 	r.release(n)

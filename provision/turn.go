@@ -21,7 +21,10 @@ type turn struct {
 	started bool         // the member itself was come to
 	before  processes    // those that ran before the change
 	drained []plan.Drain // balancers that send the member nothing for now
-	now     processes    // those that were seen to work
+	// cordoned says that its node was cordoned for the turn, and is to take pods
+	// again.
+	cordoned bool
+	now      processes // those that were seen to work
 }
 
 type changedItem struct {
@@ -69,7 +72,16 @@ func (r *run) carryOutCommand(c rollout.Command) {
 	case rollout.Record:
 		r.answer(n, rollout.Recorded, r.record)
 	default:
-		r.endTurn(n, c)
+		if !n.turn.cordoned || c.Stands == rollout.Unrestored {
+			r.endTurn(n, c)
+			return
+		}
+		// Somebody else's failure, or an interrupt, came after its node was drained.
+		r.running++
+		go func() {
+			r.uncordon(n.turn)
+			r.done <- outcome{node: n, end: &c}
+		}()
 	}
 }
 
@@ -170,13 +182,20 @@ func goesOn(member plan.Item) bool {
 	return unit && (member.Change.Action == resource.Reload || member.Change.Action == resource.Update)
 }
 
-// ask waits until the others can do without the member.
+// ask waits until the others can do without the member, and its pods have gone
+// to other nodes where its rollout wants that.
 func (r *run) ask(t *turn) error {
 	item := t.member()
 	r.executor.tell(Event{Kind: Started, Item: item})
 	err := r.executor.checks.before(r.ctx, *item.Step.Rollout, r.reporter(item))
-	if err != nil && r.ctx.Err() == nil { // else it is the stop, of which the machine knows
+	switch {
+	case r.ctx.Err() != nil:
+		return nil // it is the stop, of which the machine knows
+	case err != nil:
 		return fmt.Errorf("not touched, because the others can't do without it: %w", err)
+	}
+	if err := r.evacuate(t); err != nil && r.ctx.Err() == nil {
+		return fmt.Errorf("not touched: %w", err)
 	}
 	return nil
 }
@@ -246,6 +265,7 @@ func (r *run) see(t *turn) error {
 	t.now = now
 	if err == nil {
 		r.undrain(t)
+		r.uncordon(t)
 	}
 	return err
 }
@@ -281,6 +301,7 @@ func (r *run) rollBack(t *turn) error {
 	if _, err := e.checks.after(r.work, t.before.rollback(*member.Step.Rollout), before, report); err != nil {
 		return fmt.Errorf("%s was put back, but still: %w", pathsOf(files), err)
 	}
+	r.uncordon(t)
 	return nil
 }
 

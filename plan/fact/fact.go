@@ -69,6 +69,8 @@ type Query struct {
 	Args []string
 	// Size (path) is that of a packet, its IP header included, in bytes.
 	Size int
+	// Pods (node) asks for the pods on it that a drain would evict.
+	Pods bool
 	// Manifest (object) is the wanted object as JSON, for the server-side dry run.
 	Manifest []byte
 }
@@ -201,12 +203,29 @@ type Node struct {
 	Annotations map[string]string
 	Taints      []Taint
 	PodCIDRs    []string
+	// Unschedulable says that it is cordoned: no new pods come to it. Cordon is
+	// why kinstall did that, "" where somebody else did.
+	Unschedulable bool
+	Cordon        string
+	// Pods are those that a drain would evict, sorted; only if asked for.
+	Pods []NodePod
 	// Ready is what the node's condition of that name says, Reason and Message why.
 	Ready           bool
 	Reason, Message string
 	// Heartbeat is when the kubelet last said that it is there, by its own clock.
 	Heartbeat time.Time
 }
+
+// NodePod is a pod on a node that a drain would evict.
+type NodePod struct {
+	Namespace, Name string
+	// Bare says that no controller would make it again elsewhere, EmptyDir that it
+	// has data in an emptyDir volume, which end with it.
+	Bare, EmptyDir bool
+}
+
+// String is the pod's name with its namespace: "default/web-1".
+func (p NodePod) String() string { return p.Namespace + "/" + p.Name }
 
 // Trouble says why a node is not ready, "" if it is.
 func (n Node) Trouble() string {
@@ -430,6 +449,7 @@ func Merge(queries []Query) []Query {
 		}
 		q.Content = q.Content || old.Content
 		q.Trusted = q.Trusted && old.Trusted
+		q.Pods = q.Pods || old.Pods
 		if q.WantSHA256 == "" {
 			q.WantSHA256 = old.WantSHA256
 		}

@@ -26,6 +26,13 @@ const (
 	RoleContainer = "container"
 )
 
+// The states of a host that is a node.
+const (
+	StateActive   = "active"   // pods come and go
+	StateCordoned = "cordoned" // no new pods come
+	StateDrained  = "drained"  // and those that are there are evicted
+)
+
 // Inventory is the whole of what the user asked for.
 type Inventory struct {
 	// Path is the file it was read from; Dir is its directory, against which
@@ -355,6 +362,9 @@ type Rollout struct {
 	// Workers is how many workers are changed at a time once the first has been
 	// seen to work. Default: 10%.
 	Workers Batch
+	// DrainTimeout is how long is waited for the pods of a node to end that is
+	// drained. Default: 5 m.
+	DrainTimeout time.Duration
 }
 
 // Batch is a number of hosts, or a share of them.
@@ -386,6 +396,9 @@ type Host struct {
 	Roles   []string // sorted
 	Labels  map[string]string
 	Taints  []Taint
+	// State says what may run on the node: StateActive (default), StateCordoned or
+	// StateDrained; "" for a host that is no node.
+	State string
 	// PodSubnet fixes the host's part of the pod network; invalid (zero): allocated.
 	PodSubnet netip.Prefix
 	// AddressV6 and PodSubnetV6 are the same in a dual-stack cluster; every host

@@ -10,7 +10,8 @@ import (
 	"github.com/kinstall/kinstall/plan/fact"
 )
 
-// Node is what kinstall keeps on a Kubernetes node: labels, taints, pod network.
+// Node is what kinstall keeps on a Kubernetes node: labels, taints, pod
+// network, and whether pods may run there.
 type Node struct {
 	Name   string
 	Labels map[string]string
@@ -20,6 +21,7 @@ type Node struct {
 	PodCIDRs []string
 	// Annotations are set and kept; one that leaves stays on the node.
 	Annotations map[string]string
+	Schedule    Schedule
 }
 
 // ID implements Resource.
@@ -27,7 +29,7 @@ func (n Node) ID() ID { return NewID(KindNode, n.Name) }
 
 // Queries implements Resource.
 func (n Node) Queries() []fact.Query {
-	return []fact.Query{{Kind: fact.KindNode, Name: n.Name}}
+	return []fact.Query{{Kind: fact.KindNode, Name: n.Name, Pods: n.Schedule == Drained}}
 }
 
 func keysOf(m map[string]string) []string {
@@ -89,6 +91,7 @@ func (n Node) Diff(facts fact.Set) (Change, error) {
 		return change, nil
 	}
 	n.differences(&change, found)
+	n.schedules(&change, found)
 	set, err := n.SetsPodCIDRs(found.PodCIDRs)
 	if err != nil {
 		return Change{}, fmt.Errorf("node %s %w", n.Name, err)
@@ -131,6 +134,9 @@ func (n Node) describe(change *Change) {
 	}
 	if len(n.PodCIDRs) > 0 {
 		change.Fields = append(change.Fields, Field{Name: "podCIDR", After: strings.Join(n.PodCIDRs, ",")})
+	}
+	if n.Schedule != Active {
+		change.Fields = append(change.Fields, Field{Name: "unschedulable", After: "true"})
 	}
 }
 

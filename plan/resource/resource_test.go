@@ -438,6 +438,13 @@ func TestNodeDiff(t *testing.T) {
 	both.Annotations = map[string]string{"example.com/address": "fd00::1"}
 	noted := n
 	noted.Annotations = both.Annotations
+	cordoned, drained := n, n
+	cordoned.Schedule, drained.Schedule = resource.Cordoned, resource.Drained
+	marked := func(why string) func(*fact.Node) {
+		return func(f *fact.Node) {
+			f.Unschedulable, f.Cordon, f.Annotations[resource.CordonAnnotation] = true, why, why
+		}
+	}
 	older := func(f *fact.Node) {
 		f.Annotations[resource.ManagedLabelsAnnotation], f.Annotations[resource.ManagedTaintsAnnotation] = "zone", "dedicated:NoSchedule"
 	}
@@ -517,6 +524,25 @@ func TestNodeDiff(t *testing.T) {
 			f.Taints = append(f.Taints, fact.Taint{Key: "old", Effect: "NoSchedule"})
 			f.Annotations[resource.ManagedTaintsAnnotation] = "dedicated=db:NoSchedule,old=:NoSchedule"
 		}), want: resource.Update, reasons: because(resource.Intent, "taint old:NoSchedule left the inventory")},
+		{name: "cordon", r: cordoned, answers: good(nil), want: resource.Update, reasons: because(resource.Intent, "cordon: cordoned in the inventory"),
+			fields: []resource.Field{{Name: "unschedulable", After: "true"}}},
+		{name: "drain", r: drained, answers: good(func(f *fact.Node) { f.Pods = []fact.NodePod{{Namespace: "default", Name: "web", EmptyDir: true}} }), want: resource.Update,
+			reasons: []resource.Reason{{Cause: resource.Intent, Text: "cordon: drained in the inventory"}, {Cause: resource.Intent, Text: "drain: 1 pod would be evicted, and the data in emptyDir volumes of 1 with them"}},
+			fields:  []resource.Field{{Name: "unschedulable", After: "true"}, {Name: "pod", Before: "default/web"}}},
+		{name: "cordoned", r: cordoned, answers: good(marked(resource.CordonForState)), want: resource.NoOp},
+		{name: "drained", r: drained, answers: good(marked(resource.CordonForState)), want: resource.NoOp},
+		{name: "cordoned by somebody else", r: n, answers: good(func(f *fact.Node) { f.Unschedulable = true }), want: resource.NoOp},
+		{name: "cordoned by somebody else, as wanted", r: cordoned, answers: good(func(f *fact.Node) { f.Unschedulable = true }), want: resource.NoOp},
+		{name: "uncordon", r: n, answers: good(marked(resource.CordonForState)), want: resource.Update,
+			reasons: because(resource.Intent, "uncordon: kinstall cordoned it for its `state` in the inventory"), fields: []resource.Field{{Name: "unschedulable", Before: "true"}}},
+		{name: "left cordoned by a run that died", r: n, answers: good(marked(resource.CordonForTurn)), want: resource.Update,
+			reasons: because(resource.Intent, "uncordon: kinstall cordoned it for a change of its host that did not come to its end")},
+		{name: "left cordoned by a run that died, and to stay so", r: cordoned, answers: good(marked(resource.CordonForTurn)), want: resource.Update,
+			reasons: because(resource.Intent, "stays cordoned: cordoned in the inventory")},
+		{name: "uncordoned by hand", r: cordoned, answers: good(func(f *fact.Node) { f.Annotations[resource.CordonAnnotation] = resource.CordonForState }), want: resource.Update,
+			reasons: because(resource.Drift, "cordon: it was uncordoned on the cluster")},
+		{name: "uncordoned by hand, and to be so", r: n, answers: good(func(f *fact.Node) { f.Annotations[resource.CordonAnnotation] = resource.CordonForState }), want: resource.Update,
+			reasons: because(resource.Drift, "what kinstall cordoned was uncordoned on the cluster")},
 		{name: "no pod network yet", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = nil }), want: resource.Update,
 			reasons: because(resource.Intent, "pod network not set")},
 		{name: "another pod network", r: n, answers: good(func(f *fact.Node) { f.PodCIDRs = []string{"10.1.0.0/24"} }), err: "keeps its pod network for life"},

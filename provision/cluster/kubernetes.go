@@ -47,6 +47,8 @@ type Config struct {
 // Client talks to the Kubernetes API. It is safe for concurrent use.
 type Client struct {
 	nodes     corev1.NodeInterface
+	pods      corev1.PodsGetter
+	core      rest.Interface
 	dynamic   dynamic.Interface
 	kinds     *kinds
 	transport *http.Transport
@@ -90,6 +92,8 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		nodes:     core.Nodes(),
+		pods:      core,
+		core:      core.RESTClient(),
 		dynamic:   dyn,
 		kinds:     &kinds{client: core.RESTClient(), groups: map[schema.GroupVersion][]metav1.APIResource{}},
 		transport: transport,

@@ -28,6 +28,9 @@ func nodeFact(node *corev1.Node) fact.Node {
 		Annotations: node.Annotations,
 		PodCIDRs:    podCIDRs(node),
 		Ready:       ready(node),
+
+		Unschedulable: node.Spec.Unschedulable,
+		Cordon:        ownCordon(node),
 	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
@@ -86,8 +89,8 @@ func (c *Client) Node(ctx context.Context, name string) (fact.Node, error) {
 	return found, nil
 }
 
-// ApplyNode makes a node's labels, taints and pod network as wanted, in one
-// patch; those kinstall never set stay. It waits for the kubelet to register
+// ApplyNode makes a node's labels, taints, pod network and cordon as wanted, in
+// one patch; those kinstall never set stay. It waits for the kubelet to register
 // the node, and patches nothing when nothing differs.
 func (c *Client) ApplyNode(ctx context.Context, want resource.Node) error {
 	return retry(ctx, "node "+want.Name, apierrors.IsForbidden, func(ctx context.Context) error {
@@ -147,6 +150,16 @@ func nodePatch(node *corev1.Node, want resource.Node) ([]byte, error) {
 		spec["podCIDR"] = want.PodCIDRs[0]
 		spec["podCIDRs"] = want.PodCIDRs
 	}
+	if want.Schedule == resource.Active {
+		uncordon(node, ownCordon(node), spec, annotations)
+	} else {
+		cordon(node, resource.CordonForState, spec, annotations)
+	}
+	return mergePatch(node, spec, labels, annotations)
+}
+
+// mergePatch is the patch that makes these changes, nil for none.
+func mergePatch(node *corev1.Node, spec, labels, annotations map[string]any) ([]byte, error) {
 	metadata := map[string]any{}
 	if len(labels) > 0 {
 		metadata["labels"] = labels

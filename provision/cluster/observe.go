@@ -14,7 +14,8 @@ import (
 const parallelObjects = 8
 
 // Observe answers the queries about nodes and objects; others are left alone.
-// All nodes cost one request, an object two. The error matches ErrNoAPI when
+// All nodes cost one request, the pods of a node that is to be drained another,
+// an object two. The error matches ErrNoAPI when
 // there is no API server yet. Nothing is changed: objects are applied as a dry
 // run.
 func (c *Client) Observe(ctx context.Context, queries []fact.Query) (fact.Set, error) {
@@ -38,7 +39,13 @@ func (c *Client) Observe(ctx context.Context, queries []fact.Query) (fact.Set, e
 			found[list.Items[i].Name] = nodeFact(&list.Items[i])
 		}
 		for _, q := range nodes {
-			set.Put(q.Key(), found[q.Name])
+			node := found[q.Name]
+			if q.Pods && node.Exists {
+				if node.Pods, err = c.evictedPods(ctx, q.Name, node.Unschedulable); err != nil {
+					return fact.Set{}, fmt.Errorf("observe nodes: %w", err)
+				}
+			}
+			set.Put(q.Key(), node)
 		}
 	}
 	answers := make([]fact.Object, len(objects))
