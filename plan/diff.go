@@ -72,7 +72,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Unreachable[host] = observation.Err
 		}
 	}
-	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed))
+	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed), checkDrains(p, observed))
 
 	changed := map[StepID]bool{}
 	delta.Items = make([]Item, 0, len(p.Steps))

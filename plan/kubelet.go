@@ -13,6 +13,13 @@ const (
 	kubeletKubeconfig = "/etc/kubernetes/kubelet.conf"
 )
 
+// schedules are what the states of hosts say of their nodes.
+var schedules = map[string]resource.Schedule{
+	inventory.StateActive:   resource.Active,
+	inventory.StateCordoned: resource.Cordoned,
+	inventory.StateDrained:  resource.Drained,
+}
+
 // kubelet adds a node's agent and what the API says of the node.
 //
 // A master's kubelet talks to the API server of its own host and starts as
@@ -90,7 +97,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	c.serving(h.Name, resource.Unit{Name: KubeletUnit, Inputs: inputs}, c.kubeletRollout(h), after...)
 
-	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDRs: []string{c.subnets[h.Name].String()}}
+	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDRs: []string{c.subnets[h.Name].String()}, Schedule: schedules[h.State]}
 	if subnet, ok := c.subnetsV6[h.Name]; ok {
 		node.PodCIDRs = append(node.PodCIDRs, subnet.String())
 		if flannelIn(inv, inventory.StoreKubernetes) {

@@ -524,6 +524,10 @@ func rolloutBlock() *block {
 				field:   of(func(r *Rollout) any { return &r.Workers }),
 				doc:     "How many workers are changed at a time, once the first of them has been seen to work: a number, or a share of all workers.",
 				example: `"5"`},
+			{name: "drain_timeout", kind: duration(time.Second), fallback: `"5m"`,
+				field:   of(func(r *Rollout) any { return &r.DrainTimeout }),
+				doc:     "How long the pods of a node that is drained are waited for: until disruption budgets allow that they are evicted, and until they have ended. Then the drain is given up, and the node is as it was.",
+				example: `"15m"`},
 		},
 	}
 }
@@ -591,6 +595,10 @@ host "db" {
 				field:   of(func(h *hostDecl) any { return &h.Taints }),
 				doc:     "All taints of the node, KEY[=VALUE]:EFFECT. Replaces the default: `taints = []` lets pods run on a master.",
 				example: `["dedicated=db:NoSchedule"]`},
+			{name: "state", kind: choice(StateActive, StateCordoned, StateDrained), fallback: `"active"`,
+				field:   of(func(h *hostDecl) any { return &h.State }),
+				doc:     "What may run on the node. `active`: pods come and go. `cordoned`: no new pods come. `drained`: those that are there are evicted, too, as disruption budgets allow; static pods and those of DaemonSets stay. A node that somebody else has cordoned stays so (docs/hosts.md).",
+				example: `"drained"`},
 			{name: "pod_subnet", kind: prefix(), computed: "allocated, and kept in the lock file",
 				field:   of(func(h *hostDecl) any { return &h.PodSubnet }),
 				doc:     "Fixes the node's part of pod_cidr.",

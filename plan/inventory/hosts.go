@@ -29,6 +29,7 @@ type hostDecl struct {
 	Roles       []string
 	Labels      map[string]*string
 	Taints      []Taint
+	State       string
 	PodSubnet   netip.Prefix
 	PodSubnetV6 netip.Prefix
 	SSH         SSH
@@ -239,11 +240,15 @@ func (h *hostDecl) resolve(d *decoder) Host {
 		AddressV6:   h.AddressV6,
 		Roles:       h.Roles,
 		Taints:      h.Taints,
+		State:       h.State,
 		PodSubnet:   h.PodSubnet,
 		PodSubnetV6: h.PodSubnetV6,
 		SSH:         h.SSH,
 
 		TunnelAddress: h.TunnelAddress,
+	}
+	if h.isNode() && host.State == "" {
+		host.State = StateActive
 	}
 	labels := make(map[string]string)
 	if h.has(RoleMaster) {
@@ -274,6 +279,7 @@ func declare(host Host) *hostDecl {
 		Roles:       host.Roles,
 		Labels:      make(map[string]*string),
 		Taints:      host.Taints,
+		State:       host.State,
 		PodSubnet:   host.PodSubnet,
 		PodSubnetV6: host.PodSubnetV6,
 		SSH:         host.SSH,

@@ -70,6 +70,7 @@ const (
 	partialDualStack
 	roleConflict
 	idleHost
+	stateOfNoNode
 	noEtcd
 	noMaster
 	etcdUnreachable
@@ -330,6 +331,9 @@ var mistakeTable = [mistakeCount]explanation{
 	idleHost: {hcl.DiagError, "Host without a role",
 		"A host has no role and carries no load balancer.",
 		"Give it roles = [\"worker\"], or name it in load_balancer.hosts."},
+	stateOfNoNode: {hcl.DiagError, "State of a host that is no node",
+		"A host that runs no kubelet is cordoned or drained.",
+		"Leave state out: no pods of Kubernetes run on the host."},
 	noEtcd: {hcl.DiagError, "No etcd member",
 		"No host has the role etcd, so that API servers have nowhere to keep their objects, or flannel its subnets.",
 		"Give one, three or five hosts the role \"etcd\"."},

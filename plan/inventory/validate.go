@@ -136,6 +136,11 @@ func (r *rules) roles() {
 			r.report(idleHost.at(r.of(h, &h.Roles), "%s has no role.", h.called()))
 		}
 	}
+	for _, h := range r.hosts {
+		if r.good(&h.Roles, &h.State) && r.isSet(&h.State) && h.State != StateActive && !h.isNode() {
+			r.report(r.about(stateOfNoNode.at(r.of(h, &h.State), "%s is %s, and no node: it has neither the role \"worker\" nor \"master\".", h.called(), h.State), &h.State))
+		}
+	}
 	if r.rolesKnown() && !r.standalone() && len(r.with(RoleMaster)) == 0 {
 		r.report(noMaster.at(r.subject(nil, &r.inv.Cluster), "No host has the role \"master\"."))
 	}

@@ -264,6 +264,27 @@ func labels(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// states has a node to be cordoned, one to be drained, and two cordons that are
+// lifted: one that the inventory asked for, and one that a run left behind.
+func states(*testing.T) *plan.Delta {
+	s := newScene()
+	s.observed.Cluster = fact.NewSet(fact.Host{})
+	cordon := map[string]string{"shaolin": resource.CordonForTurn, "wudang": resource.CordonForState}
+	schedule := map[string]resource.Schedule{"emei": resource.Cordoned, "huashan": resource.Drained}
+	for _, name := range []string{"shaolin", "wudang", "emei", "huashan"} {
+		node := fact.Node{Exists: true, Ready: true, Annotations: map[string]string{resource.ManagedLabelsAnnotation: "", resource.ManagedTaintsAnnotation: ""}}
+		if why := cordon[name]; why != "" {
+			node.Unschedulable, node.Cordon, node.Annotations[resource.CordonAnnotation] = true, why, why
+		}
+		if name == "huashan" {
+			node.Pods = []fact.NodePod{{Namespace: "default", Name: "web-7c9-x2x"}, {Namespace: "shop", Name: "cart-0", EmptyDir: true}}
+		}
+		s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: name}, node)
+		s.want(plan.Cluster, resource.Node{Name: name, Schedule: schedule[name]})
+	}
+	return s.delta()
+}
+
 func certificateExpiry(t *testing.T) *plan.Delta {
 	s := newScene()
 	s.apiServerCertificate(t, now.AddDate(0, 0, 12))
@@ -434,6 +455,7 @@ var cases = []struct {
 	{"first-install", firstInstall},
 	{"drift-and-intent", driftAndIntent},
 	{"labels", labels},
+	{"states", states},
 	{"certificate-expiry", certificateExpiry},
 	{"sensitive", sensitive},
 	{"unit-restart", unitRestart},

@@ -527,7 +527,7 @@ func TestNodeDiff(t *testing.T) {
 		{name: "cordon", r: cordoned, answers: good(nil), want: resource.Update, reasons: because(resource.Intent, "cordon: cordoned in the inventory"),
 			fields: []resource.Field{{Name: "unschedulable", After: "true"}}},
 		{name: "drain", r: drained, answers: good(func(f *fact.Node) { f.Pods = []fact.NodePod{{Namespace: "default", Name: "web", EmptyDir: true}} }), want: resource.Update,
-			reasons: []resource.Reason{{Cause: resource.Intent, Text: "cordon: drained in the inventory"}, {Cause: resource.Intent, Text: "drain: 1 pod would be evicted, and the data in emptyDir volumes of 1 with them"}},
+			reasons: []resource.Reason{{Cause: resource.Intent, Text: "cordon: drained in the inventory"}, {Cause: resource.Intent, Text: "drain: 1 pod would be evicted, 1 with data in an emptyDir volume, which ends with it"}},
 			fields:  []resource.Field{{Name: "unschedulable", After: "true"}, {Name: "pod", Before: "default/web"}}},
 		{name: "cordoned", r: cordoned, answers: good(marked(resource.CordonForState)), want: resource.NoOp},
 		{name: "drained", r: drained, answers: good(marked(resource.CordonForState)), want: resource.NoOp},

@@ -84,7 +84,7 @@ func (c *Change) evict(pods []fact.NodePod) {
 	}
 	text := "drain: " + plural(len(pods), "pod") + " would be evicted"
 	if data > 0 {
-		text += fmt.Sprintf(", and the data in emptyDir volumes of %d with them", data)
+		text += fmt.Sprintf(", %d with data in an emptyDir volume, which ends with it", data)
 	}
 	c.because(Intent, text)
 }

@@ -89,7 +89,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "shaolin" {
@@ -99,6 +100,7 @@ host "shaolin" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "wudang" {
@@ -108,6 +110,7 @@ host "wudang" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "emei" {
@@ -117,6 +120,7 @@ host "emei" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "huashan" {
@@ -125,4 +129,5 @@ host "huashan" {
   labels = {
     zone = "north"
   }
+  state = "active"
 }

@@ -76,7 +76,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "master-a" {
@@ -87,6 +88,7 @@ host "master-a" {
     "topology.kubernetes.io/zone"           = "a"
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-b" {
@@ -97,6 +99,7 @@ host "master-b" {
     "topology.kubernetes.io/zone"           = "b"
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-c" {
@@ -107,6 +110,7 @@ host "master-c" {
     "topology.kubernetes.io/zone"           = "c"
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "worker000" {
@@ -115,6 +119,7 @@ host "worker000" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker001" {
@@ -123,6 +128,7 @@ host "worker001" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker002" {
@@ -131,6 +137,7 @@ host "worker002" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker003" {
@@ -139,6 +146,7 @@ host "worker003" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker004" {
@@ -147,6 +155,7 @@ host "worker004" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker005" {
@@ -155,6 +164,7 @@ host "worker005" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker006" {
@@ -163,6 +173,7 @@ host "worker006" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker007" {
@@ -171,6 +182,7 @@ host "worker007" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker008" {
@@ -179,6 +191,7 @@ host "worker008" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker009" {
@@ -187,6 +200,7 @@ host "worker009" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker010" {
@@ -195,6 +209,7 @@ host "worker010" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker011" {
@@ -203,6 +218,7 @@ host "worker011" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker012" {
@@ -211,6 +227,7 @@ host "worker012" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker013" {
@@ -219,6 +236,7 @@ host "worker013" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker014" {
@@ -227,6 +245,7 @@ host "worker014" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker015" {
@@ -235,6 +254,7 @@ host "worker015" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker016" {
@@ -243,6 +263,7 @@ host "worker016" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker017" {
@@ -251,6 +272,7 @@ host "worker017" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker018" {
@@ -259,6 +281,7 @@ host "worker018" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker019" {
@@ -267,6 +290,7 @@ host "worker019" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker020" {
@@ -275,6 +299,7 @@ host "worker020" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "worker021" {
@@ -283,6 +308,7 @@ host "worker021" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker022" {
@@ -291,6 +317,7 @@ host "worker022" {
   labels = {
     "topology.kubernetes.io/zone" = "b"
   }
+  state = "active"
 }
 
 host "worker023" {
@@ -299,6 +326,7 @@ host "worker023" {
   labels = {
     "topology.kubernetes.io/zone" = "c"
   }
+  state = "active"
 }
 
 host "db-a" {
@@ -309,6 +337,7 @@ host "db-a" {
     "topology.kubernetes.io/zone" = "a"
   }
   taints = ["dedicated=database:NoSchedule"]
+  state  = "active"
 }
 
 host "db-b" {
@@ -319,6 +348,7 @@ host "db-b" {
     "topology.kubernetes.io/zone" = "b"
   }
   taints = ["dedicated=database:NoSchedule"]
+  state  = "active"
 }
 
 host "db-c" {
@@ -329,4 +359,5 @@ host "db-c" {
     "topology.kubernetes.io/zone" = "c"
   }
   taints = ["dedicated=database:NoSchedule"]
+  state  = "active"
 }

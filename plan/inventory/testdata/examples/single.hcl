@@ -56,7 +56,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "solo" {
@@ -65,5 +66,6 @@ host "solo" {
   labels = {
     "node-role.kubernetes.io/control-plane" = ""
   }
+  state  = "active"
   taints = []
 }

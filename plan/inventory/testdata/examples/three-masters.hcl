@@ -72,7 +72,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "master-1" {
@@ -82,6 +83,7 @@ host "master-1" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-2" {
@@ -91,6 +93,7 @@ host "master-2" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-3" {
@@ -100,6 +103,7 @@ host "master-3" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "worker-1" {
@@ -108,6 +112,7 @@ host "worker-1" {
   labels = {
     "topology.kubernetes.io/zone" = "a"
   }
+  state = "active"
 }
 
 host "worker-2" {
@@ -118,4 +123,5 @@ host "worker-2" {
     "topology.kubernetes.io/zone" = "b"
   }
   taints = ["dedicated=database:NoSchedule"]
+  state  = "active"
 }

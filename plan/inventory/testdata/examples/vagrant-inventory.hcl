@@ -60,7 +60,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "master-1" {
@@ -70,6 +71,7 @@ host "master-1" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 
   ssh {
     key_files = ["/inventories/.vagrant/machines/master-1/virtualbox/private_key"]
@@ -84,6 +86,7 @@ host "master-2" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 
   ssh {
     key_files = ["/inventories/.vagrant/machines/master-2/virtualbox/private_key"]
@@ -98,6 +101,7 @@ host "master-3" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 
   ssh {
     key_files = ["/inventories/.vagrant/machines/master-3/virtualbox/private_key"]
@@ -108,6 +112,7 @@ host "master-3" {
 host "worker-1" {
   address = "192.168.56.21"
   roles   = ["worker"]
+  state   = "active"
 
   ssh {
     key_files = ["/inventories/.vagrant/machines/worker-1/virtualbox/private_key"]

@@ -58,7 +58,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "a" {
@@ -68,4 +69,5 @@ host "a" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }

@@ -79,7 +79,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "one" {

@@ -62,7 +62,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "a" {
@@ -73,12 +74,14 @@ host "a" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "worker-0" {
   address       = "10.1.0.10"
   address_v6    = "fd00:1::10"
   roles         = ["worker"]
+  state         = "active"
   pod_subnet_v6 = "fd00:10:244:80::/64"
 }
 
@@ -86,5 +89,6 @@ host "worker-1" {
   address       = "10.1.0.11"
   address_v6    = "fd00:1::11"
   roles         = ["worker"]
+  state         = "active"
   pod_subnet_v6 = "fd00:10:244:81::/64"
 }

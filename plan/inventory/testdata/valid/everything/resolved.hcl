@@ -147,7 +147,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "master-0" {
@@ -157,6 +158,7 @@ host "master-0" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-1" {
@@ -166,6 +168,7 @@ host "master-1" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "master-2" {
@@ -175,6 +178,7 @@ host "master-2" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "free" {
@@ -183,6 +187,7 @@ host "free" {
   labels = {
     "node-role.kubernetes.io/control-plane" = null
   }
+  state      = "active"
   pod_subnet = "fd00:244:0:4::/62"
   taints     = []
 
@@ -240,4 +245,5 @@ host "db" {
     zone              = "north"
   }
   taints = ["dedicated=db:NoSchedule", "dedicated:NoExecute"]
+  state  = "active"
 }

@@ -55,7 +55,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "shaolin" {
@@ -65,6 +66,7 @@ host "shaolin" {
     "node-role.kubernetes.io/control-plane" = ""
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "wudang" {

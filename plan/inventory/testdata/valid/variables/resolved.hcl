@@ -56,7 +56,8 @@ preparation {
 }
 
 rollout {
-  workers = "10%"
+  workers       = "10%"
+  drain_timeout = "5m"
 }
 
 host "m" {
@@ -67,6 +68,7 @@ host "m" {
     team                                    = "core"
   }
   taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
 }
 
 host "w01" {
@@ -76,6 +78,7 @@ host "w01" {
     first  = "yes"
     parity = "even"
   }
+  state = "active"
 }
 
 host "w02" {
@@ -84,6 +87,7 @@ host "w02" {
   labels = {
     parity = "odd"
   }
+  state = "active"
 }
 
 host "z-n0" {
@@ -94,6 +98,7 @@ host "z-n0" {
     tag  = "none"
     zone = "n"
   }
+  state = "active"
 }
 
 host "z-n1" {
@@ -104,6 +109,7 @@ host "z-n1" {
     tag  = "none"
     zone = "n"
   }
+  state = "active"
 }
 
 host "z-s0" {
@@ -114,6 +120,7 @@ host "z-s0" {
     tag  = "none"
     zone = "s"
   }
+  state = "active"
 }
 
 host "u-0" {
@@ -122,4 +129,5 @@ host "u-0" {
   labels = {
     note = "B"
   }
+  state = "active"
 }
