@@ -55,7 +55,10 @@ type Delta struct {
 	Observed    Observed
 	Items       []Item // every step of every reachable host, changed or not
 	Unreachable map[string]error
-	Problems    []Problem
+	// Later are changes that are not made because of hosts which can't be reached;
+	// none unless the plan goes on without them, see Plan.SkipUnreachable.
+	Later    []Postponed
+	Problems []Problem
 	// Turns are the changes of members of what serves; see Turn.
 	Turns []Turn
 }
@@ -144,6 +147,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	}
 	delta.arrange(early, late)
 	delta.Turns = delta.turns()
+	delta.postpone()
 	return delta
 }
 
@@ -207,6 +211,8 @@ type Summary struct {
 	HostsUnchanged int `json:"hosts_unchanged"`
 	Hosts          int `json:"hosts"`
 	Unreachable    int `json:"unreachable"`
+	// Later is the number of changes that wait for unreachable hosts.
+	Later int `json:"later"`
 	// Of the resources that would change, those of the cluster's API and etcd's
 	// keys, and those on the operator's machine: they belong to no host.
 	Cluster  int `json:"cluster"`
@@ -220,7 +226,7 @@ func (s Summary) Changes() int {
 
 // Summary counts the delta's changes.
 func (d *Delta) Summary() Summary {
-	s := Summary{Unreachable: len(d.Unreachable), Hosts: len(d.Plan.Hosts())}
+	s := Summary{Unreachable: len(d.Unreachable), Later: len(d.Later), Hosts: len(d.Plan.Hosts())}
 	touched := map[string]bool{}
 	for _, item := range d.Items {
 		switch item.Change.Action {

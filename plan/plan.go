@@ -74,6 +74,7 @@ type Plan struct {
 	Steps     []Step
 	Addresses []AddressRow // the address plan
 	limited   bool         // hosts were left out
+	skips     bool         // those that can't be reached are left for later
 
 	indexed sync.Once
 	index   *index
@@ -123,19 +124,13 @@ func (p *Plan) Limit(hosts []string) *Plan {
 	for _, h := range hosts {
 		stay[h] = true
 	}
-	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses, limited: true}
+	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses, limited: true, skips: p.skips}
 	kept := map[StepID]bool{}
 	for _, s := range p.Steps {
 		keep := stay[s.Host]
 		if s.Host == Cluster {
-			switch r := s.Resource.(type) {
-			case resource.Node:
-				keep = stay[r.Name]
-			case resource.Gate:
-				keep = r.Host == "" || stay[r.Host]
-			default:
-				keep = true
-			}
+			host := about(s.Resource)
+			keep = host == "" || stay[host]
 		}
 		if !keep {
 			continue

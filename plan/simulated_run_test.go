@@ -278,7 +278,7 @@ func (r *simRun) plain(n *simNode) {
 	}
 	if gate, ok := item.Step.Resource.(resource.Gate); ok {
 		r.await(func() error {
-			if !r.w.holds(r.inv, gate.Check) {
+			if !r.w.passes(r.inv, gate) {
 				return errNot
 			}
 			return nil

@@ -190,6 +190,16 @@ func (w *world) ready(host string) bool {
 
 var errNot = errors.New("does not hold")
 
+// passes looks once whether a gate's condition holds.
+func (w *world) passes(inv *inventory.Inventory, g resource.Gate) bool {
+	if len(g.Without) == 0 {
+		return w.holds(inv, g.Check)
+	}
+	return w.quorum(inv) && !slices.ContainsFunc(inv.With(inventory.RoleEtcd), func(h inventory.Host) bool {
+		return !slices.Contains(g.Without, h.Name) && !w.runs(h.Name, etcdUnit)
+	})
+}
+
 // holds looks once whether a check holds, as provision's checks do.
 func (w *world) holds(inv *inventory.Inventory, c resource.Check) bool {
 	switch c.Kind {

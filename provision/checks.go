@@ -496,6 +496,21 @@ func canDoWithout(health cluster.Health, host string) bool {
 	return others == 0 || health.Leader != "" && len(health.Alarms) == 0
 }
 
+// serves reports whether all members but those on the given hosts are healthy
+// under one leader, and are a quorum.
+func serves(health cluster.Health, without []string) bool {
+	healthy := 0
+	for _, m := range health.Members {
+		switch {
+		case m.Problem == "":
+			healthy++
+		case !slices.Contains(without, m.Name):
+			return false
+		}
+	}
+	return 2*healthy > len(health.Members) && health.Leader != "" && len(health.Alarms) == 0
+}
+
 // worksAgain reports whether a member is healthy under a leader, however the
 // others are: they may be waiting for their turn, or for somebody.
 func worksAgain(health cluster.Health, host string) bool {
@@ -508,14 +523,18 @@ func worksAgain(health cluster.Health, host string) bool {
 }
 
 // endpoint is the cluster's endpoint, dialled as any client would from a host
-// that is not the load balancer's own.
+// that is not the load balancer's own, as far as one can be reached.
 func (e clusterChecks) endpoint() cluster.Server {
 	inv := e.Fleet.inventory
-	from := inv.Hosts[0]
-	if i := slices.IndexFunc(inv.Hosts, func(h inventory.Host) bool {
+	hosts := slices.DeleteFunc(slices.Clone(inv.Hosts), func(h inventory.Host) bool { return e.delta.Unreachable[h.Name] != nil })
+	if len(hosts) == 0 {
+		hosts = inv.Hosts
+	}
+	from := hosts[0]
+	if i := slices.IndexFunc(hosts, func(h inventory.Host) bool {
 		return h.Has(inventory.RoleMaster) && !inv.Balances(h.Name)
 	}); i >= 0 {
-		from = inv.Hosts[i]
+		from = hosts[i]
 	}
 	return cluster.Server{
 		Name:    fmt.Sprintf("%s from %s", inv.Cluster.Endpoint, from.Name),
@@ -570,7 +589,7 @@ func (e clusterChecks) gate(ctx context.Context, g resource.Gate, report func(st
 	}
 	watch := e.watch(g.Watches)
 	return e.until(ctx, report, func(ctx context.Context) error {
-		err := e.try(ctx, g.Check, anyProcesses, nil)
+		err := e.tryGate(ctx, g)
 		if err != nil {
 			if hopeless := watch(ctx); hopeless != nil {
 				return fmt.Errorf("%w: %w", err, hopeless)
@@ -578,6 +597,18 @@ func (e clusterChecks) gate(ctx context.Context, g resource.Gate, report func(st
 		}
 		return err
 	})
+}
+
+// tryGate looks once whether a gate's condition holds.
+func (e clusterChecks) tryGate(ctx context.Context, g resource.Gate) error {
+	if len(g.Without) == 0 {
+		return e.try(ctx, g.Check, anyProcesses, nil)
+	}
+	health, err := e.etcdHealth(ctx)
+	if err == nil && !serves(health, g.Without) {
+		err = etcdUnwell(health)
+	}
+	return err
 }
 
 const (

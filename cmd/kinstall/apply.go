@@ -13,7 +13,6 @@ import (
 
 	"github.com/kinstall/kinstall/cmd/kinstall/progress"
 	"github.com/kinstall/kinstall/plan"
-	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision"
@@ -37,6 +36,7 @@ undoes it by itself unless kinstall reaches it again over a new connection.`,
   kinstall apply lab.hcl
   kinstall apply lab.hcl -yes                   without asking
   kinstall apply lab.hcl -limit huashan         only this host
+  kinstall apply lab.hcl -skip-unreachable      all but hosts that are down
   kinstall apply lab.hcl -lock-timeout 10m      after another apply has ended
   kinstall apply lab.hcl -yes -json > log.json  one JSON event a line`,
 		Flags: joined([]cli.Flag{
@@ -90,7 +90,9 @@ func (a *app) apply(c *cli.Context) error {
 		// Nothing is changed, but what is as planned counts as managed from now on.
 		report, err := s.fleet.Apply(c.Context, s.delta, func(provision.Event) {})
 		if err == nil && c.Bool("json") {
-			err = a.event(newReportEvent(report))
+			err = a.event(newReportEvent(s.delta, report))
+		} else if err == nil {
+			err = a.print(leftForLater(s.delta))
 		}
 		return err
 	}
@@ -100,7 +102,7 @@ func (a *app) apply(c *cli.Context) error {
 		}
 	}
 	report, err := a.carryOut(c, s)
-	return a.conclude(c, file, s.delta.Plan.Inventory, report, err)
+	return a.conclude(c, file, s.delta, report, err)
 }
 
 // confirm asks. Only the whole word counts: a stray key must not change hosts.
@@ -168,7 +170,7 @@ func workOf(d *plan.Delta) []progress.Host {
 }
 
 // conclude says what was done and what was not.
-func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, report *provision.Report, err error) error {
+func (a *app) conclude(c *cli.Context, file string, delta *plan.Delta, report *provision.Report, err error) error {
 	if report == nil {
 		return err
 	}
@@ -176,11 +178,11 @@ func (a *app) conclude(c *cli.Context, file string, inv *inventory.Inventory, re
 	var lost *provision.LockLostError
 	expected := err == nil || errors.As(err, &failed) || errors.Is(err, provision.ErrInterrupted) || errors.As(err, &lost)
 	if c.Bool("json") {
-		if err := a.event(newReportEvent(report)); err != nil {
+		if err := a.event(newReportEvent(delta, report)); err != nil {
 			return err
 		}
 	} else if expected {
-		a.printReport(c, file, inv, report)
+		a.printReport(c, file, delta, report)
 	}
 	var fault *provision.PanicError
 	switch {

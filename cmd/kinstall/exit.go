@@ -26,7 +26,7 @@ const exitCodes = `Exit codes:
   1    error
   2    changes are pending (plan -detailed-exitcode)
   3    the plan is stale: a host was changed by somebody else meanwhile
-  4    some hosts are unreachable
+  4    some hosts are unreachable (not those left out by -skip-unreachable)
   70   a fault of kinstall itself; a file with its trace is named
   130  interrupted`
 

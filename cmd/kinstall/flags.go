@@ -29,6 +29,7 @@ func hostFlags() []cli.Flag {
 			return nil
 		}},
 		&cli.DurationFlag{Name: "observe-timeout", Usage: "`DURATION` a host that has not answered all questions by then counts as unreachable (default 2m0s)", Action: notNegative("observe-timeout")},
+		&cli.BoolFlag{Name: "skip-unreachable", Usage: "go on without hosts that can't be reached, as far as a quorum and the others' safety allow; the plan says what is left for later"},
 		&cli.BoolFlag{Name: "trust-on-first-use", Usage: "accept the key of a host that is not in known_hosts yet, and write it down there"},
 	}
 }

@@ -271,6 +271,17 @@ func TestSessions(t *testing.T) {
 		{name: "apply-none", setup: noChanges, args: []string{"apply", "lab.hcl", "-y"},
 			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "apply", "release", "close"}},
 		{name: "apply-unreachable", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes"}, code: exitUnreachable},
+		{name: "plan-skip-unreachable", setup: emeiIsDown, args: []string{"plan", "lab.hcl", "-skip-unreachable", "-detailed-exitcode"}},
+		{name: "plan-skip-unreachable-json", setup: emeiIsDown, args: []string{"plan", "lab.hcl", "-skip-unreachable", "-json"}},
+		{name: "apply-skip-unreachable", setup: shaolinIsDown, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable"}},
+		{name: "apply-skip-unreachable-json", setup: shaolinIsDown, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable", "-json"}},
+		{name: "apply-skip-unreachable-none", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable"}},
+		{name: "apply-skip-unreachable-quorum", setup: func(th *theater) {
+			emeiIsDown(th)
+			th.fleet.unreachable["wudang"] = errors.New("wudang: connect to 10.24.138.208:22: no route to host")
+		}, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable"}, code: exitUnreachable,
+			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "release", "close"}},
+		{name: "apply-skip-unreachable-all", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable", "-limit", "emei"}, code: exitUnreachable},
 		{name: "apply-unreachable-limited", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes", "-limit", "shaolin"}},
 		{name: "apply-problem", setup: problem, args: []string{"apply", "lab.hcl", "-yes"}, code: exitFailure},
 		{name: "apply-locked", setup: func(th *theater) {
@@ -338,6 +349,10 @@ func noChanges(th *theater) { th.changes = false }
 
 func emeiIsDown(th *theater) {
 	th.fleet.unreachable = map[string]error{"emei": errors.New("emei: connect to 10.27.52.72:22: no route to host")}
+}
+
+func shaolinIsDown(th *theater) {
+	th.fleet.unreachable = map[string]error{"shaolin": errors.New("shaolin: connect to 10.27.53.32:22: no route to host")}
 }
 
 func problem(th *theater) {

@@ -16,6 +16,7 @@ host or here. docs/reading-a-plan.md explains what is printed.`,
 		UsageText: `
   kinstall plan lab.hcl
   kinstall plan lab.hcl -limit emei,shaolin
+  kinstall plan lab.hcl -skip-unreachable
   kinstall plan lab.hcl -var version=1.36.3 -show-addresses
   kinstall plan lab.hcl -json | jq -r '.changes[] | .host + " " + .id'
 
@@ -44,10 +45,10 @@ func (a *app) plan(c *cli.Context) error {
 	case err != nil:
 		return err
 	case len(s.delta.Problems) > 0:
-		return silently(exitFailure)
-	case len(s.delta.Unreachable) > 0:
+		return silently(problemCode(s.delta))
+	case s.delta.Blocked():
 		return silently(exitUnreachable)
-	case c.Bool("detailed-exitcode") && s.delta.Summary().Changes() > 0:
+	case c.Bool("detailed-exitcode") && s.delta.Summary().Changes()+len(s.delta.Later) > 0:
 		return silently(exitChanges)
 	}
 	return nil

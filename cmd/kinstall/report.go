@@ -10,7 +10,6 @@ import (
 
 	"github.com/kinstall/kinstall/cmd/kinstall/progress"
 	"github.com/kinstall/kinstall/plan"
-	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision"
@@ -27,11 +26,12 @@ const (
 
 // printReport prints a report: what went well to standard output, what did
 // not to standard error.
-func (a *app) printReport(c *cli.Context, file string, inv *inventory.Inventory, report *provision.Report) {
+func (a *app) printReport(c *cli.Context, file string, delta *plan.Delta, report *provision.Report) {
 	paint := painter(a.color(a.outTerminal, c.Bool("no-color")))
 	if report.Count(provision.Failed) == 0 && !report.Interrupted {
 		fmt.Fprintln(a.out, paint("1", "Apply complete: "+achievements(report)+"."))
-		if inv.Kubernetes() {
+		fmt.Fprint(a.out, leftForLater(delta))
+		if delta.Plan.Inventory.Kubernetes() {
 			fmt.Fprintf(a.out, "To use the cluster: kinstall kubeconfig %s -out kubeconfig\n", file)
 		}
 		return
@@ -40,6 +40,26 @@ func (a *app) printReport(c *cli.Context, file string, inv *inventory.Inventory,
 		fmt.Fprintln(a.out) // below what was shown live
 	}
 	printFailures(a.err, painter(a.color(a.errTerminal, c.Bool("no-color"))), report)
+}
+
+// leftForLater names the hosts that were gone on without; "" for none.
+func leftForLater(d *plan.Delta) string {
+	hosts := d.Skipped()
+	if len(hosts) == 0 {
+		return ""
+	}
+	text := "Left for later: " + strings.Join(hosts, ", ")
+	if n := len(d.Later); n > 0 {
+		text += ", and " + plural(n, "change") + " of others"
+	}
+	return text + ". Apply again when " + itOrThey(len(hosts)) + " can be reached.\n"
+}
+
+func itOrThey(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "they"
 }
 
 func painter(color bool) func(style, text string) string {
@@ -279,6 +299,8 @@ type reportEvent struct {
 	Connections int            `json:"connections"`
 	Execs       int            `json:"execs"`
 	Failures    []failureEvent `json:"failures"`
+	// LeftForLater are the hosts that were gone on without.
+	LeftForLater []string `json:"left_for_later"`
 }
 
 // failureEvent is one failed step of a report.
@@ -297,11 +319,12 @@ type failureEvent struct {
 	Skipped    []plan.StepID `json:"skipped"`
 }
 
-func newReportEvent(report *provision.Report) reportEvent {
+func newReportEvent(delta *plan.Delta, report *provision.Report) reportEvent {
 	event := reportEvent{
 		Type: "report", Elapsed: progress.Seconds(report.Elapsed),
 		Finished: report.Count(provision.Finished), Failed: report.Count(provision.Failed), RolledBack: report.Count(provision.RolledBack), Skipped: report.Count(provision.Skipped),
 		Interrupted: report.Interrupted, Connections: report.Connections, Execs: report.Execs, Failures: []failureEvent{},
+		LeftForLater: append([]string{}, delta.Skipped()...),
 	}
 	blocked, _ := consequences(report)
 	for _, r := range report.Results {

@@ -135,6 +135,9 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		return nil, err
 	}
 	p := prepared.plan.Limit(limit)
+	if c.Bool("skip-unreachable") {
+		p = p.SkipUnreachable()
+	}
 	leave := a.enter(remote)
 	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Deadlines: provision.Deadlines{Observe: c.Duration("observe-timeout"), Step: c.Duration("step-timeout")}, Log: a.say})
 	release := func() {}
@@ -229,22 +232,24 @@ func (a *app) printPlan(c *cli.Context, d *plan.Delta) error {
 // obstacle is the error that keeps a delta from being applied, nil if nothing does.
 func obstacle(file string, d *plan.Delta) error {
 	if n := len(d.Problems); n > 0 {
-		return &exitError{code: exitFailure, err: fmt.Errorf("%s in the way, nothing was changed", standIn(n, "problem"))}
+		return &exitError{code: problemCode(d), err: fmt.Errorf("%s in the way, nothing was changed", standIn(n, "problem"))}
 	}
-	if n := len(d.Unreachable); n > 0 {
-		var reachable []string
-		for _, host := range d.Plan.Hosts() {
-			if d.Unreachable[host] == nil {
-				reachable = append(reachable, host)
-			}
-		}
-		err := &exitError{code: exitUnreachable, err: fmt.Errorf("%s unreachable, nothing was changed", isOrAre(n, "host"))}
-		if len(reachable) > 0 && len(reachable) <= 10 {
-			err.hint = fmt.Sprintf("to go on without: kinstall apply %s -limit %s", file, strings.Join(reachable, ","))
+	if d.Blocked() {
+		err := &exitError{code: exitUnreachable, err: fmt.Errorf("%s unreachable, nothing was changed", isOrAre(len(d.Unreachable), "host"))}
+		if len(d.Unreachable) < len(d.Plan.Hosts()) {
+			err.hint = fmt.Sprintf("to go on without: kinstall apply %s -skip-unreachable", file)
 		}
 		return err
 	}
 	return nil
+}
+
+// problemCode is the exit code for a delta with problems.
+func problemCode(d *plan.Delta) int {
+	if len(d.TooFew()) == len(d.Problems) {
+		return exitUnreachable
+	}
+	return exitFailure
 }
 
 func standIn(n int, noun string) string {

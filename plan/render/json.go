@@ -14,16 +14,17 @@ import (
 // something is added, the part before it when something is changed or removed:
 // a reader should accept any document whose first part it knows, and ignore
 // attributes it does not know.
-const FormatVersion = "1.1"
+const FormatVersion = "1.2"
 
 // Document is a delta as JSON; docs/plan-json.md describes it to its readers.
 type Document struct {
 	FormatVersion string            `json:"format_version"`
 	Cluster       Cluster           `json:"cluster"`
-	Applicable    bool              `json:"applicable"` // no problems, nobody unreachable
+	Applicable    bool              `json:"applicable"` // no problems, nobody unreachable but whom apply goes on without
 	Summary       plan.Summary      `json:"summary"`
 	Hosts         []Host            `json:"hosts"`   // in inventory order
 	Changes       []Change          `json:"changes"` // by place as in Text; within a place in an order that can be carried out
+	Later         []Later           `json:"later"`   // changes that wait for unreachable hosts
 	Gates         []Gate            `json:"gates"`
 	Rollouts      []Rollout         `json:"rollouts"` // of members that serve; empty on a first installation
 	Problems      []plan.Problem    `json:"problems"`
@@ -44,6 +45,8 @@ type Host struct {
 	Address string `json:"address"`
 	Status  string `json:"status"` // unchanged, changed or unreachable
 	Error   string `json:"error,omitempty"`
+	// Skipped: apply goes on without it, see plan.Plan.SkipUnreachable.
+	Skipped bool `json:"skipped,omitempty"`
 }
 
 // Change is one resource that would change.
@@ -73,10 +76,11 @@ func NewDocument(d *plan.Delta) Document {
 			Name: inv.Cluster.Name, Version: inv.Cluster.Version,
 			Endpoint: net.JoinHostPort(inv.Cluster.Endpoint.Host, strconv.Itoa(inv.Cluster.Endpoint.Port)),
 		},
-		Applicable: len(d.Problems) == 0 && len(d.Unreachable) == 0,
+		Applicable: len(d.Problems) == 0 && !d.Blocked(),
 		Summary:    d.Summary(),
 		Hosts:      []Host{},
 		Changes:    []Change{},
+		Later:      laterOf(d),
 		Gates:      []Gate{},
 		Rollouts:   append([]Rollout{}, rolloutsOf(d)...),
 		Problems:   append([]plan.Problem{}, d.Problems...),
@@ -106,7 +110,7 @@ func NewDocument(d *plan.Delta) Document {
 			host.Status = "changed"
 		}
 		if err := d.Unreachable[name]; err != nil {
-			host.Status, host.Error = "unreachable", err.Error()
+			host.Status, host.Error, host.Skipped = "unreachable", err.Error(), !d.Blocked()
 		}
 		doc.Hosts = append(doc.Hosts, host)
 	}

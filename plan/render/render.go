@@ -72,9 +72,9 @@ func SummaryLine(d *plan.Delta) string {
 		}
 		line := fmt.Sprintf("No changes. %d of %s %s as planned", s.HostsUnchanged, count(s.Hosts, "host"), verb)
 		if s.Unreachable > 0 {
-			line += fmt.Sprintf("; %s unreachable", count(s.Unreachable, "host"))
+			line += fmt.Sprintf("; %s %s", count(s.Unreachable, "host"), away(d))
 		}
-		return line + "."
+		return line + "." + waiting(s)
 	}
 	line := fmt.Sprintf("Plan: %d to create, %d to change, %d to delete, %d to restart", s.Create, s.Change, s.Delete, s.Restart)
 	if s.Check > 0 {
@@ -85,9 +85,9 @@ func SummaryLine(d *plan.Delta) string {
 	}
 	line += fmt.Sprintf(" %s; %s unchanged", places(s), count(s.HostsUnchanged, "host"))
 	if s.Unreachable > 0 {
-		line += fmt.Sprintf(", %d unreachable", s.Unreachable)
+		line += fmt.Sprintf(", %d %s", s.Unreachable, away(d))
 	}
-	return line + "."
+	return line + "." + waiting(s)
 }
 
 // places says where something changes: "on 2 of 4 hosts and in the cluster".
@@ -207,7 +207,11 @@ func (t *text) unreachable() {
 	if len(t.delta.Unreachable) == 0 {
 		return
 	}
-	t.line(span{bold, "# unreachable"})
+	head := "# unreachable"
+	if !t.delta.Blocked() {
+		head = "# left for later: what differs on hosts that can't be reached is not known"
+	}
+	t.line(span{bold, head})
 	for _, host := range placesOf(t.delta.Plan, t.delta.Unreachable) {
 		err := t.delta.Unreachable[host]
 		t.message(title(t.delta.Plan, host) + ": " + strings.TrimPrefix(err.Error(), host+": "))
@@ -217,6 +221,7 @@ func (t *text) unreachable() {
 		}
 	}
 	t.line()
+	t.later()
 }
 
 func (t *text) problems() {

@@ -377,6 +377,18 @@ func unreachable(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// skipped hosts hold up what they may still use.
+func skipped(*testing.T) *plan.Delta {
+	s := newScene()
+	s.observed.Hosts["wudang"] = plan.Observation{Err: adviceError{errors.New("wudang: connect to 10.24.138.208:22: no route to host"), "is the machine switched on, and does a firewall let port 22 through?"}}
+	s.want("shaolin", resource.Package{Name: "conntrack"})
+	s.found("shaolin", fact.KindPackage, "conntrack", fact.Package{})
+	for _, id := range []resource.ID{"file:/etc/a.conf", "file:/etc/b.conf", "file:/etc/c.conf", "unit:old.service", "unit:older.service"} {
+		s.recorded("huashan", id, fact.Record{})
+	}
+	return s.plan.SkipUnreachable().Diff(s.observed)
+}
+
 type adviceError struct {
 	error
 	hint string
@@ -462,6 +474,7 @@ var cases = []struct {
 	{"rollout", rollOut},
 	{"orphans", orphans},
 	{"unreachable", unreachable},
+	{"skipped", skipped},
 	{"problems", problems},
 	{"hostile", hostile},
 	{"health", health},
@@ -521,7 +534,7 @@ func TestTextVerbose(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	for _, name := range []string{"design-example", "sensitive", "unreachable", "problems", "unit-restart", "rollout", "health", "no-change"} {
+	for _, name := range []string{"design-example", "sensitive", "unreachable", "skipped", "problems", "unit-restart", "rollout", "health", "no-change"} {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range cases {
 				if c.name != name {

@@ -221,6 +221,9 @@ type Gate struct {
 	Check
 	// Watches are the programs whose failure makes waiting vain.
 	Watches []Process
+	// Without are members of etcd that CheckEtcd does not ask, on hosts that are
+	// left for later. A quorum must be healthy.
+	Without []string
 }
 
 // ID implements Resource.
