@@ -300,7 +300,7 @@ func BenchmarkScripts(b *testing.B) {
 
 func scripts(b testing.TB, p *Plan) (size int) {
 	for _, h := range p.Inventory.Hosts {
-		text, err := probe.Script(probe.HostQueries(p.Queries(h.Name)), h.Address.String())
+		text, err := probe.Script(p.Queries(h.Name), h.Address.String())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -219,7 +219,7 @@ func TestObserveAsksForMembersLeftOut(t *testing.T) {
 	}
 	f.inventory.Etcd.DataDir = f.hosts["shaolin"].path("/etcd") // the hosts share a file system
 	for name, h := range f.hosts {
-		h.program(t, "systemctl", "echo LoadState=not-found; echo ActiveState=inactive; echo SubState=dead; echo UnitFileState=; echo NeedDaemonReload=no; echo MainPID=0; echo ActiveEnterTimestampMonotonic=0\n")
+		h.program(t, "systemctl", "echo LoadState=not-found; echo ActiveState=inactive; echo SubState=dead; echo UnitFileState=; echo NeedDaemonReload=no; echo MainPID=0\n")
 		f.step(name, resource.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"})
 	}
 	look := func(limit ...string) []string {

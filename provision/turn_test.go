@@ -230,7 +230,7 @@ show)
 		first=no
 		active=inactive
 		if [ -e "$run/$word" ]; then active=active; fi
-		printf 'LoadState=loaded\nActiveState=%s\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=1\nActiveEnterTimestampMonotonic=1\n' $active
+		printf 'LoadState=loaded\nActiveState=%s\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=1\n' $active
 	done ;;
 enable) : ;;
 disable) rm -f "$run/$unit"; echo "stop $unit" >>"$HOST/journal" ;;

@@ -17,8 +17,7 @@ type Unit struct {
 	SubState         string // running, exited, auto-restart …
 	UnitFileState    string // enabled, disabled, static …
 	NeedDaemonReload bool
-	MainPID          int    // 0 for none
-	StartedAt        string // ActiveEnterTimestampMonotonic, as printed
+	MainPID          int // 0 for none
 	// Started identifies the main process that runs or ran last (of a unit that
 	// ran once: its run), by the boot and the time since; "" if there was none. It
 	// is good for comparing only.

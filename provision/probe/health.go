@@ -63,7 +63,6 @@ func parseUnit(block string, host fact.Host) (fact.Unit, error) {
 		SubState:         properties["SubState"],
 		UnitFileState:    properties["UnitFileState"],
 		NeedDaemonReload: properties["NeedDaemonReload"] == "yes",
-		StartedAt:        properties["ActiveEnterTimestampMonotonic"],
 		Result:           properties["Result"],
 	}
 	if unit.LoadState == "" || unit.ActiveState == "" {

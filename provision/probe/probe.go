@@ -16,7 +16,7 @@
 //
 // What callers owe: the same queries, in the same order, to Script and Parse;
 // only standard output to Parse. Queries for the cluster's API (fact.KindNode,
-// fact.KindObject) are not a host's to answer; HostQueries leaves them out.
+// fact.KindObject) are not a host's to answer.
 package probe
 
 import (
@@ -45,17 +45,6 @@ const MaxOutput = 2 << 20
 // tick is the unit of the start times in /proc: Linux shows them so whatever
 // its own clock's rate is (USER_HZ).
 const tick = time.Second / 100
-
-// HostQueries returns the queries that a host answers itself.
-func HostQueries(queries []fact.Query) []fact.Query {
-	own := make([]fact.Query, 0, len(queries))
-	for _, q := range queries {
-		if q.Kind != fact.KindNode && q.Kind != fact.KindObject {
-			own = append(own, q)
-		}
-	}
-	return own
-}
 
 // Names that reach a command which would take them for patterns or options.
 var (

@@ -438,7 +438,7 @@ ask_units() {
 	fi
 	capture_out=
 	capture units systemctl_show -p LoadState -p ActiveState -p SubState -p UnitFileState \
-		-p NeedDaemonReload -p MainPID -p ActiveEnterTimestampMonotonic -p ExecMainStartTimestampMonotonic \
+		-p NeedDaemonReload -p MainPID -p ExecMainStartTimestampMonotonic \
 		-p NRestarts -p Result -p ExecMainCode -p ExecMainStatus -p InvocationID -- $units
 	unit_logs "$capture_out"
 }

@@ -116,21 +116,12 @@ func TestHostKey(t *testing.T) {
 		{name: "pinned, another type", server: plain, target: ssh.Target{Fingerprint: fingerprint(ecdsa.PublicKey())}},
 		{name: "pinned, mismatch", server: plain, target: ssh.Target{Fingerprint: fingerprint(other.PublicKey())},
 			want: ssh.HostKeyMismatch, message: fingerprint(ed25519.PublicKey()) + ", ecdsa-sha2-nistp256 " + fingerprint(ecdsa.PublicKey())},
-		{name: "host CA, address", server: certified, target: ssh.Target{HostCA: authorized(ca.PublicKey())}},
-		{name: "host CA, name", server: foreign, target: ssh.Target{Name: "shaolin", HostCA: authorized(ca.PublicKey())}},
-		{name: "host CA, other principal", server: foreign, target: ssh.Target{HostCA: authorized(ca.PublicKey())},
-			want: ssh.HostKeyCertificate, message: "principal"},
-		{name: "host CA, plain key", server: plain, target: ssh.Target{HostCA: authorized(ca.PublicKey())},
-			want: ssh.HostKeyCertificate, message: "no certificate"},
-		{name: "host CA, other authority", server: certified, target: ssh.Target{HostCA: authorized(other.PublicKey())},
-			want: ssh.HostKeyCertificate},
+		{name: "authority in known_hosts, other principal", server: foreign, want: ssh.HostKeyCertificate,
+			knownHosts: authority(foreign, ca.PublicKey()), message: "principal"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			target := tt.server.Target("emei")
-			if tt.target.Name != "" {
-				target.Name = tt.target.Name
-			}
-			target.KnownHosts, target.Fingerprint, target.HostCA = "", tt.target.Fingerprint, tt.target.HostCA
+			target.KnownHosts, target.Fingerprint = "", tt.target.Fingerprint
 			if tt.knownHosts != "" {
 				target.KnownHosts = write(t, tt.knownHosts)
 			}

@@ -5,7 +5,8 @@
 // Contract.
 //
 //   - A host's key is verified before anything is sent to it, on every path: by
-//     known_hosts, by a pinned fingerprint or by a host certificate authority.
+//     known_hosts, certificate authorities in it included, or by a pinned
+//     fingerprint.
 //     Bastions are verified in the same way. There is no way to switch it off.
 //   - What is executed on a host has a constant argument vector. Scripts and
 //     their payload travel on standard input, so that neither shows up in a
@@ -15,8 +16,8 @@
 //     success.
 //   - Every blocking call takes a context and returns soon after it ends, with
 //     an error that wraps the context's.
-//   - Errors name the host first. Advice is separate: see Hint. IsTransient says
-//     whether trying the same thing again can help.
+//   - Errors name the host first. Advice is separate: see Hint.
+//     ConnError.Temporary says whether trying the same thing again can help.
 //
 // What callers owe: values enter a Script only through shell.Quote; secrets
 // only through Stdin; a script that stores its standard input compares the size

@@ -20,13 +20,6 @@ func Hint(err error) string {
 	return ""
 }
 
-// IsTransient reports whether err comes from the network or from a busy sshd,
-// so that trying again later can succeed.
-func IsTransient(err error) bool {
-	var c *ConnError
-	return errors.As(err, &c) && c.Temporary()
-}
-
 // IsConnectionLost reports whether err says that an established connection ended,
 // so that what was under way on it has an unknown outcome. Another connection can
 // be made.

@@ -94,7 +94,7 @@ func (e *HostKeyError) Hint() string {
 	case HostKeyMismatch:
 		return compare + "; only if it is the same, put it into the inventory"
 	}
-	return "sign the host's key with the host CA, for a principal equal to its address or name, and name the certificate as HostCertificate in its sshd_config"
+	return "sign the host's key with the host CA, for a principal equal to its address, and name the certificate as HostCertificate in its sshd_config"
 }
 
 // Trusted is what trust on first use wrote down.
@@ -150,11 +150,8 @@ type verifier struct {
 }
 
 func (d *Dialer) verifier(t *Target) (*verifier, error) {
-	switch {
-	case t.Fingerprint != "":
+	if t.Fingerprint != "" {
 		return pinned(t), nil
-	case t.HostCA != "":
-		return certified(t)
 	}
 	return d.known.verifier(t)
 }
@@ -174,41 +171,6 @@ func pinned(t *Target) *verifier {
 			return nil
 		},
 	}
-}
-
-// certified accepts a host certificate signed by the target's host CA.
-func certified(t *Target) (*verifier, error) {
-	ca, _, _, _, err := gossh.ParseAuthorizedKey([]byte(t.HostCA))
-	if err != nil {
-		return nil, fmt.Errorf("%s: host CA: %w", t.name(), err)
-	}
-	checker := &gossh.CertChecker{
-		IsHostAuthority: func(key gossh.PublicKey, _ string) bool { return sameKey(key, ca) },
-	}
-	return &verifier{
-		// Plain keys come last, only so that a host without a certificate gets
-		// a clear error instead of a failed negotiation.
-		algorithms: append(hostCertAlgorithms[:], allHostKeyAlgorithms()...),
-		check: func(key gossh.PublicKey) error {
-			if _, ok := key.(*gossh.Certificate); !ok {
-				e := hostKeyError(t, HostKeyCertificate, key)
-				e.Err = errors.New("the host shows a plain key, no certificate")
-				return e
-			}
-			err := checker.CheckHostKey(t.hostPort(), nil, key)
-			if err != nil && t.Name != "" {
-				if checker.CheckHostKey(net.JoinHostPort(t.Name, "22"), nil, key) == nil {
-					return nil
-				}
-			}
-			if err != nil {
-				e := hostKeyError(t, HostKeyCertificate, key)
-				e.Err = err
-				return e
-			}
-			return nil
-		},
-	}, nil
 }
 
 func hostKeyError(t *Target, problem HostKeyProblem, key gossh.PublicKey) *HostKeyError {

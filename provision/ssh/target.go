@@ -36,16 +36,13 @@ type Target struct {
 	// with a passphrase is usable only through the agent.
 	Agent bool
 
-	// Exactly one of the next three says how the host key is verified.
+	// Exactly one of the next two says how the host key is verified.
 
-	// KnownHosts is the path of an OpenSSH known_hosts file, "~/" allowed.
+	// KnownHosts is the path of an OpenSSH known_hosts file, "~/" allowed. A host
+	// certificate signed by one of its authorities counts.
 	KnownHosts string
 	// Fingerprint is a pinned host key, as printed by ssh-keygen -l: "SHA256:…".
 	Fingerprint string
-	// HostCA is the public key that signs the host certificates, in
-	// authorized_keys format: "ssh-ed25519 AAAA…". The certificate must name
-	// Address or Name as a principal.
-	HostCA string
 
 	// Become runs privileged commands through "sudo -n". It has no effect when
 	// User is root.
@@ -106,14 +103,8 @@ func (t *Target) validate() error {
 	if t.User == "" {
 		bad("no login user")
 	}
-	ways := 0
-	for _, w := range []string{t.KnownHosts, t.Fingerprint, t.HostCA} {
-		if w != "" {
-			ways++
-		}
-	}
-	if ways != 1 {
-		bad("the host key needs exactly one of known_hosts, fingerprint and host CA, found %d", ways)
+	if (t.KnownHosts == "") == (t.Fingerprint == "") {
+		bad("the host key needs exactly one of known_hosts and fingerprint")
 	}
 	if t.Fingerprint != "" && !strings.HasPrefix(t.Fingerprint, "SHA256:") {
 		bad("fingerprint %q: want the form SHA256:… that ssh-keygen -l prints", t.Fingerprint)
@@ -127,8 +118,8 @@ func (t *Target) key() string {
 	if t == nil {
 		return ""
 	}
-	return fmt.Sprintf("%q %q %q %q %t %q %q %q %s via(%s)", t.name(), t.hostPort(), t.User, t.KeyFiles,
-		t.Agent, t.KnownHosts, t.Fingerprint, t.HostCA, t.timeout(), t.Bastion.key())
+	return fmt.Sprintf("%q %q %q %q %t %q %q %s via(%s)", t.name(), t.hostPort(), t.User, t.KeyFiles,
+		t.Agent, t.KnownHosts, t.Fingerprint, t.timeout(), t.Bastion.key())
 }
 
 // expandHome replaces a leading "~/" by the operator's home directory.
