@@ -165,9 +165,10 @@ func applyImage(ctx context.Context, t *task, i resource.Image) (fact.Record, er
 		}
 		b.WriteString("docker load --quiet --input \"$upload\" >/dev/null\n")
 		if !slices.Contains(tags, i.Reference) {
-			b.WriteString("docker tag " + shell.Join(tags[0], i.Reference) + "\n")
+			b.WriteString("docker tag " + shell.Join(tags[0], i.Reference) + " >/dev/null\n")
 		}
-		return t.item.Change.Record, t.machine.script(ctx, t.label(), b.String())
+		b.WriteString("docker image inspect --format '{{.Id}}' -- " + shell.Quote(i.Reference) + "\n")
+		return t.imported(ctx, b.String())
 	}
 	b.WriteString(ctr + "import --local \"$upload\" >/dev/null\n")
 	if !slices.Contains(tags, i.Reference) {
@@ -180,7 +181,20 @@ func applyImage(ctx context.Context, t *task, i resource.Image) (fact.Record, er
 	// Pinned: the kubelet's garbage collection must not remove what a host
 	// without a registry can't fetch again.
 	b.WriteString(ctr + "label " + shell.Quote(i.Reference) + " io.cri-containerd.pinned=pinned >/dev/null\n")
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), b.String())
+	b.WriteString(ctr + "ls | awk -v name=" + shell.Quote(i.Reference) + " '$1 == name { print $3 }'\n")
+	return t.imported(ctx, b.String())
+}
+
+// imported runs a script that imports an image and prints what its name stands
+// for then, and returns what is to be remembered of it.
+func (t *task) imported(ctx context.Context, script string) (fact.Record, error) {
+	record := t.item.Change.Record
+	printed, err := t.machine.output(ctx, t.label(), script)
+	record.Content = ""
+	if digest := strings.TrimSpace(printed); strings.HasPrefix(digest, "sha256:") {
+		record.Content = digest
+	}
+	return record, err
 }
 
 func removeImage(ctx context.Context, t *task, o resource.Orphan) error {

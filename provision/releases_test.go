@@ -221,7 +221,10 @@ func TestArtifactThatCannotBeFetched(t *testing.T) {
 	}
 }
 
-// Images are imported, named as the plan wants, and pinned.
+const contentDigest = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
+// Images are imported, named as the plan wants, and pinned; what the name stands
+// for is remembered.
 func TestImages(t *testing.T) {
 	needRoot(t)
 	const location = "example.org/pause.tar"
@@ -232,18 +235,25 @@ func TestImages(t *testing.T) {
 		{"named as wanted", "registry.k8s.io/pause:3.10", []string{
 			"-n k8s.io images import --local UPLOAD",
 			"-n k8s.io images label registry.k8s.io/pause:3.10 io.cri-containerd.pinned=pinned",
+			"-n k8s.io images ls",
 		}},
 		{"named for its architecture", "registry.k8s.io/pause-amd64:3.10", []string{
 			"-n k8s.io images import --local UPLOAD",
 			"-n k8s.io images tag --force registry.k8s.io/pause-amd64:3.10 registry.k8s.io/pause:3.10",
 			"-n k8s.io images label registry.k8s.io/pause:3.10 io.cri-containerd.pinned=pinned",
+			"-n k8s.io images ls",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			releases := &localReleases{files: map[string]string{}}
 			f := newFleet(t, Options{}, "shaolin")
 			h := f.hosts["shaolin"]
-			h.program(t, "ctr", `printf '%s\n' "$*" >>"$HOST/ctr"`+"\n")
+			h.program(t, "ctr", `printf '%s\n' "$*" >>"$HOST/ctr"
+case $4 in
+ls) printf '%s\n' 'REF TYPE DIGEST SIZE PLATFORMS LABELS' 'registry.k8s.io/pause:3.1 x sha256:00 1 KiB' 'registry.k8s.io/pause:3.10 application/vnd.oci.image.manifest.v1+json sha256:`+contentDigest+` 312.5 KiB linux/amd64 io.cri-containerd.pinned=pinned' ;;
+*) echo noise ;;
+esac
+`)
 			var b bytes.Buffer
 			w := tar.NewWriter(&b)
 			manifest := `[{"Config":"config.json","RepoTags":["` + c.tag + `"],"Layers":[]}]`
@@ -273,7 +283,7 @@ func TestImages(t *testing.T) {
 			if left := uploads(t, f, "shaolin"); len(left) > 0 {
 				t.Errorf("left behind %v", left)
 			}
-			if record := h.stateFile(t).Resources["image:registry.k8s.io/pause:3.10"]; record.Digest != sum {
+			if record := h.stateFile(t).Resources["image:registry.k8s.io/pause:3.10"]; record.Digest != sum || record.Content != "sha256:"+contentDigest {
 				t.Errorf("record: %+v", record)
 			}
 		})

@@ -31,6 +31,9 @@ type Record struct {
 	// Files maps each path that belongs to the resource to the hex SHA-256 of
 	// what was written there.
 	Files map[string]string `json:"files,omitempty"`
+	// Content (images) identifies what the runtime made of the archive: Image.Digest
+	// right after it was imported; "" if that is not known.
+	Content string `json:"content,omitempty"`
 	// Inputs (units, static pods) maps resource IDs to the digests that were in
 	// force at the last successful start.
 	Inputs map[string]string `json:"inputs,omitempty"`
@@ -52,7 +55,7 @@ func (r Record) Empty() bool {
 
 // Equal compares as the state's file does: no entries are no map.
 func (r Record) Equal(other Record) bool {
-	return r.Digest == other.Digest && r.Started == other.Started && r.Unproven == other.Unproven && slices.Equal(r.Ranges, other.Ranges) &&
+	return r.Digest == other.Digest && r.Content == other.Content && r.Started == other.Started && r.Unproven == other.Unproven && slices.Equal(r.Ranges, other.Ranges) &&
 		maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
 }
 

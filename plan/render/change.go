@@ -273,7 +273,7 @@ func (t *text) formatField(f resource.Field) string {
 		return f.Name + " " + notShown
 	}
 	before, after := f.Before, f.After
-	if f.Name == "sha256" && !t.options.Verbose {
+	if (f.Name == "sha256" || strings.HasPrefix(f.After, digestPrefix)) && !t.options.Verbose {
 		before, after = shortDigest(before), shortDigest(after)
 	}
 	name := f.Name + " "
@@ -290,9 +290,13 @@ func (t *text) formatField(f resource.Field) string {
 	}
 }
 
+// digestPrefix begins the digest of an image.
+const digestPrefix = "sha256:"
+
 // shortDigest is enough of a digest to tell two apart by eye.
 func shortDigest(s string) string {
 	const enough = 12
+	s = strings.TrimPrefix(s, digestPrefix)
 	if len(s) <= enough {
 		return s
 	}

@@ -251,6 +251,16 @@ func driftAndIntent(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// imageDrift is an image to whose name somebody gave another content.
+func imageDrift(*testing.T) *plan.Delta {
+	s := newScene()
+	image := resource.Image{Reference: "registry.k8s.io/pause:3.10.1", Location: "registry.k8s.io/pause/3.10.1.tar", SHA256: strings.Repeat("a", 64)}
+	s.want("emei", image)
+	s.recorded("emei", image.ID(), fact.Record{Digest: image.SHA256, Content: "sha256:" + strings.Repeat("5f70bf18", 8)})
+	s.found("emei", fact.KindImage, image.Reference, fact.Image{Observable: true, Exists: true, Digest: "sha256:" + strings.Repeat("ee6521f2", 8)})
+	return s.delta()
+}
+
 // labels has nothing to do but in the cluster.
 func labels(*testing.T) *plan.Delta {
 	s := newScene()
@@ -466,6 +476,7 @@ var cases = []struct {
 	{"design-example", designExample},
 	{"first-install", firstInstall},
 	{"drift-and-intent", driftAndIntent},
+	{"image-drift", imageDrift},
 	{"labels", labels},
 	{"states", states},
 	{"certificate-expiry", certificateExpiry},

@@ -125,6 +125,11 @@ func (i Image) Diff(facts fact.Set) (Change, error) {
 	}
 	record, known := recorded(facts, i.ID())
 	change := Change{Action: NoOp, Record: fact.Record{Digest: i.SHA256}}
+	if known && record.Digest == i.SHA256 {
+		if change.Record.Content = record.Content; record.Content == "" {
+			change.Record.Content = found.Digest // not known before: from now on
+		}
+	}
 	switch {
 	case !found.Observable && known && record.Digest == i.SHA256:
 		change.Action = Deferred
@@ -141,6 +146,11 @@ func (i Image) Diff(facts fact.Set) (Change, error) {
 		} else {
 			change.because(Missing, "exists, but was not imported by kinstall")
 		}
+	case found.Digest != change.Record.Content && found.Digest != "":
+		change.Action = Replace
+		change.because(Drift, "names another image than the one imported")
+		change.Fields = append(change.Fields, Field{Name: "image", Before: found.Digest, After: record.Content})
+		return change, nil
 	default:
 		return change, nil
 	}

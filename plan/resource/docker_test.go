@@ -87,6 +87,9 @@ func TestDockerImageDiff(t *testing.T) {
 	loaded := map[string]fact.Record{"image:registry.example/app:1": {Digest: "archive"}}
 	run(t, []diffCase{
 		{name: "there", r: i, records: loaded, answers: map[fact.Key]any{key: fact.Image{Observable: true, Exists: true}}, want: resource.NoOp},
+		{name: "tagged anew", r: i, records: map[string]fact.Record{"image:registry.example/app:1": {Digest: "archive", Content: "sha256:aa"}},
+			answers: map[fact.Key]any{key: fact.Image{Observable: true, Exists: true, Digest: "sha256:bb"}}, want: resource.Replace,
+			reasons: because(resource.Drift, "names another image than the one imported"), fields: []resource.Field{{Name: "image", Before: "sha256:bb", After: "sha256:aa"}}},
 		{name: "absent", r: i, answers: map[fact.Key]any{key: fact.Image{Observable: true}}, want: resource.Create},
 		{name: "deleted", r: i, records: loaded, answers: map[fact.Key]any{key: fact.Image{Observable: true}}, want: resource.Create,
 			reasons: because(resource.Drift, "deleted on the host")},

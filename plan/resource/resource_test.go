@@ -296,6 +296,7 @@ func TestImageDiff(t *testing.T) {
 	record := func(digest string) map[string]fact.Record {
 		return map[string]fact.Record{string(i.ID()): {Digest: digest}}
 	}
+	content := map[string]fact.Record{string(i.ID()): {Digest: "new", Content: "sha256:aa"}}
 	run(t, []diffCase{
 		{name: "as wanted", r: i, records: record("new"), answers: at(fact.Image{Observable: true, Exists: true}), want: resource.NoOp},
 		{name: "missing", r: i, answers: at(fact.Image{Observable: true}), want: resource.Create},
@@ -306,9 +307,25 @@ func TestImageDiff(t *testing.T) {
 			reasons: because(resource.Drift, "deleted on the host")},
 		{name: "another archive", r: i, records: record("old"), answers: at(fact.Image{Observable: true, Exists: true}), want: resource.Replace,
 			reasons: because(resource.Intent, "another archive was imported")},
+		{name: "the same content", r: i, records: content, answers: at(fact.Image{Observable: true, Exists: true, Digest: "sha256:aa"}), want: resource.NoOp},
+		{name: "another content under its name", r: i, records: content, answers: at(fact.Image{Observable: true, Exists: true, Digest: "sha256:bb"}), want: resource.Replace,
+			reasons: because(resource.Drift, "names another image than the one imported"), fields: []resource.Field{{Name: "image", Before: "sha256:bb", After: "sha256:aa"}}},
 		{name: "pulled by somebody", r: i, answers: at(fact.Image{Observable: true, Exists: true}), want: resource.Replace,
 			reasons: because(resource.Missing, "exists, but was not imported by kinstall")},
 	})
+}
+
+// What is there counts as imported where a state does not say what that was: it
+// is of a version that did not remember.
+func TestImageRemembersItsContent(t *testing.T) {
+	i := resource.Image{Reference: "registry.k8s.io/pause:3.10.1", SHA256: "new"}
+	facts := host(map[string]fact.Record{string(i.ID()): {Digest: "new"}}, map[fact.Key]any{
+		{Kind: fact.KindImage, Name: i.Reference}: fact.Image{Observable: true, Exists: true, Digest: "sha256:aa"},
+	})
+	change, err := i.Diff(facts)
+	if err != nil || change.Action != resource.NoOp || change.Record.Content != "sha256:aa" {
+		t.Errorf("%+v, %v", change, err)
+	}
 }
 
 func TestHostKindsDiff(t *testing.T) {
