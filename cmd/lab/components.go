@@ -22,13 +22,16 @@ func newBuilder(c *cli.Context) *components.Builder {
 func componentsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "components", Usage: "build the real components into a local mirror",
-		UsageText: "lab components [-flannel]",
+		UsageText: "lab components [-flannel] [-kubernetes VERSION]",
 		Description: `Kubernetes, etcd, containerd, the CNI plugins and CoreDNS are built from their
 Go modules, runc and the toolbox taken from Debian packages, into a folder with
 the layout of the official download locations: what an inventory names as
 artifacts { source = … }. The first run takes 10 to 20 minutes; after that only
 what has changed is built.`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "flannel", Usage: "build flannel, too (needs gcc)"}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "flannel", Usage: "build flannel, too (needs gcc)"},
+			&cli.StringFlag{Name: "kubernetes", Usage: "build this `VERSION` of Kubernetes, too, to upgrade from (" + components.PreviousKubernetes + ")"},
+		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 0 {
 				return errors.New("components: takes no arguments")
@@ -37,6 +40,9 @@ what has changed is built.`,
 			_, err := builder.Build(c.Context)
 			if err == nil && c.Bool("flannel") {
 				_, err = builder.BuildFlannel(c.Context)
+			}
+			if version := c.String("kubernetes"); err == nil && version != "" {
+				_, err = builder.BuildKubernetes(c.Context, version)
 			}
 			return err
 		},

@@ -75,6 +75,18 @@ func (b *Builder) Build(ctx context.Context) (Mirror, error) {
 	return b.fill(ctx, clusterPieces(b.Versions))
 }
 
+// BuildKubernetes brings the binaries and images of another version of
+// Kubernetes into the same mirror, beside those that are there; the mirror that
+// it returns lists these only.
+func (b *Builder) BuildKubernetes(ctx context.Context, version string) (Mirror, error) {
+	v := b.Versions
+	v.Kubernetes = version
+	if err := v.validate(); err != nil {
+		return Mirror{}, err
+	}
+	return b.fill(ctx, []piece{kubernetesPiece(v)})
+}
+
 // BuildFlannel brings flanneld and its image into the same mirror; the mirror
 // that it returns lists these only.
 func (b *Builder) BuildFlannel(ctx context.Context) (Mirror, error) {

@@ -18,6 +18,10 @@ type Versions struct {
 	Docker     string // must be the upstream version of Debian's package, too
 }
 
+// PreviousKubernetes is a patch of the minor before Default's: what the story
+// of an upgrade begins with.
+const PreviousKubernetes = "1.35.4"
+
 // Default returns the versions the lab runs unless told otherwise.
 func Default() Versions {
 	return Versions{
