@@ -260,7 +260,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func compileWith(b testing.TB, inv *inventory.Inventory, a Authorities) *Plan {
-	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, digests(inv)), nil, a, nil)
+	p, diags := Compile(inv, ProposeLock(inv, inventory.Lock{}, digests(inv)), nil, a, operatorFiles(inv))
 	if diags.HasErrors() {
 		b.Fatal(diags)
 	}

@@ -59,6 +59,8 @@ type Delta struct {
 	// none unless the plan goes on without them, see Plan.SkipUnreachable.
 	Later    []Postponed
 	Problems []Problem
+	// Upgrade is the change of versions; nil where they stay.
+	Upgrade *Upgrade
 	// Turns are the changes of members of what serves; see Turn.
 	Turns []Turn
 }
@@ -75,7 +77,9 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Unreachable[host] = observation.Err
 		}
 	}
-	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed), checkDrains(p, observed))
+	delta.Upgrade = p.upgrade(observed)
+	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed),
+		checkDrains(p, observed), delta.Upgrade.check(p, observed))
 
 	changed := map[StepID]bool{}
 	delta.Items = make([]Item, 0, len(p.Steps))
@@ -95,6 +99,9 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			continue
 		}
 		if _, isGate := step.Resource.(resource.Gate); isGate {
+			if delta.Upgrade != nil && step.resourceID() == etcdGateID {
+				change.Action = resource.Wait // it is asked before API servers are touched
+			}
 			for _, before := range step.After {
 				if changed[before] {
 					change.Action = resource.Wait
@@ -148,6 +155,9 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	delta.arrange(early, late)
 	delta.Turns = delta.turns()
 	delta.postpone()
+	if delta.Upgrade != nil {
+		delta.Upgrade.Phases = delta.phases()
+	}
 	return delta
 }
 

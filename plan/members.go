@@ -32,11 +32,20 @@ func memberQueries(p *Plan, host inventory.Host) []fact.Query {
 	return queries
 }
 
-// MemberQueries are what must be known of a host that the plan leaves out, to
-// judge etcd's list of members (see Observed.Elsewhere).
-func (p *Plan) MemberQueries(host string) []fact.Query {
+// ElsewhereQueries are what must be known of a host that the plan leaves out, to
+// judge etcd's list of members and versions (see Observed.Elsewhere).
+func (p *Plan) ElsewhereQueries(host string) []fact.Query {
 	h, _ := p.Inventory.Host(host)
-	return fact.Merge(memberQueries(p, h))
+	return fact.Merge(slices.Concat(memberQueries(p, h), versionQueries(h)))
+}
+
+// ElsewhereAsked names the hosts that the plan leaves out and that are asked all
+// the same, in inventory order: members of etcd, and masters.
+func (p *Plan) ElsewhereAsked() []string {
+	return slices.DeleteFunc(p.Elsewhere(""), func(name string) bool {
+		h, _ := p.Inventory.Host(name)
+		return !h.Has(inventory.RoleEtcd) && !h.Has(inventory.RoleMaster)
+	})
 }
 
 // Elsewhere names the hosts that the plan leaves out, in inventory order, with

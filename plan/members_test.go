@@ -185,7 +185,7 @@ func TestMembersAreAskedFor(t *testing.T) {
 	if diff := cmp.Diff(all, asked(p.Queries("emei"))); diff != "" {
 		t.Errorf("of a member (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(all, asked(p.MemberQueries("emei"))); diff != "" {
+	if diff := cmp.Diff(all, asked(p.ElsewhereQueries("emei"))); diff != "" {
 		t.Errorf("of a member that is left out (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(all[1:], asked(p.Queries("huashan"))); diff != "" {

@@ -31,13 +31,17 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
 	o.dropInsFirst(d.dropIns())
-	if len(o) == 0 {
+	turned := o.upgrade(d)
+	if len(o)+len(turned) == 0 {
 		return
 	}
 	for i := range d.Items {
 		s := &d.Items[i].Step
 		if more := o[s.ID()]; len(more) > 0 {
 			s.After = sortedIDs(slices.Concat(s.After, more)) // a copy: the plan's own edges stay
+		}
+		if other := turned[s.ID()]; len(other) > 0 {
+			s.After = slices.DeleteFunc(slices.Clone(s.After), func(id StepID) bool { return slices.Contains(other, id) })
 		}
 	}
 }

@@ -110,6 +110,11 @@ func (p *Plan) Queries(host string) []fact.Query {
 		queries = append(queries, runtimeQueries(p.Inventory, h)...)
 		queries = append(queries, memberQueries(p, h)...)
 	}
+	if host == Cluster && p.limited && len(queries) > 0 {
+		for _, h := range p.Inventory.Nodes() { // for their kubelets' versions
+			queries = append(queries, fact.Query{Kind: fact.KindNode, Name: h.Name})
+		}
+	}
 	return fact.Merge(queries)
 }
 

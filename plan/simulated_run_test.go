@@ -157,6 +157,9 @@ func (r *simRun) execute() (died bool) {
 }
 
 func (r *simRun) fatalf(format string, args ...any) {
+	if r.t == nil { // nothing is left to chance
+		r.w.tb.Fatalf(format, args...)
+	}
 	r.t.Fatalf(format, args...)
 }
 
@@ -300,7 +303,7 @@ func (r *simRun) plain(n *simNode) {
 			return
 		case item.Change.Action == resource.Deferred && item.Step.Host != Cluster && item.Step.Host != Operator:
 			h, _ := r.inv.Host(item.Step.Host)
-			facts := r.w.facts(r.delta.Plan, h)
+			facts := r.w.facts(h, r.delta.Plan.Queries(h.Name))
 			facts.Host.State = r.states[h.Name]
 			change, err := item.Step.Resource.Diff(facts)
 			if err != nil || !change.Changes() {

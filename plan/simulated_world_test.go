@@ -2,10 +2,12 @@ package plan
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,9 @@ type world struct {
 	nodes     map[string]fact.Node
 	objects   map[string]string // manifests by key
 	keys      map[string]string // etcd's
+	noQuorum  bool              // etcd says of itself that it has none
+	// started, if not nil, is told of each process that is started anew.
+	started func(host, name string, p *simProcess)
 }
 
 type simHost struct {
@@ -41,7 +46,8 @@ type simHost struct {
 	processes map[string]*simProcess // by unit or pod
 	state     fact.State             // as it is on the host's disk
 	kept      map[string]fact.File
-	down      bool // without power
+	down      bool  // without power
+	free      int64 // bytes on its disk; 0 stands for plenty
 }
 
 // simProcess is that of a unit or a static pod.
@@ -55,6 +61,9 @@ type simProcess struct {
 	running   bool
 	starting  bool // will run in a moment
 	unhealthy bool // has failed
+	// version is that of Kubernetes which it read of its binary or manifest; "" for
+	// other programs.
+	version string
 	// only, if not nil, is what it works with, whatever others think of its files.
 	only map[string]string
 }
@@ -118,6 +127,9 @@ func (w *world) start(host, name string, pod bool, reads []string) {
 	for path, file := range h.files {
 		if slices.Contains(reads, path) || strings.HasPrefix(path, "/etc/systemd/system/"+name+".d/") {
 			p.loaded[path] = file.SHA256
+			if v := versionIn(name, path, file.Content); v != "" {
+				p.version = v
+			}
 			if bytes.Contains(file.Content, []byte(badFlag)) || bytes.Contains(file.Content, []byte("ETCD_NO_SUCH_FLAG")) {
 				p.starting = false
 			}
@@ -127,7 +139,30 @@ func (w *world) start(host, name string, pod bool, reads []string) {
 		p.starting = false
 	}
 	p.unhealthy = !p.starting
+	if w.started != nil {
+		w.started(host, name, p)
+	}
 }
+
+// versionMark stands before the version in a binary of this world.
+const versionMark = "version v"
+
+// versionIn is the version of Kubernetes that a process learns of a file it is
+// started with: its own binary, or its manifest.
+func versionIn(process, path string, content []byte) string {
+	switch {
+	case process == KubeletUnit && path == "/usr/local/bin/kubelet", process == kubeProxyUnit && path == "/usr/local/bin/kube-proxy":
+		_, version, _ := bytes.Cut(content, []byte(versionMark))
+		return string(version)
+	case path == manifestPath(process):
+		if found := imageVersion.FindSubmatch(content); found != nil {
+			return string(found[1])
+		}
+	}
+	return ""
+}
+
+var imageVersion = regexp.MustCompile(`image: "[^"]*:v([0-9.]+)"`)
 
 // comeUp lets what was started and works run.
 func (w *world) comeUp() {
@@ -250,13 +285,25 @@ func (w *world) holds(inv *inventory.Inventory, c resource.Check) bool {
 func (w *world) observe(p *Plan) Observed {
 	w.pass()
 	w.comeUp()
-	observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
+	observed := Observed{Hosts: map[string]Observation{}, Elsewhere: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
+	planned := p.Hosts()
 	for _, h := range p.Inventory.Hosts {
-		if w.host(h.Name).down {
-			observed.Hosts[h.Name] = Observation{Err: errors.New("no route to host")}
+		into, queries := observed.Hosts, p.Queries
+		switch {
+		case slices.Contains(planned, h.Name):
+		case slices.Contains(p.ElsewhereAsked(), h.Name):
+			into, queries = observed.Elsewhere, p.ElsewhereQueries
+		default:
 			continue
 		}
-		observed.Hosts[h.Name] = Observation{Facts: w.facts(p, h)}
+		if w.host(h.Name).down {
+			into[h.Name] = Observation{Err: errors.New("no route to host")}
+			continue
+		}
+		into[h.Name] = Observation{Facts: w.facts(h, queries(h.Name))}
+	}
+	if w.noQuorum {
+		observed.Cluster.Put(fact.EtcdMembersKey, fact.EtcdMembers{Members: w.members(p.Inventory)})
 	}
 	inv := p.Inventory
 	for _, q := range p.Queries(Cluster) {
@@ -273,6 +320,9 @@ func (w *world) observe(p *Plan) Observed {
 		case q.Kind == fact.KindNode:
 			node := w.nodes[q.Name]
 			node.Exists = w.host(q.Name).processes[KubeletUnit] != nil
+			if node.Exists {
+				node.Kubelet = w.host(q.Name).processes[KubeletUnit].version
+			}
 			node.Ready = w.ready(q.Name)
 			observed.Cluster.Put(q.Key(), node)
 		case q.Kind == fact.KindObject:
@@ -283,22 +333,34 @@ func (w *world) observe(p *Plan) Observed {
 	return observed
 }
 
-func (w *world) facts(p *Plan, h inventory.Host) fact.Set {
+// members is etcd's list of an inventory's members.
+func (w *world) members(inv *inventory.Inventory) []fact.EtcdMember {
+	var members []fact.EtcdMember
+	for i, h := range inv.With(inventory.RoleEtcd) {
+		members = append(members, fact.EtcdMember{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{peerURL(h)}, ClientURLs: []string{"https://" + hostPort(h.Address, EtcdClientPort)}})
+	}
+	return members
+}
+
+func (w *world) facts(h inventory.Host, queries []fact.Query) fact.Set {
 	host := w.host(h.Name)
 	state := host.state
 	state.Resources = maps.Clone(state.Resources)
 	facts := fact.NewSet(fact.Host{
 		Hostname: h.Name, OS: "debian", Architecture: "amd64", Time: w.clock, MachineID: "machine of " + h.Name,
-		Addresses: []string{h.Address.String()}, DiskFree: map[string]int64{"/": 100 << 30}, State: state,
+		Addresses: []string{h.Address.String()}, DiskFree: map[string]int64{"/": cmp.Or(host.free, 100<<30)}, State: state,
 		Interfaces: map[string][]string{},
 	})
+	if h.AddressV6.IsValid() {
+		facts.Host.Addresses = append(facts.Host.Addresses, h.AddressV6.String())
+	}
 	if host.swap {
 		facts.Host.SwapActive = []string{"/dev/sda2"}
 	}
 	if host.docker0 != "" {
 		facts.Host.Interfaces[resource.DockerBridge] = []string{host.docker0}
 	}
-	for _, q := range p.Queries(h.Name) {
+	for _, q := range queries {
 		facts.Put(q.Key(), w.answer(host, q))
 	}
 	return facts
@@ -420,9 +482,9 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 		key := w.write(host, r.KeyPath, append([]byte("key of "), content...), r.KeyOwn())
 		return fact.Record{Digest: fmt.Sprintf("%04o root:root", r.KeyOwn().Mode), Files: map[string]string{r.Path: w.write(host, r.Path, content, r.Own()), r.KeyPath: key}}
 	case resource.Artifact:
-		record := fact.Record{Digest: r.SHA256, Files: map[string]string{}}
+		record := fact.Record{Digest: r.SHA256, Version: r.Version, Files: map[string]string{}}
 		for _, m := range r.Members {
-			record.Files[m.To] = w.write(host, m.To, []byte(r.SHA256+m.To), m.Own())
+			record.Files[m.To] = w.write(host, m.To, []byte(r.SHA256+m.To+" "+versionMark+r.Version), m.Own())
 		}
 		return record
 	case resource.StaticPod:

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 type draft struct {
 	masters, workers int
 	runtime, network string
+	minor            int // of Kubernetes; 0 stands for the newest, 36
 	kubernetes, etcd int // patch levels
 	balancers        int
 	batch            string
@@ -37,7 +39,7 @@ var flagged = []string{"etcd", "api_server", "controller_manager", "scheduler", 
 
 func (d draft) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cluster \"model\" {\n  version = \"1.36.%d\"\n  pod_cidr = \"10.244.0.0/16\"\n  service_cidr = \"10.96.0.0/12\"\n", d.kubernetes)
+	fmt.Fprintf(&b, "cluster \"model\" {\n  version = \"1.%d.%d\"\n  pod_cidr = \"10.244.0.0/16\"\n  service_cidr = \"10.96.0.0/12\"\n", cmp.Or(d.minor, 36), d.kubernetes)
 	if d.balancers > 0 {
 		b.WriteString("  endpoint = \"kubernetes.default.svc:8443\"\n")
 	} else {
@@ -106,7 +108,7 @@ func drawDraft(t *rapid.T) draft {
 		workers:    rapid.IntRange(0, 4).Draw(t, "workers"),
 		runtime:    rapid.SampledFrom([]string{"containerd", "docker"}).Draw(t, "runtime"),
 		network:    rapid.SampledFrom([]string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}", "\"bird\" {\n  mode = \"bgp\"\n}"}).Draw(t, "network"),
-		kubernetes: 2, etcd: 7,
+		minor: rapid.SampledFrom([]int{35, 36}).Draw(t, "minor"), kubernetes: 2, etcd: 7,
 		args: map[string]string{}, labels: map[int]string{},
 		batch: rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
 	}
@@ -118,6 +120,9 @@ func drawDraft(t *rapid.T) draft {
 // or less.
 func (d draft) mutate(t *rapid.T) draft {
 	d.args, d.labels = maps.Clone(d.args), maps.Clone(d.labels)
+	if d.minor == 35 && rapid.Bool().Draw(t, "an upgrade") {
+		d.minor = 36
+	}
 	for range rapid.IntRange(1, 3).Draw(t, "mutations") {
 		switch what := rapid.IntRange(0, 9).Draw(t, "mutation"); what {
 		case 0:
@@ -297,8 +302,65 @@ func (w *world) calm() {
 	}
 }
 
-// apply is one run, with or without faults.
+// dark reports whether a host is without power.
+func (w *world) dark() bool {
+	for _, h := range w.hosts {
+		if h.down {
+			return true
+		}
+	}
+	return false
+}
+
+// skew holds what was started last to Kubernetes' version skew policy
+// (https://kubernetes.io/releases/version-skew-policy/).
+func (r *simRun) skew() {
+	oldest, newest, oldestAt := "", "", ""
+	for _, h := range r.inv.With(inventory.RoleMaster) {
+		p := r.w.host(h.Name).processes[apiServerPod]
+		if p == nil {
+			continue
+		}
+		if oldest == "" || inventory.CompareVersions(p.version, oldest) < 0 {
+			oldest, oldestAt = p.version, h.Name
+		}
+		if newest == "" || inventory.CompareVersions(p.version, newest) > 0 {
+			newest = p.version
+		}
+	}
+	if oldest == "" {
+		return // the first comes with all others
+	}
+	if inventory.MinorsBetween(oldest, newest) > 1 {
+		r.fatalf("there are API servers of %s and of %s", oldest, newest)
+	}
+	for _, host := range slices.Sorted(maps.Keys(r.w.hosts)) {
+		for _, of := range []struct {
+			process string
+			behind  int
+		}{{controllerPod, 1}, {schedulerPod, 1}, {KubeletUnit, 3}, {kubeProxyUnit, 3}} {
+			p := r.w.host(host).processes[of.process]
+			if p == nil {
+				continue
+			}
+			switch ahead := inventory.MinorsBetween(oldest, p.version); {
+			case ahead > 0:
+				r.fatalf("%s on %s is %s, and the API server on %s %s", of.process, host, p.version, oldestAt, oldest)
+			case inventory.MinorsBetween(p.version, newest) > of.behind:
+				r.fatalf("%s on %s is %s, and there is an API server of %s", of.process, host, p.version, newest)
+			}
+		}
+	}
+}
+
+// apply is one run, with or without faults; nil where a plan refuses it.
 func (w *world) apply(t *rapid.T, p *Plan, faults bool) *simRun {
+	if w.dark() {
+		if problems := p.Diff(w.observe(p)).Problems; len(problems) > 0 {
+			t.Logf("apply refuses: %v", problems) // no upgrade without all API servers
+			return nil
+		}
+	}
 	delta := w.diff(t, p)
 	r := newSimRun(t, w, delta)
 	r.faults = map[int]string{}
@@ -373,6 +435,7 @@ func (r *simRun) mayTake(n *simNode) {
 
 // promises are held to at each moment.
 func (r *simRun) promises() {
+	r.skew()
 	away := map[string]int{}
 	for _, n := range r.byName {
 		for _, item := range n.Items {

@@ -143,7 +143,7 @@ func applyArtifact(ctx context.Context, t *task, a resource.Artifact) (fact.Reco
 			return fact.Record{}, fmt.Errorf("the host told no digest of %s", file)
 		}
 	}
-	return fact.Record{Digest: a.SHA256, Files: files}, nil
+	return fact.Record{Digest: a.SHA256, Version: a.Version, Files: files}, nil
 }
 
 func applyImage(ctx context.Context, t *task, i resource.Image) (fact.Record, error) {

@@ -303,7 +303,7 @@ func (m *machine) ssh() *ssh.Client { return m.client.Load() }
 func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error) {
 	defer f.nameSlow()()
 	observed := plan.Observed{Hosts: map[string]plan.Observation{}, Elsewhere: map[string]plan.Observation{}}
-	f.observeHosts(ctx, p, observed, p.Elsewhere(inventory.RoleEtcd))
+	f.observeHosts(ctx, p, observed, p.ElsewhereAsked())
 	if err := ctx.Err(); err != nil {
 		return observed, err
 	}
@@ -348,7 +348,7 @@ func (f *Fleet) observeHosts(ctx context.Context, p *plan.Plan, observed plan.Ob
 		}
 	}
 	ask(observed.Hosts, p.Hosts(), p.Queries)
-	ask(observed.Elsewhere, elsewhere, p.MemberQueries)
+	ask(observed.Elsewhere, elsewhere, p.ElsewhereQueries)
 	_ = group.Wait()
 }
 

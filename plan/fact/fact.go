@@ -214,6 +214,9 @@ type Node struct {
 	Reason, Message string
 	// Heartbeat is when the kubelet last said that it is there, by its own clock.
 	Heartbeat time.Time
+	// Kubelet is the version of the kubelet that registered it last, without v;
+	// "" if it has not said so yet.
+	Kubelet string
 }
 
 // NodePod is a pod on a node that a drain would evict.

@@ -28,6 +28,8 @@ type Record struct {
 	// Digest identifies the desired state that was last written, in the
 	// resource kind's own terms.
 	Digest string `json:"digest,omitempty"`
+	// Version (artifacts) is that of what was installed, without v.
+	Version string `json:"version,omitempty"`
 	// Files maps each path that belongs to the resource to the hex SHA-256 of
 	// what was written there.
 	Files map[string]string `json:"files,omitempty"`
@@ -55,7 +57,8 @@ func (r Record) Empty() bool {
 
 // Equal compares as the state's file does: no entries are no map.
 func (r Record) Equal(other Record) bool {
-	return r.Digest == other.Digest && r.Content == other.Content && r.Started == other.Started && r.Unproven == other.Unproven && slices.Equal(r.Ranges, other.Ranges) &&
+	return r.Digest == other.Digest && r.Content == other.Content && r.Version == other.Version && r.Started == other.Started && r.Unproven == other.Unproven &&
+		slices.Equal(r.Ranges, other.Ranges) &&
 		maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
 }
 

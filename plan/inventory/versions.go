@@ -20,6 +20,9 @@ const (
 // release is what differs between the supported Kubernetes minors.
 type release struct {
 	minor string
+	// patch is a release of the minor that is known to exist: what is advised to
+	// whoever has to pass through it.
+	patch string
 	// etcd is the default version; etcdMin and etcdMax bound what works: from
 	// this version on, up to any patch of that minor.
 	etcd, etcdMin, etcdMax string
@@ -30,10 +33,10 @@ type release struct {
 // the last minor whose client is built for etcd 3.5.
 func releases() []release {
 	return []release{
-		{minor: "1.36", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
-		{minor: "1.35", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
-		{minor: "1.34", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
-		{minor: "1.33", etcd: "3.5.24", etcdMin: "3.5.21", etcdMax: "3.6"},
+		{minor: "1.36", patch: "1.36.3", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.35", patch: "1.35.4", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.34", patch: "1.34.4", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
+		{minor: "1.33", patch: "1.33.13", etcd: "3.5.24", etcdMin: "3.5.21", etcdMax: "3.6"},
 	}
 }
 
@@ -55,6 +58,38 @@ func releaseOf(version string) (release, bool) {
 	}
 	return release{}, false
 }
+
+// PatchOf is a release of a supported minor ("1.35") that is known to exist; ""
+// of one that is not supported.
+func PatchOf(minor string) string {
+	for _, r := range releases() {
+		if r.minor == minor {
+			return r.patch
+		}
+	}
+	return ""
+}
+
+// MinorOf cuts "1.36.3" to "1.36".
+func MinorOf(version string) string { return minorOf(version) }
+
+// MinorsBetween is how many minors lie from one version to another of the same
+// major, 1 from 1.35.4 to 1.36.0; negative the other way.
+func MinorsBetween(from, to string) int {
+	return versionPart(strings.Split(to, "."), 1) - versionPart(strings.Split(from, "."), 1)
+}
+
+// CompareVersions orders two versions of dotted numbers, as cmp.Compare does.
+func CompareVersions(a, b string) int { return compareVersions(a, b) }
+
+// etcdBefore is the first patch from which etcd may go to the next minor, by
+// that minor. From older ones to 3.6, members that were removed long ago come
+// back (https://etcd.io/blog/2025/zombie_members_upgrade/).
+func etcdBefore() map[string]string { return map[string]string{"3.6": "3.5.26"} }
+
+// EtcdBefore is the first patch of the minor before from which etcd may go to a
+// minor; "" if any will do.
+func EtcdBefore(minor string) string { return etcdBefore()[minor] }
 
 // minorOf cuts "1.36.3" to "1.36".
 func minorOf(version string) string {

@@ -83,7 +83,7 @@ func (a Artifact) Diff(facts fact.Set) (Change, error) {
 	default:
 		return change, nil
 	}
-	change.Fields = append(change.Fields, Field{Name: "version", After: a.Version}, Field{Name: "sha256", Before: record.Digest, After: a.SHA256})
+	change.Fields = append(change.Fields, Field{Name: "version", Before: record.Version, After: a.Version}, Field{Name: "sha256", Before: record.Digest, After: a.SHA256})
 	for _, m := range a.Members {
 		change.Fields = append(change.Fields, Field{Name: "installs", After: m.To})
 	}

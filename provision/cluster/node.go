@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,7 @@ func nodeFact(node *corev1.Node) fact.Node {
 		Annotations: node.Annotations,
 		PodCIDRs:    podCIDRs(node),
 		Ready:       ready(node),
+		Kubelet:     strings.TrimPrefix(node.Status.NodeInfo.KubeletVersion, "v"),
 
 		Unschedulable: node.Spec.Unschedulable,
 		Cordon:        ownCordon(node),
