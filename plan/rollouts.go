@@ -53,6 +53,9 @@ const (
 	groupProxies        = "kube-proxy"
 )
 
+// kubeletsTitle is what the groups of kubelets run.
+const kubeletsTitle = "kubelets"
+
 // groupTitles is how groups are called in a plan, and the programs that several
 // of them run.
 var groupTitles = []struct{ name, title, program string }{
@@ -62,9 +65,9 @@ var groupTitles = []struct{ name, title, program string }{
 	{groupBalancers, "load balancers", ""},
 	{groupNetworks, "programs of the pod network", ""},
 	{groupMasterRuntimes, "runtimes of masters", "runtimes"},
-	{groupMasterKubelets, "kubelets of masters", "kubelets"},
+	{groupMasterKubelets, "kubelets of masters", kubeletsTitle},
 	{groupWorkerRuntimes, "runtimes of workers", "runtimes"},
-	{groupWorkerKubelets, "kubelets of workers", "kubelets"},
+	{groupWorkerKubelets, "kubelets of workers", kubeletsTitle},
 	{groupProxies, "kube-proxies", ""},
 }
 

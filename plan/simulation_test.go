@@ -104,11 +104,11 @@ func (d draft) text() string {
 // drawDraft makes a small cluster.
 func drawDraft(t *rapid.T) draft {
 	d := draft{
-		masters:    rapid.SampledFrom([]int{1, 3, 3}).Draw(t, "masters"),
-		workers:    rapid.IntRange(0, 4).Draw(t, "workers"),
-		runtime:    rapid.SampledFrom([]string{"containerd", "docker"}).Draw(t, "runtime"),
-		network:    rapid.SampledFrom([]string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}", "\"bird\" {\n  mode = \"bgp\"\n}"}).Draw(t, "network"),
-		minor: rapid.SampledFrom([]int{35, 36}).Draw(t, "minor"), kubernetes: 2, etcd: 7,
+		masters: rapid.SampledFrom([]int{1, 3, 3}).Draw(t, "masters"),
+		workers: rapid.IntRange(0, 4).Draw(t, "workers"),
+		runtime: rapid.SampledFrom([]string{"containerd", "docker"}).Draw(t, "runtime"),
+		network: rapid.SampledFrom([]string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}", "\"bird\" {\n  mode = \"bgp\"\n}"}).Draw(t, "network"),
+		minor:   rapid.SampledFrom([]int{35, 36}).Draw(t, "minor"), kubernetes: 2, etcd: 7,
 		args: map[string]string{}, labels: map[int]string{},
 		batch: rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
 	}

@@ -434,13 +434,17 @@ func (d *Delta) phases() []Phase {
 		}
 		groups[turn.Group][host] = true
 	}
-	add("binaries brought beside those in use", changing(func(i Item) bool { _, ok := i.Step.Resource.(resource.Artifact); return ok }))
+	add("binaries uploaded beside those in use", changing(func(i Item) bool { _, ok := i.Step.Resource.(resource.Artifact); return ok }))
 	for _, group := range []string{groupEtcd, groupMasterRuntimes, groupWorkerRuntimes} {
 		add(GroupTitle(group), groups[group])
 	}
 	add("images imported", changing(func(i Item) bool { _, ok := i.Step.Resource.(resource.Image); return ok }))
 	for _, group := range []string{groupAPIServers, groupControllers, groupMasterKubelets, groupWorkerKubelets} {
-		add(GroupTitle(group), groups[group])
+		title := GroupTitle(group)
+		if ProgramTitle(group) == kubeletsTitle && len(groups[groupProxies]) > 0 {
+			title += ", each followed by its kube-proxy"
+		}
+		add(title, groups[group])
 	}
 	return phases
 }

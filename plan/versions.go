@@ -25,7 +25,9 @@ type program struct {
 }
 
 // serverProgram is that of the API servers, against which the others are held.
-func serverProgram() program { return program{"API server", "API servers", 1, inManifest(apiServerPod)} }
+func serverProgram() program {
+	return program{"API server", "API servers", 1, inManifest(apiServerPod)}
+}
 
 // kubernetesPrograms are those that have the version of cluster.version.
 func kubernetesPrograms() []program {

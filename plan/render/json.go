@@ -26,7 +26,8 @@ type Document struct {
 	Changes       []Change          `json:"changes"` // by place as in Text; within a place in an order that can be carried out
 	Later         []Later           `json:"later"`   // changes that wait for unreachable hosts
 	Gates         []Gate            `json:"gates"`
-	Rollouts      []Rollout         `json:"rollouts"` // of members that serve; empty on a first installation
+	Upgrade       *Upgrade          `json:"upgrade,omitempty"` // where versions change on a cluster that lives
+	Rollouts      []Rollout         `json:"rollouts"`          // of members that serve; empty on a first installation
 	Problems      []plan.Problem    `json:"problems"`
 	Addresses     []plan.AddressRow `json:"addresses"`
 }
@@ -82,6 +83,7 @@ func NewDocument(d *plan.Delta) Document {
 		Changes:    []Change{},
 		Later:      laterOf(d),
 		Gates:      []Gate{},
+		Upgrade:    upgradeOf(d),
 		Rollouts:   append([]Rollout{}, rolloutsOf(d)...),
 		Problems:   append([]plan.Problem{}, d.Problems...),
 		Addresses:  append([]plan.AddressRow{}, d.Plan.Addresses...),

@@ -20,6 +20,9 @@ const armedRisk = "may cut kinstall off: what is marked (armed) is undone by the
 // by the change.
 func (t *text) risks() {
 	var lines []string
+	if u := t.delta.Upgrade; u != nil {
+		lines = append(lines, u.Risks...)
+	}
 	if members := t.quorum(); members != "" {
 		lines = append(lines, members)
 	}

@@ -46,6 +46,7 @@ func Text(w io.Writer, d *plan.Delta, o Options) error {
 	t := &text{options: o, delta: d, first: map[string]string{}}
 	sections := sectionsOf(d)
 	t.column = t.reasonColumn(sections)
+	t.upgrade()
 	t.problems()
 	t.unreachable()
 	t.risks()

@@ -346,6 +346,46 @@ func rollOut(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// upgrade: three masters and a worker go to another minor version.
+func upgrade(*testing.T) *plan.Delta {
+	s := newScene()
+	process := func(host, unit, pod string) resource.Check {
+		return resource.Check{Kind: resource.CheckProcess, Host: host, Process: resource.Process{Host: host, Unit: unit, Pod: pod}}
+	}
+	manifest := func(pod, version string) string {
+		return fmt.Sprintf("kind: Pod\nspec:\n  containers:\n  - image: \"registry.k8s.io/%s:v%s\"\n", pod, version)
+	}
+	for i, host := range []string{"shaolin", "wudang", "emei", "huashan"} {
+		kubelets := "kubelet-workers"
+		if host != "huashan" {
+			kubelets = "kubelet-masters"
+			s.plan.Inventory.Hosts[i].Roles = []string{inventory.RoleMaster}
+			for _, pod := range []struct{ name, group string }{{"kube-apiserver", "apiserver"}, {"kube-controller-manager", "controllers"}, {"kube-scheduler", "controllers"}} {
+				image := resource.Image{Reference: "registry.k8s.io/" + pod.name + ":v1.36.3", SHA256: resource.SHA256([]byte(pod.name))}
+				r := resource.StaticPod{Name: pod.name, Node: host, Path: "/etc/kubernetes/manifests/" + pod.name + ".yaml", Manifest: manifest(pod.name, "1.36.3"), Inputs: []resource.Input{image}}
+				s.want(host, image)
+				s.found(host, fact.KindImage, image.Reference, fact.Image{Observable: true})
+				s.foundFile(host, r.Path, manifest(pod.name, "1.35.4"), 0o600)
+				s.found(host, fact.KindStaticPod, pod.name, fact.Pod{UID: "1", Running: true})
+				s.recorded(host, r.ID(), fact.Record{Digest: "0600 root:root", Files: map[string]string{r.Path: resource.SHA256([]byte(manifest(pod.name, "1.35.4")))}})
+				s.plan.Steps = append(s.plan.Steps, plan.Step{Host: host, Resource: r, After: []plan.StepID{plan.NewStepID(host, image.ID())},
+					Rollout: &plan.Rollout{Group: pod.group, After: []resource.Check{process(host, "", pod.name)}}})
+			}
+		} else {
+			s.plan.Inventory.Hosts[i].Roles = []string{inventory.RoleWorker}
+		}
+		kubelet := resource.Artifact{Name: "kubelet", Version: "1.36.3", SHA256: resource.SHA256([]byte("1.36.3")), Members: []resource.Member{{To: "/usr/local/bin/kubelet"}}}
+		s.found(host, fact.KindFile, "/usr/local/bin/kubelet", fact.File{Exists: true, Type: "file", Mode: 0o755, Owner: "root", Group: "root", SHA256: "1"})
+		s.recorded(host, kubelet.ID(), fact.Record{Digest: resource.SHA256([]byte("1.35.4")), Version: "1.35.4", Files: map[string]string{"/usr/local/bin/kubelet": "1"}})
+		unit := resource.Unit{Name: "kubelet.service", Inputs: []resource.Input{kubelet}}
+		s.found(host, fact.KindUnit, unit.Name, fact.Unit{LoadState: "loaded", ActiveState: "active", UnitFileState: "enabled"})
+		s.recorded(host, unit.ID(), fact.Record{Inputs: map[string]string{string(kubelet.ID()): resource.SHA256([]byte("1.35.4"))}})
+		s.plan.Steps = append(s.plan.Steps, plan.Step{Host: host, Resource: kubelet}, plan.Step{Host: host, Resource: unit, After: []plan.StepID{plan.NewStepID(host, kubelet.ID())},
+			Rollout: &plan.Rollout{Group: kubelets, After: []resource.Check{process(host, unit.Name, ""), {Kind: resource.CheckNode, Host: host}}}})
+	}
+	return s.delta()
+}
+
 func unitRestart(*testing.T) *plan.Delta {
 	s := newScene()
 	var inputs []resource.Input
@@ -483,6 +523,7 @@ var cases = []struct {
 	{"sensitive", sensitive},
 	{"unit-restart", unitRestart},
 	{"rollout", rollOut},
+	{"upgrade", upgrade},
 	{"orphans", orphans},
 	{"unreachable", unreachable},
 	{"skipped", skipped},
@@ -545,7 +586,7 @@ func TestTextVerbose(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	for _, name := range []string{"design-example", "sensitive", "unreachable", "skipped", "problems", "unit-restart", "rollout", "health", "no-change"} {
+	for _, name := range []string{"design-example", "sensitive", "unreachable", "skipped", "problems", "unit-restart", "rollout", "upgrade", "health", "no-change"} {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range cases {
 				if c.name != name {

@@ -81,6 +81,7 @@ func (t *text) rollouts() {
 		return
 	}
 	t.line(span{bold, "# rollout: each is seen to work before the next is touched, or put back"})
+	t.phases()
 	for _, r := range rollouts {
 		t.line(span{plain, "  " + Clean(r.Title)})
 		t.indented(t.order(r))
@@ -115,5 +116,46 @@ func (t *text) order(r Rollout) string {
 func (t *text) indented(s string) {
 	for _, line := range wrap(Clean(s), t.options.Width-bodyIndent) {
 		t.line(span{dim, spaces(bodyIndent) + line})
+	}
+}
+
+// Upgrade is a change of versions on a cluster that lives.
+type Upgrade struct {
+	Title    string          `json:"title"` // "Upgrade of Kubernetes 1.35.4 → 1.36.3"
+	Software []plan.Upgraded `json:"software"`
+	Phases   []plan.Phase    `json:"phases"` // in the order in which they come
+	Risks    []string        `json:"risks"`
+}
+
+func upgradeOf(d *plan.Delta) *Upgrade {
+	u := d.Upgrade
+	if u == nil {
+		return nil
+	}
+	return &Upgrade{Title: u.Title(), Software: u.Software, Phases: append([]plan.Phase{}, u.Phases...), Risks: append([]string{}, u.Risks...)}
+}
+
+// upgrade says at the top that a plan is one.
+func (t *text) upgrade() {
+	if u := t.delta.Upgrade; u != nil {
+		t.line(span{bold, "# " + Clean(u.Title())})
+		t.line()
+	}
+}
+
+// phases says in which order the groups of an upgrade come.
+func (t *text) phases() {
+	u := t.delta.Upgrade
+	if u == nil || len(u.Phases) == 0 {
+		return
+	}
+	t.line(span{plain, "  phases of the upgrade, each when the one before it has ended"})
+	all := len(t.delta.Plan.Hosts())
+	for i, phase := range u.Phases {
+		where := t.some(phase.Hosts)
+		if len(phase.Hosts) == all && all > 1 {
+			where = "all hosts"
+		}
+		t.indented(fmt.Sprintf("%d. %s: %s", i+1, phase.Title, where))
 	}
 }
