@@ -105,6 +105,10 @@ func checkInterface(inv *inventory.Inventory, host inventory.Host, o Observation
 // diskNeeded is what binaries and images take, with room to breathe.
 const diskNeeded = 2 << 30
 
+// uploadPath holds what is on its way to its place. How much that is, apply
+// knows when it has fetched it.
+const uploadPath = "/var/tmp"
+
 func checkDisk(_ *inventory.Inventory, host inventory.Host, o Observation) []Problem {
 	if len(o.Facts.Host.State.Resources) > 0 {
 		return nil // installed already; what is there is not fetched again
@@ -115,7 +119,7 @@ func checkDisk(_ *inventory.Inventory, host inventory.Host, o Observation) []Pro
 	}
 	sort.Strings(paths)
 	for _, path := range paths {
-		if free := o.Facts.Host.DiskFree[path]; path != "/tmp" && free < diskNeeded {
+		if free := o.Facts.Host.DiskFree[path]; path != uploadPath && free < diskNeeded {
 			return []Problem{{host.Name, fmt.Sprintf("%s has %d MiB free, %d MiB are needed", path, free>>20, int64(diskNeeded)>>20), "free some space, or grow the disk"}}
 		}
 	}

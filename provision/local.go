@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,27 +181,49 @@ func (e *Executor) fetch(ctx context.Context, item plan.Item, n need) (int64, er
 	return info.Size(), nil
 }
 
-// roomFactor is how much of a disk a release takes for each of its bytes, at
-// most: as uploaded, as kept by the runtime, and unpacked.
-const roomFactor = 3
+const (
+	// roomFactor is how much of a disk a release takes for each of its bytes, at
+	// most: as uploaded, as kept by the runtime, and unpacked.
+	roomFactor = 3
+	// uploadFactor is how much of it lies where uploads do: as uploaded, and
+	// unpacked beside that.
+	uploadFactor = 2
+)
 
-// checkRoom compares what is sent to each host with what was free there, on the
-// disk where uploads lie.
+// checkRoom compares what is sent to each host with what was free there: where it
+// is kept, and where uploads lie, which are removed as soon as they were used.
 func (e *Executor) checkRoom(sizes map[need]int64) error {
-	total := map[string]int64{}
+	sent := map[string][]int64{}
 	for _, item := range e.delta.Items {
 		if n, ok := needOf(item); ok {
-			total[item.Step.Host] += sizes[n]
+			sent[item.Step.Host] = append(sent[item.Step.Host], sizes[n])
 		}
 	}
 	var failures []error
-	for _, host := range slices.Sorted(maps.Keys(total)) {
-		free, known := e.facts(host).Host.DiskFree["/var/lib"]
-		if !known {
-			free, known = e.facts(host).Host.DiskFree["/"]
+	for _, host := range slices.Sorted(maps.Keys(sent)) {
+		sizes := sent[host]
+		slices.SortFunc(sizes, func(a, b int64) int { return cmp.Compare(b, a) })
+		var all, atOnce int64
+		for i, size := range sizes {
+			if all += size; i < stepsPerHost {
+				atOnce += size
+			}
 		}
-		if needed := roomFactor * total[host]; known && free < needed {
-			failures = append(failures, fmt.Errorf("%s: the disk has %d MiB free, and %d MiB are needed for the binaries and images to be sent there", host, free>>20, needed>>20))
+		for _, place := range []struct {
+			path, what string
+			needed     int64
+		}{
+			{"/var/lib", "the binaries and images to be sent there", roomFactor * all},
+			{"/var/tmp", "uploads", uploadFactor * atOnce},
+		} {
+			free, known := e.facts(host).Host.DiskFree[place.path]
+			if !known {
+				free, known = e.facts(host).Host.DiskFree["/"]
+			}
+			if known && free < place.needed {
+				failures = append(failures, fmt.Errorf("%s: %s has %d MiB free, and %d MiB are needed for %s", host, place.path, free>>20, place.needed>>20, place.what))
+				break
+			}
 		}
 	}
 	if len(failures) > 0 {

@@ -100,16 +100,24 @@ func TestApplyFetchesFirst(t *testing.T) {
 // are named before anything is.
 func TestApplyWantsRoom(t *testing.T) {
 	releases := &localReleases{files: map[string]string{}}
-	f := newFleet(t, Options{}, "shaolin", "wudang")
+	f := newFleet(t, Options{}, "shaolin", "wudang", "emei", "huashan")
 	big := releases.release(t, "example.org/big", make([]byte, 3<<20))
-	for _, host := range []string{"shaolin", "wudang"} {
+	for _, host := range []string{"shaolin", "wudang", "emei", "huashan"} {
 		f.step(host, resource.Artifact{Name: "big", Location: "example.org/big", SHA256: big, Members: []resource.Member{{To: "/test/big"}}})
 	}
 	delta := f.everything(t)
-	for host, free := range map[string]int64{"shaolin": 1 << 30, "wudang": 5 << 20} {
-		delta.Observed.Hosts[host] = plan.Observation{Facts: fact.NewSet(fact.Host{DiskFree: map[string]int64{"/": 1 << 40, "/var/lib": free}})}
+	const much = 1 << 40
+	for host, free := range map[string]map[string]int64{
+		"shaolin": {"/": much, "/var/lib": 1 << 30, "/var/tmp": 1 << 30},
+		"wudang":  {"/": much, "/var/lib": 5 << 20, "/var/tmp": much},
+		"emei":    {"/": much, "/var/lib": much, "/var/tmp": 5 << 20},
+		"huashan": {"/": 5 << 20},
+	} {
+		delta.Observed.Hosts[host] = plan.Observation{Facts: fact.NewSet(fact.Host{DiskFree: free})}
 	}
-	err := wantUntouched(t, f, f.withReleases(releases), delta, "wudang: the disk has 5 MiB free, and 9 MiB are needed")
+	err := wantUntouched(t, f, f.withReleases(releases), delta,
+		"wudang: /var/lib has 5 MiB free, and 9 MiB are needed for the binaries and images",
+		"emei: /var/tmp has 5 MiB free, and 6 MiB are needed for uploads", "huashan: /var/lib has 5 MiB free")
 	if strings.Contains(err.Error(), "shaolin") {
 		t.Errorf("shaolin has room: %v", err)
 	}

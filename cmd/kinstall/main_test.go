@@ -154,6 +154,7 @@ type fakeFleet struct {
 	observed    plan.Observed
 	unreachable map[string]error
 	lockErr     error
+	access      error
 	observe     func(context.Context) error
 	apply       func(context.Context, *plan.Delta, func(provision.Event)) (*provision.Report, error)
 
@@ -167,6 +168,8 @@ func (f *fakeFleet) Lock(_ context.Context, hosts []string, description string) 
 	}
 	return func() { f.calls = append(f.calls, "release") }, nil
 }
+
+func (f *fakeFleet) CheckAccess(context.Context, []string) error { return f.access }
 
 func (f *fakeFleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error) {
 	f.calls = append(f.calls, "observe "+strings.Join(p.Hosts(), ","))
@@ -271,6 +274,9 @@ func TestSessions(t *testing.T) {
 		{name: "apply-none", setup: noChanges, args: []string{"apply", "lab.hcl", "-y"},
 			calls: []string{"lock shaolin,wudang,emei,huashan for kinstall apply", "observe shaolin,wudang,emei,huashan", "apply", "release", "close"}},
 		{name: "apply-unreachable", setup: emeiIsDown, args: []string{"apply", "lab.hcl", "-yes"}, code: exitUnreachable},
+		{name: "plan-no-key", setup: func(th *theater) {
+			th.fleet.access = &ssh.SettingError{Err: errors.New("key file: open /home/ann/.ssh/id_ed25519: no such file or directory (for shaolin, wudang, emei, huashan)"), Advice: "make a key"}
+		}, args: []string{"plan", "lab.hcl"}, code: exitFailure, calls: []string{"close"}},
 		{name: "plan-skip-unreachable", setup: emeiIsDown, args: []string{"plan", "lab.hcl", "-skip-unreachable", "-detailed-exitcode"}},
 		{name: "plan-skip-unreachable-json", setup: emeiIsDown, args: []string{"plan", "lab.hcl", "-skip-unreachable", "-json"}},
 		{name: "apply-skip-unreachable", setup: shaolinIsDown, args: []string{"apply", "lab.hcl", "-yes", "-skip-unreachable"}},

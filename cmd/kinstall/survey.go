@@ -146,6 +146,9 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		s.close()
 		return nil, err
 	}
+	if err := fleet.CheckAccess(ctx, p.Hosts()); err != nil {
+		return fail(fmt.Errorf("no host was connected to: %w", err))
+	}
 	done = a.status(fmt.Sprintf("Observing %s …", plural(len(p.Hosts()), "host")))
 	defer done()
 	if description != "" {

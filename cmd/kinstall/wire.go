@@ -45,6 +45,7 @@ type connectOptions struct {
 // fleet is the hosts of an inventory. Its methods are those of
 // provision.Fleet and provision.Executor.
 type fleet interface {
+	CheckAccess(ctx context.Context, hosts []string) error
 	Lock(ctx context.Context, hosts []string, description string) (release func(), err error)
 	Observe(context.Context, *plan.Plan) (plan.Observed, error)
 	Apply(ctx context.Context, d *plan.Delta, notify func(provision.Event)) (*provision.Report, error)

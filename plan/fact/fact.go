@@ -299,7 +299,7 @@ type Host struct {
 	MemoryBytes  int64
 	SwapActive   []string         // devices and files in use, from /proc/swaps
 	CgroupV2     bool             // /sys/fs/cgroup is the unified hierarchy
-	DiskFree     map[string]int64 // bytes free at /, /var/lib, /tmp
+	DiskFree     map[string]int64 // bytes free at /, /var/lib, /var/tmp
 	Listening    map[int]string   // TCP port → process name ("" if unknown)
 	ListeningUDP map[int]string   // UDP port → process name ("": unknown, or the kernel)
 	Addresses    []string         // the host's own IP addresses

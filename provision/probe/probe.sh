@@ -97,7 +97,7 @@ host() {
 		answer host.cgroup ok v1
 	fi
 	set --
-	for path in / /var/lib /tmp; do
+	for path in / /var/lib /var/tmp; do
 		if [ -d "$path" ]; then set -- "$@" "$path"; fi
 	done
 	answer host.disk ok "$*$nl--$nl$(df -P -k "$@" 2>/dev/null)"

@@ -135,6 +135,26 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Client, error) {
 	return d.dial(ctx, &t, via)
 }
 
+// Check reports whether this machine has what it takes to dial a target: its
+// keys or the agent, and known_hosts, the bastions' included. Nothing is dialled
+// but the agent. The error is one that Dial would return.
+func (d *Dialer) Check(ctx context.Context, t Target) error {
+	if err := t.validate(); err != nil {
+		return err
+	}
+	for at := &t; at != nil; at = at.Bastion {
+		_, agent, err := identities(ctx, at, d.opts.AgentSocket)
+		if err != nil {
+			return err
+		}
+		agent.Close()
+		if _, err := d.verifier(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // A bastion is a shared connection, dialled once for all that wait for it.
 type bastion struct {
 	ready    chan struct{} // closed when the dial has ended
