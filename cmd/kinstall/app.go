@@ -253,7 +253,7 @@ func finish(c *cli.Command) {
 	c.HideHelp = true
 	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help"})
 	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
-		return usageError(seeHelp(c), "kinstall %s: %w", c.Name, err)
+		return usageError(seeHelp(c), "kinstall %s: %s", c.Name, misread(c, err))
 	}
 }
 

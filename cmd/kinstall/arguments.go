@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -73,6 +74,28 @@ func flagNamed(c *cli.Command, name string) cli.Flag {
 func takesValue(f cli.Flag) bool {
 	documented, ok := f.(cli.DocGenerationFlag)
 	return ok && documented.TakesValue()
+}
+
+// badValue is what package flag says of a value that it can't read.
+var badValue = regexp.MustCompile(`^invalid value (".*") for flag -(\S+): (?:parse error|value out of range)$`)
+
+// misread says what was expected of a value where package flag only says that it
+// could not read it.
+func misread(c *cli.Command, err error) string {
+	match := badValue.FindStringSubmatch(err.Error())
+	if match == nil {
+		return err.Error()
+	}
+	expected := ""
+	switch flagNamed(c, match[2]).(type) {
+	case *cli.DurationFlag:
+		expected = "a duration like 90s or 10m, of 292 years at most"
+	case *cli.IntFlag:
+		expected = "a number"
+	default:
+		return err.Error()
+	}
+	return fmt.Sprintf("-%s %s is not %s", match[2], match[1], expected)
 }
 
 func unknownFlag(c *cli.Command, name string) error {

@@ -325,6 +325,7 @@ func TestSessions(t *testing.T) {
 		{name: "flag-without-value", args: []string{"plan", "lab.hcl", "-limit"}, code: exitFailure},
 		{name: "flag-before-command", args: []string{"-limit", "emei", "plan", "lab.hcl"}, code: exitFailure},
 		{name: "bad-number", args: []string{"plan", "lab.hcl", "-parallelism=many"}, code: exitFailure},
+		{name: "bad-duration", args: []string{"plan", "lab.hcl", "-observe-timeout", "9999999999h"}, code: exitFailure},
 		{name: "bad-parallelism", args: []string{"plan", "lab.hcl", "-parallelism", "0"}, code: exitFailure},
 		{name: "bad-var", args: []string{"plan", "lab.hcl", "-var", "version"}, code: exitFailure},
 		{name: "no-file", args: []string{"plan"}, code: exitFailure},
