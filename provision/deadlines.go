@@ -131,7 +131,7 @@ func (w *waiting) slow(now time.Time, than time.Duration) string {
 // nameSlow says now and then who is waited for, until stop is called.
 func (f *Fleet) nameSlow() (stop func()) {
 	end := make(chan struct{})
-	go func() {
+	f.options.Fault.Go(func() {
 		every := f.options.Deadlines.Notice
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
@@ -145,7 +145,7 @@ func (f *Fleet) nameSlow() (stop func()) {
 				}
 			}
 		}
-	}()
+	})
 	return sync.OnceFunc(func() { close(end) })
 }
 

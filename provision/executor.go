@@ -8,13 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/cluster"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Executor carries out deltas, one at a time.
@@ -191,7 +190,7 @@ func (e *Executor) known(hosts []inventory.Host) []*machine {
 func (e *Executor) flush(ctx context.Context, hosts map[string]bool) error {
 	var mu sync.Mutex
 	var errs []error
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(e.Fleet.options.Parallelism)
 	for host := range hosts {
 		m, ok := e.Fleet.machines[host]

@@ -24,7 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/kinstall/kinstall/plan"
@@ -32,6 +31,7 @@ import (
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/cluster"
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/probe"
 	"github.com/kinstall/kinstall/provision/ssh"
 )
@@ -85,6 +85,8 @@ type Options struct {
 	RetakeTimeout time.Duration
 	// Deadlines bound what is done on a host.
 	Deadlines Deadlines
+	// Fault is told of a panic that no error can tell of.
+	Fault fault.Handler
 	// Log is told what a user should read: a key trusted on first use, who holds a
 	// lock that is waited for, which host is slow.
 	Log func(string)
@@ -144,6 +146,7 @@ func NewFleet(inv *inventory.Inventory, authorities Authorities, options Options
 	f := &Fleet{inventory: inv, authorities: authorities, options: options, machines: map[string]*machine{}, parsing: semaphore.NewWeighted(mostParsed)}
 	f.dialer = ssh.NewDialer(ssh.Options{
 		TrustOnFirstUse: options.TrustOnFirstUse,
+		Fault:           options.Fault,
 		OnTrust:         func(t ssh.Trusted) { options.Log(t.String()) },
 	})
 	for _, host := range inv.Hosts {
@@ -160,7 +163,7 @@ func (f *Fleet) Close() error {
 	if release != nil {
 		release()
 	}
-	var group errgroup.Group
+	var group fault.Group
 	for _, m := range f.machines {
 		group.Go(func() error {
 			if err := m.dialling.Acquire(context.Background(), 1); err != nil {
@@ -322,7 +325,7 @@ func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error
 // ones named, as far as they were not asked yet.
 func (f *Fleet) observeHosts(ctx context.Context, p *plan.Plan, observed plan.Observed, elsewhere []string) {
 	var mu sync.Mutex
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(f.options.Parallelism)
 	ask := func(into map[string]plan.Observation, names []string, queries func(string) []fact.Query) {
 		for _, name := range names {

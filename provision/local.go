@@ -13,10 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // fetches is how many releases are fetched at a time before the first step.
@@ -128,7 +127,7 @@ func (e *Executor) fetchReleases(ctx context.Context) (map[need]int64, error) {
 	}
 	var mu sync.Mutex
 	sizes, failures := map[need]int64{}, make([]error, len(wanted))
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(fetches)
 	for i, item := range wanted {
 		group.Go(func() error {

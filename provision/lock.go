@@ -13,9 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kinstall/kinstall/plan/inventory"
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/ssh"
 )
 
@@ -253,7 +252,7 @@ func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (r
 		m := f.machines[name]
 		m.lock.set(taken[name], failed[name])
 		if lock := taken[name]; lock != nil {
-			keepers.Go(func() { f.keepLock(keeping, set, m, lock) })
+			keepers.Go(func() { f.options.Fault.Guard(func() { f.keepLock(keeping, set, m, lock) }) })
 		}
 	}
 	f.locks.Store(set)
@@ -320,7 +319,7 @@ func (f *Fleet) takeLocks(ctx context.Context, names []string, claim ssh.Claim) 
 	var mu sync.Mutex
 	taken, failed = map[string]*ssh.Lock{}, map[string]error{}
 	each := func(names []string, do func(ctx context.Context, m *machine) (*ssh.Lock, error)) error {
-		group, ctx := errgroup.WithContext(ctx)
+		group, ctx := fault.WithContext(ctx)
 		group.SetLimit(f.options.Parallelism)
 		for _, name := range names {
 			group.Go(func() error {
@@ -373,7 +372,7 @@ func (f *Fleet) takeLocks(ctx context.Context, names []string, claim ssh.Claim) 
 }
 
 func releaseAll(locks map[string]*ssh.Lock) {
-	var group errgroup.Group
+	var group fault.Group
 	for _, lock := range locks {
 		group.Go(func() error { lock.Release(); return nil })
 	}

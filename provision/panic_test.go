@@ -48,3 +48,54 @@ func TestApplyOutlivesAPanic(t *testing.T) {
 		t.Errorf("error: %s", text)
 	}
 }
+
+// TestPanicsBesideSteps: whatever runs beside the steps, its panic is an error
+// with the trace of where it was, or the fleet's owner is told.
+func TestPanicsBesideSteps(t *testing.T) {
+	t.Run("while what was started is looked at", func(t *testing.T) {
+		f := newFleet(t, Options{}, "shaolin")
+		fakes(f)
+		e := f.executor()
+		e.checks = faultyChecks{}
+		r := newRun(t.Context(), withDelta(e, f.everything(t)))
+		r.started.add(plan.Item{Step: plan.Step{Host: "shaolin", Resource: resource.Unit{Name: "x.service"}, Rollout: &plan.Rollout{}}})
+		err := Recover(func() error {
+			r.seeStarted()
+			return nil
+		})
+		wantFault(t, err)
+	})
+	t.Run("while it is said who is slow", func(t *testing.T) {
+		told := make(chan *PanicError, 1)
+		f := newUnlockedFleet(t, Options{Fault: func(e *PanicError) { told <- e }, Deadlines: Deadlines{Notice: 1}, Log: func(string) { panic("the log") }}, "shaolin")
+		defer f.waiting.begin("shaolin", "observing")()
+		defer f.nameSlow()()
+		if e := <-told; e.Value != "the log" {
+			t.Errorf("told of %v", e)
+		}
+	})
+	t.Run("while a lock is lost", func(t *testing.T) {
+		told := make(chan *PanicError, 1)
+		f := newUnlockedFleet(t, Options{Fault: func(e *PanicError) { told <- e }}, "shaolin")
+		f.lockAll(t)
+		f.locks.Load().end(func(error) { panic("told of a lost lock") })
+		f.hosts["shaolin"].steal(t, "somebody")
+		wantFault(t, <-told)
+	})
+}
+
+func wantFault(t *testing.T, err error) {
+	t.Helper()
+	var fault *PanicError
+	if !errors.As(err, &fault) || len(fault.Stack) == 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func withDelta(e *Executor, d *plan.Delta) *Executor {
+	e.delta = d
+	return e
+}
+
+// faultyChecks panic wherever they are asked.
+type faultyChecks struct{ checker }

@@ -9,11 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
@@ -157,7 +156,7 @@ func (e clusterChecks) survey(ctx context.Context, report func(string)) error {
 		hosts = append(hosts, row.Host)
 	}
 	e.paths.before = map[string]map[string]reach{}
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(e.Fleet.options.Parallelism)
 	for i, host := range hosts {
 		group.Go(func() error {
@@ -227,7 +226,7 @@ func (e clusterChecks) waitLearnt(ctx context.Context, report func(string)) erro
 	}
 	rows := e.rows()
 	var mu sync.Mutex
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(e.Fleet.options.Parallelism)
 	for _, row := range rows {
 		group.Go(func() error {

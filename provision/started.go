@@ -6,10 +6,9 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // startedItems are the processes that a run has started outside turns, by
@@ -36,7 +35,7 @@ func (r *run) seeStarted() {
 		return
 	}
 	var mu sync.Mutex
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(r.executor.Fleet.options.Parallelism)
 	for _, host := range slices.Sorted(maps.Keys(r.started.byHost)) {
 		group.Go(func() error {

@@ -19,6 +19,7 @@ type app struct {
 	console
 	backend backend
 	cancel  context.CancelFunc
+	faults  chan *provision.PanicError // of goroutines that nobody waits for; the first ends the program
 
 	mu     sync.Mutex
 	notice func(string) // takes what is to be said while something else is drawn
@@ -43,7 +44,7 @@ const (
 func run(c console, b backend, signals <-chan os.Signal, args []string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	a := &app{console: c, backend: b, cancel: cancel}
+	a := &app{console: c, backend: b, cancel: cancel, faults: make(chan *provision.PanicError, 1)}
 	done := make(chan int, 1)
 	go func() { done <- a.execute(ctx, args) }()
 	interrupted := false
@@ -51,6 +52,9 @@ func run(c console, b backend, signals <-chan os.Signal, args []string) int {
 		select {
 		case code := <-done:
 			return code
+		case fault := <-a.faults:
+			a.crash(fault)
+			return exitPanic
 		case sig := <-signals:
 			switch a.interrupt(sig, interrupted) {
 			case endNow:

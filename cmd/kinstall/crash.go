@@ -30,6 +30,27 @@ func (a *app) sayPanic(p *provision.PanicError) {
 	a.say("Error: a fault of kinstall, not of the inventory or a host: " + render.Clean(text) + "; " + where + render.Clean(path))
 }
 
+// fault has the program end because of a panic of a goroutine that nobody waits
+// for: what it owed to others won't come.
+func (a *app) fault(p *provision.PanicError) {
+	select {
+	case a.faults <- p:
+	default: // one is enough
+	}
+}
+
+// crash says so.
+func (a *app) crash(p *provision.PanicError) {
+	a.mu.Lock()
+	changing := a.phase == applying
+	a.phase, a.notice = over, nil // nothing else is drawn any more
+	a.mu.Unlock()
+	if changing {
+		a.say("Steps under way may be half done; the next apply finds out and mends them.")
+	}
+	a.sayPanic(p)
+}
+
 // writeTrace writes what is needed to find a fault to a new file that only the
 // user can read: in the cache directory, else the one for temporary files. The
 // command line is left out, because variables may be secrets.

@@ -111,6 +111,27 @@ func TestPanicWhileObserving(t *testing.T) {
 	wantTrace(t, th, th.run("plan", "lab.hcl"))
 }
 
+// TestPanicInTheBackground: one that no error can tell of ends the program at
+// once, whatever else is waited for.
+func TestPanicInTheBackground(t *testing.T) {
+	th := newTheater(t)
+	hang := make(chan struct{})
+	defer close(hang)
+	th.fleet.apply = func(context.Context, *plan.Delta, func(provision.Event)) (*provision.Report, error) {
+		var fault *provision.PanicError
+		errors.As(provision.Recover(func() error { panic("keeping a lock") }), &fault)
+		th.options.Fault(fault)
+		th.options.Fault(fault)
+		<-hang
+		return nil, nil
+	}
+	code := th.run("apply", "lab.hcl", "-yes")
+	trace := wantTrace(t, th, code)
+	if !strings.Contains(trace, "panic: keeping a lock") || !strings.Contains(th.err.String(), "may be half done") {
+		t.Errorf("trace: %s\nstderr: %s", trace, th.err.String())
+	}
+}
+
 // TestSignalWhileLoading: nothing can be half done, so that one signal ends
 // whatever the program is busy with.
 func TestSignalWhileLoading(t *testing.T) {

@@ -139,7 +139,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		p = p.SkipUnreachable()
 	}
 	leave := a.enter(remote)
-	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Deadlines: provision.Deadlines{Observe: c.Duration("observe-timeout"), Step: c.Duration("step-timeout")}, Log: a.say})
+	fleet := prepared.connect(connectOptions{Parallelism: c.Int("parallelism"), ConfirmTimeout: c.Duration("confirm-timeout"), TrustOnFirstUse: c.Bool("trust-on-first-use"), LockTimeout: c.Duration("lock-timeout"), Deadlines: provision.Deadlines{Observe: c.Duration("observe-timeout"), Step: c.Duration("step-timeout")}, Fault: a.fault, Log: a.say})
 	release := func() {}
 	s := &survey{fleet: fleet, close: func() { release(); _ = fleet.Close(); leave() }}
 	fail := func(err error) (*survey, error) {

@@ -39,6 +39,7 @@ type connectOptions struct {
 	TrustOnFirstUse bool
 	LockTimeout     time.Duration // how long to wait for locks that somebody else holds
 	Deadlines       provision.Deadlines
+	Fault           func(*provision.PanicError) // is told of a panic that no error can tell of
 	Log             func(string)
 }
 
@@ -83,7 +84,7 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 		return nil, diags, nil
 	}
 	connect := func(o connectOptions) fleet {
-		options := provision.Options{Parallelism: o.Parallelism, ConfirmTimeout: o.ConfirmTimeout, TrustOnFirstUse: o.TrustOnFirstUse, LockTimeout: o.LockTimeout, Deadlines: o.Deadlines, Log: o.Log}
+		options := provision.Options{Parallelism: o.Parallelism, ConfirmTimeout: o.ConfirmTimeout, TrustOnFirstUse: o.TrustOnFirstUse, LockTimeout: o.LockTimeout, Deadlines: o.Deadlines, Fault: o.Fault, Log: o.Log}
 		return &realFleet{Fleet: provision.NewFleet(inv, authorities, options), authorities: authorities, releases: releases}
 	}
 	return &prepared{plan: p, connect: connect}, diags, nil

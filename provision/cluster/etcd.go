@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"sort"
 	"strings"
-	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -17,6 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // reach is how many raft entries, or revisions, a member may be behind the
@@ -110,11 +111,7 @@ func EtcdHealth(ctx context.Context, members []Member, tlsConfig *tls.Config) (H
 		return Health{}, errors.New("etcd health: no members")
 	}
 	views := make([]view, len(members))
-	var group sync.WaitGroup
-	for i, m := range members {
-		group.Go(func() { views[i] = ask(ctx, m, tlsConfig) })
-	}
-	group.Wait()
+	fault.Each(len(members), func(i int) { views[i] = ask(ctx, members[i], tlsConfig) })
 	if ctx.Err() != nil {
 		return Health{}, fmt.Errorf("etcd health: %w", context.Cause(ctx))
 	}

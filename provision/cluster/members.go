@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // EtcdMembers reads etcd's own list of members. All are asked at once, for any
@@ -21,11 +21,7 @@ import (
 func EtcdMembers(ctx context.Context, members []Member, tlsConfig *tls.Config) (fact.EtcdMembers, error) {
 	answers := make([]fact.EtcdMembers, len(members))
 	errs := make([]error, len(members))
-	var group sync.WaitGroup
-	for i, m := range members {
-		group.Go(func() { answers[i], errs[i] = membersKnownTo(ctx, m, tlsConfig) })
-	}
-	group.Wait()
+	fault.Each(len(members), func(i int) { answers[i], errs[i] = membersKnownTo(ctx, members[i], tlsConfig) })
 	best, absent := -1, true
 	for i, err := range errs {
 		if err == nil && (best < 0 || answers[i].Quorum && !answers[best].Quorum) {

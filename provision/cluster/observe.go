@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // parallelObjects bounds how many objects are asked about at a time.
@@ -49,7 +49,7 @@ func (c *Client) Observe(ctx context.Context, queries []fact.Query) (fact.Set, e
 		}
 	}
 	answers := make([]fact.Object, len(objects))
-	group, groupCtx := errgroup.WithContext(ctx)
+	group, groupCtx := fault.WithContext(ctx)
 	group.SetLimit(parallelObjects)
 	for i, q := range objects {
 		group.Go(func() (err error) {

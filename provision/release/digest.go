@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
-	"sync"
+
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Digest finds out the lower-case hex SHA-256 that a file ought to have, in
@@ -108,19 +109,15 @@ func (s *Store) Digests(ctx context.Context, wanted []Wanted) (map[string]string
 	sort.SliceStable(order, func(i, j int) bool { return order[i].Location < order[j].Location })
 	digests, errs := make([]string, len(order)), make([]error, len(order))
 	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for i, w := range order {
-		wg.Go(func() {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-				digests[i], errs[i] = s.Digest(ctx, w)
-			case <-ctx.Done():
-				errs[i] = ctx.Err()
-			}
-		})
-	}
-	wg.Wait()
+	fault.Each(len(order), func(i int) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			digests[i], errs[i] = s.Digest(ctx, order[i])
+		case <-ctx.Done():
+			errs[i] = ctx.Err()
+		}
+	})
 	if err := ctx.Err(); err != nil {
 		return nil, err // once, and not for every file
 	}

@@ -13,6 +13,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
@@ -30,6 +31,7 @@ type Client struct {
 	target    Target
 	keepAlive time.Duration
 	counters  counters
+	faults    fault.Handler
 
 	conn    *gossh.Client
 	net     net.Conn
@@ -55,6 +57,7 @@ func newClient(d *Dialer, t *Target) *Client {
 		target:    *t,
 		keepAlive: d.opts.KeepAlive,
 		counters:  counters{parent: &d.counters},
+		faults:    d.opts.Fault,
 		sessions:  semaphore.NewWeighted(maxSessions),
 		lazy:      semaphore.NewWeighted(1),
 		done:      make(chan struct{}),
@@ -65,14 +68,14 @@ func newClient(d *Dialer, t *Target) *Client {
 func (c *Client) start(conn *gossh.Client, transport net.Conn) {
 	c.conn, c.net = conn, transport
 	c.counters.add(connections, 1)
-	go func() {
+	c.faults.Go(func() {
 		err := conn.Wait()
 		if err == nil {
 			err = io.EOF
 		}
 		c.fail(err)
-	}()
-	go c.keepAlives()
+	})
+	c.faults.Go(c.keepAlives)
 }
 
 // Host returns the host's name.
@@ -151,11 +154,11 @@ func (c *Client) keepAlives() {
 		}
 		select {
 		case <-answered:
-			go func() {
+			c.faults.Go(func() {
 				// The answer is a refusal; that there is one is what matters.
 				_, _, _ = c.conn.SendRequest("keepalive@openssh.com", true, nil)
 				answered <- struct{}{}
-			}()
+			})
 		default: // the last one is still under way
 		}
 	}

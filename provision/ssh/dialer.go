@@ -15,6 +15,8 @@ import (
 
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 const (
@@ -50,6 +52,8 @@ type Options struct {
 	// OnTrust, if set, is called for each key that TrustOnFirstUse added. It may
 	// be called from several goroutines at once.
 	OnTrust func(Trusted)
+	// Fault is told of panics of goroutines that nobody waits for.
+	Fault fault.Handler
 	// KeepAlive is the pause between keepalive requests, 15 s by default. After
 	// three without any sign of life the connection counts as lost.
 	KeepAlive time.Duration
@@ -196,7 +200,11 @@ func (d *Dialer) bastion(ctx context.Context, t Target) (*Client, error) {
 		// end it. Timeout and the number of attempts bound it.
 		go func() {
 			defer close(b.ready)
-			if b.client, b.err = d.Dial(d.ctx, t); b.err != nil {
+			b.err = fault.Recover(func() (err error) {
+				b.client, err = d.Dial(d.ctx, t)
+				return err
+			})
+			if b.err != nil {
 				b.failedAt = time.Now()
 			}
 		}()

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // A Command is a script for the host's POSIX sh, run once, in the C locale.
@@ -155,7 +157,11 @@ func (c *Client) Run(ctx context.Context, cmd Command) (Result, error) {
 		// The slot is free when sshd has let go of the session, which may be
 		// later than the end of ctx.
 		defer c.sessions.Release(1)
-		result, err := c.exec(ctx, cmd, r)
+		var result Result
+		err := fault.Recover(func() (err error) {
+			result, err = c.exec(ctx, cmd, r)
+			return err
+		})
 		ended <- outcome{result, err}
 	}()
 	select {
@@ -180,13 +186,15 @@ func (c *Client) exec(ctx context.Context, cmd Command, r *request) (Result, err
 	stderr := newErrorOutput(r.mark, tooMuch)
 	session.Stdout, session.Stderr = stdout, stderr
 	stop := context.AfterFunc(ctx, func() {
-		if pid, ok := processID(stdout.Bytes(), r.mark); ok {
-			c.kill(pid, cmd.Root)
-		}
-		stdout.discard() // the host may keep the session open
-		stderr.discard()
-		_ = session.Signal(gossh.SIGKILL)
-		session.Close()
+		c.faults.Guard(func() {
+			if pid, ok := processID(stdout.Bytes(), r.mark); ok {
+				c.kill(pid, cmd.Root)
+			}
+			stdout.discard() // the host may keep the session open
+			stderr.discard()
+			_ = session.Signal(gossh.SIGKILL)
+			session.Close()
+		})
 	})
 	defer stop()
 	stdin, err := session.StdinPipe()
@@ -198,7 +206,7 @@ func (c *Client) exec(ctx context.Context, cmd Command, r *request) (Result, err
 		return Result{}, c.startError(cmd.label(), err)
 	}
 	written := make(chan struct{})
-	go func() {
+	c.faults.Go(func() {
 		defer close(written)
 		// A command need not read all of its input, so a failed write alone says
 		// nothing; a lost connection shows in the missing exit status.
@@ -209,7 +217,7 @@ func (c *Client) exec(ctx context.Context, cmd Command, r *request) (Result, err
 			return
 		}
 		_ = stdin.Close()
-	}()
+	})
 	waitErr := session.Wait()
 	session.Close()
 	<-written // the caller may change cmd.Stdin now

@@ -14,6 +14,7 @@ import (
 
 	gossh "golang.org/x/crypto/ssh"
 
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
@@ -111,7 +112,11 @@ func (c *Client) take(ctx context.Context, path string, claim Claim, again strin
 	}
 	ended := make(chan outcome, 1)
 	go func() {
-		lock, err := c.hold(ctx, path, cmd, r)
+		var lock *Lock
+		err := fault.Recover(func() (err error) {
+			lock, err = c.hold(ctx, path, cmd, r)
+			return err
+		})
 		if err != nil {
 			c.sessions.Release(1)
 		}
@@ -124,11 +129,11 @@ func (c *Client) take(ctx context.Context, path string, claim Claim, again strin
 		}
 		return o.lock, o.err
 	case <-ctx.Done():
-		go func() { // it may have been taken at the last moment
+		c.faults.Go(func() { // it may have been taken at the last moment
 			if o := <-ended; o.lock != nil {
 				o.lock.Release()
 			}
-		}()
+		})
 		return nil, contextError(ctx, c.Host(), label)
 	}
 }
@@ -310,13 +315,13 @@ func (c *Client) hold(ctx context.Context, path string, cmd Command, r *request)
 			return fail(&LockedError{Host: c.Host(), Path: path, Holder: holder, Step: line == "busy\n"})
 		case line == "held\n":
 			lock := &Lock{session: session, stdin: stdin, lost: make(chan struct{}), stop: make(chan struct{})}
-			go func() {
+			c.faults.Go(func() {
 				_, _ = io.Copy(io.Discard, stdout)
 				_ = session.Wait()
 				c.sessions.Release(1)
 				close(lock.lost)
-			}()
-			go lock.heartbeat(c.keepAlive)
+			})
+			c.faults.Go(func() { lock.heartbeat(c.keepAlive) })
 			return lock, nil
 		}
 		return fail(fmt.Errorf("%s: %s: unexpected answer: %s", c.Host(), cmd.label(), lastLines([]byte(line))))

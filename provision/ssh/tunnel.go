@@ -24,7 +24,7 @@ func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Con
 	switch {
 	case err == nil:
 		c.counters.add(tunnels, 1)
-		return newTunnel(channel, network, addr), nil
+		return c.newTunnel(channel, network, addr), nil
 	case ctx.Err() != nil:
 		return nil, contextError(ctx, c.Host(), op)
 	case errors.As(err, &refused):
@@ -47,19 +47,19 @@ type tunnel struct {
 	remote   tunnelAddr
 }
 
-func newTunnel(channel net.Conn, network, addr string) net.Conn {
+func (c *Client) newTunnel(channel net.Conn, network, addr string) net.Conn {
 	near, far := net.Pipe()
 	// Each direction ends with its source; the end of one ends both, as there is
 	// no half-close through a pipe.
-	go func() {
+	c.faults.Go(func() {
 		_, _ = io.Copy(far, channel)
 		far.Close()
-	}()
-	go func() {
+	})
+	c.faults.Go(func() {
 		_, _ = io.Copy(channel, far)
 		far.Close()
 		channel.Close()
-	}()
+	})
 	return &tunnel{near, tunnelAddr{network, addr}}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pkg/sftp"
+
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // abortTimeout bounds the removal of a partial file after ctx has ended.
@@ -35,7 +37,9 @@ func (c *Client) Upload(ctx context.Context, r io.Reader, size int64, remotePath
 	}
 	src := &source{ctx: ctx, r: r, left: size, progress: progress}
 	ended := make(chan error, 1)
-	go func() { ended <- c.upload(client, src, size, remotePath, mode) }()
+	go func() {
+		ended <- fault.Recover(func() error { return c.upload(client, src, size, remotePath, mode) })
+	}()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -183,7 +187,11 @@ func (c *Client) sftpClient(ctx context.Context, op string) (*sftp.Client, error
 	go func() {
 		// It goes on after the end of ctx, for the next caller to find.
 		defer c.lazy.Release(1)
-		client, err := c.startSFTP(op)
+		var client *sftp.Client
+		err := fault.Recover(func() (err error) {
+			client, err = c.startSFTP(op)
+			return err
+		})
 		if err != nil {
 			c.sessions.Release(1)
 		}
@@ -229,7 +237,7 @@ func (c *Client) startSFTP(op string) (*sftp.Client, error) {
 		return fail(err)
 	}
 	c.counters.add(sftpSessions, 1)
-	go func() {
+	c.faults.Go(func() {
 		_ = client.Wait()
 		session.Close()
 		// Should the SFTP server alone have died, the next upload starts another.
@@ -238,7 +246,7 @@ func (c *Client) startSFTP(op string) (*sftp.Client, error) {
 			c.lazy.Release(1)
 		}
 		c.sessions.Release(1)
-	}()
+	})
 	return client, nil
 }
 
