@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // commandOf finds the command's name, "" when there is none or only help is
@@ -104,7 +106,7 @@ func unknownFlag(c *cli.Command, name string) error {
 		names = append(names, f.Names()...)
 	}
 	hint := seeHelp(c)
-	if like := nearest(name, names); like != "" {
+	if like := spelling.Nearest(name, names); like != "" {
 		hint = fmt.Sprintf("did you mean -%s? %s", like, hint)
 	}
 	return usageError(hint, "kinstall %s: unknown flag -%s", c.Name, name)
@@ -116,49 +118,10 @@ func unknownCommand(root *cli.App, name string) error {
 		names = append(names, c.Name)
 	}
 	hint := "`kinstall -h` shows the commands"
-	if like := nearest(name, names); like != "" {
+	if like := spelling.Nearest(name, names); like != "" {
 		hint = fmt.Sprintf("did you mean `kinstall %s`? %s", like, hint)
 	}
 	return usageError(hint, "unknown command %q", name)
-}
-
-// nearest returns the name that word is most likely a misspelling of: one it
-// begins, or one that is few edits away. "" if there is none.
-func nearest(word string, names []string) string {
-	best, bestDistance := "", len([]rune(word))/3+1
-	for _, name := range names {
-		if len(word) >= 3 && strings.HasPrefix(name, word) {
-			return name
-		}
-		if d := distance(word, name); d <= bestDistance && d < len(name) {
-			if best == "" || d < bestDistance {
-				best, bestDistance = name, d
-			}
-		}
-	}
-	return best
-}
-
-// distance is the number of characters to insert, delete or replace (Levenshtein).
-func distance(a, b string) int {
-	from, to := []rune(a), []rune(b)
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range from {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range to {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
 }
 
 // assignments reads NAME=VALUE words.

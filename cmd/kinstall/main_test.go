@@ -614,17 +614,6 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"plan", "apply", "validate", "detailed-exitcode", "y"}
-	for word, want := range map[string]string{
-		"aply": "apply", "paln": "plan", "valid": "validate", "detail-exitcode": "detailed-exitcode", "destroy": "", "x": "", "Plan": "plan",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}
-
 // lockedBuffer is a buffer several goroutines write to.
 type lockedBuffer struct {
 	mu     sync.Mutex

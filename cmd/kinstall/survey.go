@@ -14,6 +14,7 @@ import (
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/render"
+	"github.com/kinstall/kinstall/plan/spelling"
 	"github.com/kinstall/kinstall/provision"
 )
 
@@ -207,7 +208,7 @@ func checkLimit(c *cli.Context, inv *inventory.Inventory, limit []string) error 
 		if len(names) > 10 {
 			hint += fmt.Sprintf(" and %d more", len(names)-10)
 		}
-		if like := nearest(host, names); like != "" {
+		if like := spelling.Nearest(host, names); like != "" {
 			hint = fmt.Sprintf("did you mean %s?", like)
 		}
 		return usageError(hint, "kinstall %s: -limit: no host is called %q", c.Command.Name, host)

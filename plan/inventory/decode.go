@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // decoder carries what one Load gathers on its way.
@@ -128,7 +130,7 @@ func (d *decoder) body(b *block, body *hclsyntax.Body, header hcl.Range, target 
 		a, ok := b.attrOf(name, target)
 		if !ok {
 			d.report(unknownAttributeIn(b, body.Attributes[name]))
-			misspelt[nearest(name, b.attrNames())] = true
+			misspelt[spelling.Nearest(name, b.attrNames())] = true
 			continue
 		}
 		if !a.meta {
@@ -173,10 +175,10 @@ func unknownAttributeIn(b *block, attr *hclsyntax.Attribute) *hcl.Diagnostic {
 	if nested := b.nested(attr.Name); nested != nil {
 		return advise(diag, "%q is a block: write %s { … } without the equals sign.", attr.Name, nested.form())
 	}
-	if near := nearest(attr.Name, b.attrNames()); near != "" {
+	if near := spelling.Nearest(attr.Name, b.attrNames()); near != "" {
 		return advise(diag, "Did you mean %q?", near)
 	}
-	if near := nearest(attr.Name, b.blockNames()); near != "" {
+	if near := spelling.Nearest(attr.Name, b.blockNames()); near != "" {
 		return advise(diag, "Did you mean the block %s?", b.nested(near).form())
 	}
 	if len(b.attrs) > 0 {
@@ -191,10 +193,10 @@ func unknownBlockIn(b *block, blk *hclsyntax.Block) *hcl.Diagnostic {
 	if _, ok := b.attr(blk.Type); ok {
 		return advise(diag, "%q is an attribute: write %s = { … } with an equals sign.", blk.Type, blk.Type)
 	}
-	if near := nearest(blk.Type, b.blockNames()); near != "" {
+	if near := spelling.Nearest(blk.Type, b.blockNames()); near != "" {
 		return advise(diag, "Did you mean %q?", near)
 	}
-	if near := nearest(blk.Type, b.attrNames()); near != "" {
+	if near := spelling.Nearest(blk.Type, b.attrNames()); near != "" {
 		return advise(diag, "Did you mean the attribute %q?", near)
 	}
 	if len(b.blocks) > 0 {

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // fault is what a grammar has against a value: the class, what was found
@@ -588,7 +590,7 @@ func parseTaint(s string) (Taint, *fault) {
 		return Taint{Key: key, Value: value, Effect: effect}, nil
 	}
 	taint, f := bad(fmt.Sprintf("the effect %s is none of NoSchedule, PreferNoSchedule, NoExecute", quote(effect)))
-	if near := nearest(effect, []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}); near != "" {
+	if near := spelling.Nearest(effect, []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}); near != "" {
 		f.advise("Did you mean %q?", near)
 	}
 	return taint, f
@@ -600,51 +602,6 @@ func (t Taint) String() string {
 		return t.Key + ":" + t.Effect
 	}
 	return t.Key + "=" + t.Value + ":" + t.Effect
-}
-
-// nearest returns the candidate most like s, "" when none is near enough to be
-// what was meant. Ties go to the earlier candidate.
-func nearest(s string, candidates []string) string {
-	const longest = 64 // a typo in more is no typo
-	if len(s) > longest {
-		return ""
-	}
-	best, limit := "", max(1, len(s)/3)+1
-	for _, c := range candidates {
-		if len(c) > longest {
-			continue
-		}
-		if n := distance(strings.ToLower(s), strings.ToLower(c)); n < limit {
-			best, limit = c, n
-		}
-	}
-	return best
-}
-
-// distance counts the bytes to change, insert, delete or swap with their
-// neighbour (Levenshtein's distance, with Damerau's transpositions).
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			change := rows[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			rows[i][j] = min(change, rows[i-1][j]+1, rows[i][j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
 }
 
 var (

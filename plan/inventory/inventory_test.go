@@ -549,17 +549,6 @@ func TestDataDirectory(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	words := []string{"version", "endpoint", "pod_cidr", "service_cidr"}
-	for in, want := range map[string]string{
-		"vresion": "version", "Version": "version", "podcidr": "pod_cidr", "zebra": "", "": "", "endpoints": "endpoint",
-	} {
-		if got := nearest(in, words); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestJSONDiagnostics(t *testing.T) {
 	_, _, diags := loadText("cluster \"c\" {\n vresion = \"1.36.3\"\n}\n", Options{})
 	var out bytes.Buffer

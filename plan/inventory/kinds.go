@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // kind is a type of attribute as its users see it: what to write, how that
@@ -78,7 +80,7 @@ func oneOf(words ...string) grammar {
 			return nil
 		}
 		f := faultf(unknownChoice, "%s is none of %s.", quote(s), enumerate(words))
-		if near := nearest(s, words); near != "" {
+		if near := spelling.Nearest(s, words); near != "" {
 			f.advise("Did you mean %q?", near)
 		}
 		return f

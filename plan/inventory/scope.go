@@ -7,6 +7,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // scope is what expressions may refer to at one place.
@@ -74,7 +76,7 @@ func (d *decoder) unknownFunction(call *hclsyntax.FunctionCallExpr) hcl.Diagnost
 		return nil
 	}
 	diag := unknownFunction.at(call.NameRange.Ptr(), "There is no function %q.", call.Name)
-	if near := nearest(call.Name, d.functionNames); near != "" {
+	if near := spelling.Nearest(call.Name, d.functionNames); near != "" {
 		diag = advise(diag, "Did you mean %q?", near)
 	}
 	return hcl.Diagnostics{diag}
@@ -94,7 +96,7 @@ func unknownIn(t hcl.Traversal, sc scope) *hcl.Diagnostic {
 	}
 	missing := func(what, how string, known []string) *hcl.Diagnostic {
 		diag := unknownReference.at(&rng, "There is no %s %q.", what, member)
-		if near := nearest(member, known); near != "" {
+		if near := spelling.Nearest(member, known); near != "" {
 			return advise(diag, "Did you mean %s.%s?", root, near)
 		}
 		return advise(diag, how, member)
@@ -126,7 +128,7 @@ func unknownIn(t hcl.Traversal, sc scope) *hcl.Diagnostic {
 	if len(t) == 1 {
 		return advise(diag, "If it is text, put it in quotes: %q.", root)
 	}
-	if near := nearest(root, []string{"var", "local", "count", "each"}); near != "" {
+	if near := spelling.Nearest(root, []string{"var", "local", "count", "each"}); near != "" {
 		return advise(diag, "Did you mean %q?", near)
 	}
 	return advise(diag, "Expressions may use var.NAME, local.NAME and, in host groups, count.index, each.key and each.value.")

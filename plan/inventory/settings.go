@@ -11,6 +11,8 @@ import (
 
 	kubeproxyconfig "k8s.io/kube-proxy/config/v1alpha1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // checkKubelet judges kubelet settings against KubeletConfiguration
@@ -141,7 +143,7 @@ func checkType(value any, t reflect.Type, path []any) []*fault {
 				field, ok := fields[name]
 				if !ok {
 					f := faultf(unknownSetting, "%s has no field %s.", t.Name(), quote(name))
-					if near := nearest(name, slices.Sorted(maps.Keys(fields))); near != "" {
+					if near := spelling.Nearest(name, slices.Sorted(maps.Keys(fields))); near != "" {
 						f.advise("Did you mean %q?", near)
 					}
 					f.path = inner

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // rules are those over more than one field. Each looks only at fields that
@@ -282,7 +284,7 @@ func (r *rules) artifacts() {
 			continue
 		}
 		diag := unknownChoice.at(r.subject(&a.SHA256, a, name), "There is no artifact %q.", name)
-		if near := nearest(name, names); near != "" {
+		if near := spelling.Nearest(name, names); near != "" {
 			diag = advise(diag, "Did you mean %q?", near)
 		} else {
 			diag = advise(diag, "The artifacts are: %s.", strings.Join(names, ", "))

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 // takenPort is one that something else on a host uses.
@@ -82,7 +84,7 @@ func (r *rules) loadBalancer() {
 				continue
 			}
 			diag := unknownHost.at(r.subject(&lb.Hosts, lb, i), "There is no host %q.", name)
-			if near := nearest(name, names); near != "" {
+			if near := spelling.Nearest(name, names); near != "" {
 				diag = advise(diag, "Did you mean %q?", near)
 			}
 			r.report(diag)

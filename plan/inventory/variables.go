@@ -12,6 +12,8 @@ import (
 	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/kinstall/kinstall/plan/spelling"
 )
 
 const environmentPrefix = "KINSTALL_VAR_"
@@ -80,7 +82,7 @@ func (d *decoder) variable(v *variable, schema *block, blk *hclsyntax.Block, sc 
 	for _, name := range sourceOrder(blk.Body.Attributes) {
 		if _, ok := schema.attr(name); !ok {
 			d.report(unknownAttributeIn(schema, blk.Body.Attributes[name]))
-			v.misspelt = v.misspelt || nearest(name, schema.attrNames()) == "default"
+			v.misspelt = v.misspelt || spelling.Nearest(name, schema.attrNames()) == "default"
 		}
 	}
 	typed := false
@@ -145,7 +147,7 @@ func (d *decoder) givenValues(variables []*variable, opts Options) map[string]gi
 		names = append(names, v.name)
 	}
 	suggest := func(diag *hcl.Diagnostic, name string) *hcl.Diagnostic {
-		if near := nearest(name, names); near != "" {
+		if near := spelling.Nearest(name, names); near != "" {
 			return advise(diag, "Did you mean %q?", near)
 		}
 		return diag
