@@ -29,8 +29,10 @@ func commandOf(args []string) (name string, rest []string, err error) {
 }
 
 // arrange puts flags before positional arguments, because the flag package
-// stops at the first of those. Unknown flags are refused here, where it is
-// known what they may have meant. help reports whether -h is among them.
+// stops at the first of those, and the library with it: `kinstall plan lab.hcl
+// -json` would have two arguments and no flag. Unknown flags are refused here,
+// where it is known what they may have meant; the library would print its help in
+// front of a suggestion. help reports whether -h is among them.
 func arrange(c *cli.Command, args []string) (arranged []string, help bool, err error) {
 	var flags, positional []string
 	for i := 0; i < len(args); i++ {

@@ -39,6 +39,9 @@ func overviewText(root *cli.App) string {
 
 // helpText is a command's help: what it does, its flags, examples. The text
 // of a flag that takes a value begins with the value's name in backquotes.
+//
+// The library's own writes flags with two dashes, those with several values
+// twice, and does not wrap their texts in their column.
 func helpText(c *cli.Command) string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(fmt.Sprintf("Usage: kinstall %s [flags] %s", c.Name, c.ArgsUsage)) + "\n\n")

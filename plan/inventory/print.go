@@ -31,6 +31,10 @@ func WriteDiagnostics(w io.Writer, files map[string]*hcl.File, diags hcl.Diagnos
 	return nil
 }
 
+// printer does what hcl.NewDiagnosticTextWriter can't: it sets the hint apart,
+// keeps sensitive source lines and values off the screen (the library shows the
+// value of every variable of an expression), escapes what could rewrite a
+// terminal, and cuts lines of any length to what is around the mistake.
 type printer struct {
 	out   *bytes.Buffer
 	width int
