@@ -153,6 +153,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		collect(Cluster, shared, func(resource.ID) bool { return true })
 	}
 	delta.arrange(early, late)
+	delta.evacuate()
 	delta.Turns = delta.turns()
 	delta.postpone()
 	if delta.Upgrade != nil {

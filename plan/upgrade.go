@@ -426,7 +426,12 @@ func (d *Delta) phases() []Phase {
 		}
 		return hosts
 	}
-	groups := map[string]map[string]bool{}
+	groups, evacuated := map[string]map[string]bool{}, map[string]bool{}
+	for _, item := range d.Items {
+		if item.Step.Rollout != nil && item.Step.Rollout.Evacuate != "" {
+			evacuated[item.Step.Rollout.Group] = true
+		}
+	}
 	for _, turn := range d.Turns {
 		host, _, _ := strings.Cut(string(turn.Step), "/")
 		if groups[turn.Group] == nil {
@@ -441,6 +446,9 @@ func (d *Delta) phases() []Phase {
 	add("images imported", changing(func(i Item) bool { _, ok := i.Step.Resource.(resource.Image); return ok }))
 	for _, group := range []string{groupAPIServers, groupControllers, groupMasterKubelets, groupWorkerKubelets} {
 		title := GroupTitle(group)
+		if ProgramTitle(group) == kubeletsTitle && evacuated[group] {
+			title += ", their nodes drained"
+		}
 		if ProgramTitle(group) == kubeletsTitle && len(groups[groupProxies]) > 0 {
 			title += ", each followed by its kube-proxy"
 		}

@@ -96,3 +96,30 @@ func (d *Delta) livingMaster(host string) bool {
 	unit, err := d.Observed.facts(host).Unit(KubeletUnit)
 	return err == nil && unit.Running() && serverProgram().found(d.Observed, host) != ""
 }
+
+// evacuates reports whether a host's node is drained before its kubelet is
+// changed, as Kubernetes asks for a new minor version. The pods of an only node
+// could go nowhere, and a node that is not Ready has nobody to end its pods.
+func (p *Plan) evacuates(o Observed, host string) bool {
+	version := kubeletFound(o, host)
+	node, err := o.Cluster.Node(host)
+	return version != "" && inventory.MinorsBetween(version, p.Inventory.Cluster.Version) != 0 &&
+		len(p.Inventory.Nodes()) > 1 && err == nil && node.Ready
+}
+
+// evacuate has kubelets that change their minor version wait until their nodes
+// are drained.
+func (d *Delta) evacuate() {
+	if d.Upgrade == nil || !d.Upgrade.minor {
+		return
+	}
+	for i := range d.Items {
+		item := &d.Items[i]
+		if item.Step.Resource.ID() != unitID(KubeletUnit) || item.Step.Rollout == nil || !item.Change.Changes() || !d.Plan.evacuates(d.Observed, item.Step.Host) {
+			continue
+		}
+		rollout := *item.Step.Rollout // the plan's own stays
+		rollout.Evacuate = item.Step.Host
+		item.Step.Rollout = &rollout
+	}
+}

@@ -34,6 +34,9 @@ type run struct {
 	busy      map[string]int       // slots taken, by place
 	total     int                  // slots taken on all hosts
 
+	unstaged   int  // of stageFirst, turns whose large files are not on their hosts yet
+	incomplete bool // some can't be brought there
+
 	started  startedItems
 	done     chan outcome
 	running  int
@@ -48,6 +51,7 @@ type graphNode struct {
 	turnPlan *plan.Turn             // nil for an item that is no member's change
 	turn     *turn                  // while turnPlan is carried out
 	staging  bool                   // its large files are being brought to the host
+	stages   bool                   // they are still to be
 	staged   map[plan.StepID]string // where they lie there
 	stageErr error                  // why they don't
 	begun    time.Time
@@ -106,7 +110,7 @@ func newRun(ctx context.Context, e *Executor) *run {
 			}
 		}
 		if t := n.turnPlan; t != nil {
-			n.turn = &turn{node: n}
+			n.turn, n.stages = &turn{node: n}, stages(n)
 			r.members[n.name()] = n
 			members = append(members, rollout.Member{Name: n.name(), Group: t.Group, Down: t.Down, Unchanged: t.Unchanged})
 		}
@@ -157,6 +161,9 @@ func (n *graphNode) measure() int {
 // execute runs the graph to its end.
 func (r *run) execute() (*Report, error) {
 	begin := time.Now()
+	if r.executor.delta.Upgrade != nil {
+		r.stageFirst()
+	}
 	var first []*graphNode
 	for _, n := range r.nodes {
 		if n.waiting == 0 {
@@ -236,7 +243,7 @@ func (r *run) ready(n *graphNode) {
 		r.settle(n, !n.skipped)
 	case n.skipped || r.ctx.Err() != nil:
 		r.skip(n)
-	case n.turn != nil && stages(n):
+	case n.turn != nil && n.stages:
 		n.staging = true
 		r.queue = append(r.queue, n)
 	case n.turn != nil:
@@ -256,6 +263,9 @@ func (r *run) dispatch() {
 		slices.SortStableFunc(queue, func(a, b *graphNode) int { return cmp.Compare(b.height, a.height) })
 		for _, n := range queue {
 			switch {
+			case r.ctx.Err() != nil && n.staging && r.unstaged > 0:
+				r.staged(n, outcome{node: n, kind: Skipped})
+				progress = true
 			case r.ctx.Err() != nil:
 				r.skip(n) // may add to the queue
 				progress = true
@@ -372,9 +382,52 @@ func (r *run) finish(o outcome) {
 	r.settle(n, o.kind == Finished)
 }
 
+// stageFirst has the large files of all turns brought to their hosts before the
+// first turn: with new versions, a host that lacks room or a source that fails is
+// found out before anything is touched.
+func (r *run) stageFirst() {
+	for _, n := range r.nodes {
+		if n.stages && !n.skipped {
+			n.staging = true
+			r.unstaged++
+			r.queue = append(r.queue, n)
+		}
+	}
+	if r.unstaged == 0 {
+		return
+	}
+	for _, n := range r.nodes {
+		if n.turn != nil {
+			n.waiting++
+		}
+	}
+}
+
+// allStaged lets turns begin that waited for nothing else; none may if files are
+// missing on some host.
+func (r *run) allStaged(complete bool) {
+	for _, n := range r.nodes {
+		if n.turn == nil {
+			continue
+		}
+		n.skipped = n.skipped || !complete
+		if n.waiting--; n.waiting == 0 {
+			r.ready(n)
+		}
+	}
+}
+
 // staged takes a turn whose large files lie on the host a step further.
 func (r *run) staged(n *graphNode, o outcome) {
-	n.staging = false
+	n.staging, n.stages = false, false
+	if r.unstaged > 0 {
+		n.stageErr = o.err
+		r.incomplete = r.incomplete || o.kind != Finished
+		if r.unstaged--; r.unstaged == 0 {
+			r.allStaged(!r.incomplete)
+		}
+		return
+	}
 	if o.kind != Failed && r.ctx.Err() == nil {
 		r.decide(rollout.Event{Kind: rollout.Ready, Member: n.name()})
 		return
