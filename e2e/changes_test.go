@@ -375,16 +375,22 @@ type span struct{ from, until time.Time }
 // poll asks until the returned function is called, which waits for the last answer.
 func (w *world) poll(t *testing.T, name, address, path string) func() *poller {
 	t.Helper()
+	return w.pollURL(t, name, "https://"+address+path)
+}
+
+// pollURL is poll for any URL.
+func (w *world) pollURL(t *testing.T, name, url string) func() *poller {
+	t.Helper()
 	p := &poller{name: name}
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return w.lab.DialContext(ctx, "tcp", address)
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return w.lab.DialContext(ctx, network, address)
 		},
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 	}}
 	ask := func() error {
-		response, err := client.Get("https://" + address + path)
+		response, err := client.Get(url)
 		if err != nil {
 			return err
 		}
