@@ -33,6 +33,10 @@ type world struct {
 	objects   map[string]string // manifests by key
 	keys      map[string]string // etcd's
 	noQuorum  bool              // etcd says of itself that it has none
+	// deprecated is what API servers say of deprecated APIs, by host; pods are those
+	// of nodes.
+	deprecated map[string]fact.Deprecated
+	pods       map[string][]fact.NodePod
 	// started, if not nil, is told of each process that is started anew.
 	started func(host, name string, p *simProcess)
 }
@@ -328,6 +332,15 @@ func (w *world) observe(p *Plan) Observed {
 		case q.Kind == fact.KindObject:
 			live, ok := w.objects[q.Name]
 			observed.Cluster.Put(q.Key(), fact.Object{Exists: ok, Live: live, Planned: string(q.Manifest), Managed: ok, Applied: resource.SHA256([]byte(live))})
+		}
+	}
+	for _, q := range p.LaterQueries(observed) {
+		switch node, err := observed.Cluster.Node(q.Name); {
+		case q.Kind == fact.KindDeprecated:
+			observed.Cluster.Put(q.Key(), w.deprecated[q.Name])
+		case err == nil:
+			node.Pods = w.pods[q.Name]
+			observed.Cluster.Put(q.Key(), node)
 		}
 	}
 	return observed

@@ -3,9 +3,11 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -119,6 +121,7 @@ func (p *Plan) upgrade(o Observed) *Upgrade {
 		}
 		if len(checkSkew(p, o)) == 0 {
 			u.Risks = append(u.Risks, p.skewMended(o)...)
+			u.Risks = append(u.Risks, p.deprecated(o)...)
 		}
 	}
 	for _, other := range otherSoftware(p.Inventory) {
@@ -158,6 +161,83 @@ func (p *Plan) skewMended(o Observed) []string {
 		}
 	}
 	return risks
+}
+
+// LaterQueries are what must be known of the cluster besides, once the versions
+// of what runs are known.
+func (p *Plan) LaterQueries(o Observed) []fact.Query {
+	u := p.upgrade(o)
+	if u == nil || !u.minor {
+		return nil
+	}
+	var queries []fact.Query
+	for _, f := range p.findings(o, serverProgram()) {
+		queries = append(queries, fact.Query{Kind: fact.KindDeprecated, Name: f.host})
+	}
+	for _, host := range p.Hosts() {
+		if p.evacuates(o, host) {
+			queries = append(queries, fact.Query{Kind: fact.KindNode, Name: host, Pods: true})
+		}
+	}
+	return queries
+}
+
+// deprecated names APIs that somebody still asks for and that the new version
+// lacks (https://kubernetes.io/docs/reference/using-api/deprecation-policy/).
+func (p *Plan) deprecated(o Observed) []string {
+	minor := inventory.MinorOf(p.Inventory.Cluster.Version)
+	asked := map[string][]string{} // hosts of API servers, by what they say
+	for _, f := range p.findings(o, serverProgram()) {
+		found, err := o.Cluster.Deprecated(f.host)
+		if err != nil {
+			continue // versions stay within a minor
+		}
+		if found.Err != "" {
+			text := fmt.Sprintf("deprecated APIs: whether somebody uses what %s lacks is not known: %s", minor, found.Err)
+			asked[text] = append(asked[text], f.host)
+		}
+		for _, api := range found.APIs {
+			if releaseForm.MatchString(api.Removed+".0") && inventory.CompareVersions(api.Removed, minor) <= 0 {
+				text := fmt.Sprintf("deprecated API: %s is in use, and %s lacks it; its clients have to change first", api, minor)
+				asked[text] = append(asked[text], f.host)
+			}
+		}
+	}
+	var risks []string
+	for _, text := range slices.Sorted(maps.Keys(asked)) {
+		risks = append(risks, fmt.Sprintf("%s (API server of %s)", text, enumerate(asked[text])))
+	}
+	return risks
+}
+
+// checkEvacuations finds nodes to be drained with pods that would be gone for
+// good: no controller makes them again elsewhere.
+func checkEvacuations(p *Plan, o Observed) []Problem {
+	const most = 5
+	var problems []Problem
+	for _, host := range p.Hosts() {
+		node, err := o.Cluster.Node(host)
+		if err != nil || !p.evacuates(o, host) {
+			continue
+		}
+		var bare, commands []string
+		for _, pod := range node.Pods {
+			if pod.Bare {
+				bare = append(bare, pod.String())
+				commands = append(commands, fmt.Sprintf("kubectl delete pod -n %s %s", pod.Namespace, pod.Name))
+			}
+		}
+		if len(bare) == 0 {
+			continue
+		}
+		more := ""
+		if n := len(bare) - most; n > 0 {
+			bare, commands, more = bare[:most], commands[:most], fmt.Sprintf(" and %d more", n)
+		}
+		problems = append(problems, Problem{host, fmt.Sprintf("can't be drained, as its kubelet's new minor version wants it: no controller would make these pods again elsewhere: %s%s", strings.Join(bare, ", "), more),
+			"have a Deployment, StatefulSet or Job make them; or, if they may go, delete them:\n" + strings.Join(commands, "\n")})
+	}
+	return problems
 }
 
 // versionGroup is the hosts on which a program was found in the same version.
@@ -227,7 +307,7 @@ func (u *Upgrade) check(p *Plan, o Observed) []Problem {
 	if u.minor {
 		problems = append(problems, checkLeftOut(p, o)...)
 	}
-	return slices.Concat(problems, checkRunningKubelets(p, o), checkEtcdQuorum(o), checkUpgradeDisk(p, o))
+	return slices.Concat(problems, checkRunningKubelets(p, o), checkEtcdQuorum(o), checkUpgradeDisk(p, o), checkEvacuations(p, o))
 }
 
 // version is how an inventory says it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -256,6 +257,19 @@ func TestUpgradeProblems(t *testing.T) {
 			w.host("master-1").processes[KubeletUnit].running = false
 		}},
 		{name: "a disk that is full", from: upgradable(35, 4), to: upgradable(36, 3), found: func(w *world) { w.host("worker-1").free = 300 << 20 }},
+		{name: "deprecated APIs", from: upgradable(35, 4), to: upgradable(36, 3), found: func(w *world) {
+			old := fact.DeprecatedAPI{Group: "flowcontrol.apiserver.k8s.io", Version: "v1beta3", Resource: "flowschemas", Removed: "1.36"}
+			w.deprecated = map[string]fact.Deprecated{
+				"master-0": {APIs: []fact.DeprecatedAPI{{Version: "v1", Resource: "endpoints", Removed: "1.40"}, old}},
+				"master-1": {Err: "connection refused"}, "master-2": {APIs: []fact.DeprecatedAPI{old}},
+			}
+		}},
+		{name: "pods that nobody makes again", from: upgradable(35, 4), to: upgradable(36, 3), found: func(w *world) {
+			w.pods = map[string][]fact.NodePod{"worker-1": {{Namespace: "default", Name: "web-1"}, {Namespace: "default", Name: "debug", Bare: true}}}
+		}},
+		{name: "pods that nobody makes again, and a patch", from: upgradable(36, 1), to: upgradable(36, 3), found: func(w *world) {
+			w.pods = map[string][]fact.NodePod{"worker-1": {{Namespace: "default", Name: "debug", Bare: true}}}
+		}},
 		{name: "etcd, one minor", from: upgradable(36, 3), to: upgradable(36, 3), found: etcd("3.5.26")},
 		{name: "etcd, one minor from an early patch", from: upgradable(36, 3), to: upgradable(36, 3), found: etcd("3.5.24")},
 		{name: "etcd, a minor skipped", from: upgradable(36, 3), to: upgradable(36, 3), found: etcd("3.4.30")},

@@ -311,6 +311,7 @@ func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error
 		return observed, err
 	}
 	observed.Cluster, observed.ClusterErr = f.observeCluster(ctx, p, observed)
+	f.observeLater(ctx, observed.Cluster, p.LaterQueries(observed))
 	if _, err := observed.Cluster.EtcdMembers(); err != nil && f.lacksMembers(observed) {
 		// Perhaps etcd lives on hosts that had its role before.
 		if more := p.Elsewhere(""); len(more) > 0 {
@@ -456,6 +457,59 @@ func (f *Fleet) observeMembers(ctx context.Context, facts fact.Set, hosts []stri
 	}
 	if found, err := cluster.EtcdMembers(ctx, members, config); err == nil {
 		facts.Put(fact.EtcdMembersKey, found)
+	}
+}
+
+// observeLater adds the answers to what is asked only where a minor version
+// changes. What can't be learnt is in the answers, or left as it was.
+func (f *Fleet) observeLater(ctx context.Context, facts fact.Set, queries []fact.Query) {
+	if len(queries) == 0 || !f.authorities.Exists(plan.AuthorityKubernetes) {
+		return
+	}
+	config, err := f.authorities.ClientTLS(plan.AuthorityKubernetes, "kinstall", []string{"system:masters"}, adminLifetime)
+	if err != nil {
+		return // as it was before, for the same reason
+	}
+	var group errgroup.Group
+	var mu sync.Mutex
+	var nodes []fact.Query
+	var masters []string
+	for _, q := range queries {
+		if q.Kind == fact.KindNode {
+			nodes = append(nodes, q)
+			continue
+		}
+		masters = append(masters, q.Name)
+		group.Go(func() error {
+			found := fact.Deprecated{}
+			apis, err := cluster.Instance{Server: f.apiServer(q.Name), TLS: config}.Deprecated(ctx)
+			if err != nil {
+				found.Err = err.Error()
+			}
+			found.APIs = apis
+			mu.Lock()
+			defer mu.Unlock()
+			facts.Put(q.Key(), found)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if len(nodes) == 0 || len(masters) == 0 {
+		return
+	}
+	client, err := f.kubernetes(ctx, masters)
+	if err != nil {
+		return
+	}
+	defer client.Close()
+	found, err := client.Observe(ctx, nodes)
+	if err != nil {
+		return // a drain finds out
+	}
+	for _, q := range nodes {
+		if node, err := found.Node(q.Name); err == nil {
+			facts.Put(q.Key(), node)
+		}
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 // Kind says what a Query asks about.
 type Kind string
 
-// The kinds of questions. All but the last four are answered by the host's own
-// probe; Node and Object by the cluster's API server, Etcd and EtcdMembers by
-// its etcd.
+// The kinds of questions. All but the last five are answered by the host's own
+// probe; Node, Object and Deprecated by the cluster's API servers, Etcd and
+// EtcdMembers by its etcd.
 const (
 	KindFile     Kind = "file"     // Name: absolute path (file, directory or link)
 	KindUnit     Kind = "unit"     // Name: systemd unit with suffix
@@ -42,6 +42,8 @@ const (
 	KindEtcd      Kind = "etcd"   // Name: prefix of keys, with a slash at its end
 	// KindEtcdMembers has no name: there is one list.
 	KindEtcdMembers Kind = "etcdmembers"
+	// KindDeprecated's Name is the host of an API server.
+	KindDeprecated Kind = "deprecated"
 )
 
 // Query is one question. The zero values of the optional fields ask for the least.
@@ -266,6 +268,29 @@ type Etcd struct {
 	Keys map[string]string // by whole key
 }
 
+// DeprecatedAPI is one that will be gone in a later release.
+type DeprecatedAPI struct {
+	Group, Version, Resource string // Group is "" for the core's
+	Removed                  string // the first release without it: "1.36"
+}
+
+// String is the API's name: "flowschemas.v1beta3.flowcontrol.apiserver.k8s.io".
+func (a DeprecatedAPI) String() string {
+	name := a.Resource + "." + a.Version
+	if a.Group != "" {
+		name += "." + a.Group
+	}
+	return name
+}
+
+// Deprecated is the answer to a query of deprecated APIs: those which somebody
+// asked one API server for since it was started, sorted. Err is why that is not
+// known.
+type Deprecated struct {
+	APIs []DeprecatedAPI
+	Err  string
+}
+
 // EtcdMember is an entry of etcd's own list of members.
 type EtcdMember struct {
 	ID       uint64
@@ -424,6 +449,11 @@ func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObj
 
 // Etcd returns the keys below a prefix.
 func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, prefix) }
+
+// Deprecated returns what the API server of a host says of deprecated APIs.
+func (s Set) Deprecated(host string) (Deprecated, error) {
+	return get[Deprecated](s, KindDeprecated, host)
+}
 
 // EtcdMembersKey is where the list of etcd's members is put.
 var EtcdMembersKey = Key{Kind: KindEtcdMembers}
