@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
@@ -297,4 +300,120 @@ func TestUpgradeProblems(t *testing.T) {
 		}
 	}
 	golden(t, "testdata/upgrade/problems.txt", []byte(got.String()))
+}
+
+// versions are those that run, "HOST PROCESS" to version.
+func (w *world) versions() map[string]string {
+	found := map[string]string{}
+	for host, h := range w.hosts {
+		for name, p := range h.processes {
+			if p.running && p.version != "" {
+				found[host+" "+name] = p.version
+			}
+		}
+	}
+	return found
+}
+
+// A new version that does not start on the first host is taken back there, its
+// binary or manifest with it, and goes to no other.
+func TestUpgradeTakenBack(t *testing.T) {
+	for _, c := range []struct {
+		process string
+		file    string
+		is      []string // what has the new version all the same
+	}{
+		{apiServerPod, manifestPath(apiServerPod), nil},
+		{controllerPod, manifestPath(controllerPod), []string{apiServerPod}},
+		{KubeletUnit, "/usr/local/bin/kubelet", []string{apiServerPod, controllerPod, schedulerPod}},
+	} {
+		t.Run(c.process, func(t *testing.T) {
+			w := living(t, loadDraft(t, upgradable(35, 4)))
+			before := w.versions()
+			first := w.host("master-0")
+			file := first.files[c.file].SHA256
+			first.processes[c.process].only = first.processes[c.process].loaded
+			p := compileWith(t, loadDraft(t, upgradable(36, 3)), modelAuthority())
+			r := newSimRun(nil, w, p.Diff(w.observe(p)))
+			r.sorted = true
+			r.execute()
+			if len(r.failed) != 1 {
+				t.Errorf("failed: %v", r.failed)
+			}
+			if first.files[c.file].SHA256 != file {
+				t.Errorf("%s is not as before", c.file)
+			}
+			now := w.versions()
+			for at, was := range before {
+				_, process, _ := strings.Cut(at, " ")
+				want := was
+				if slices.Contains(c.is, process) {
+					want = "1.36.3"
+				}
+				// Of one group: which of them comes first is nothing to hold on to.
+				if c.process == controllerPod && process == schedulerPod {
+					continue
+				}
+				if now[at] != want {
+					t.Errorf("%s is %s, not %s", at, now[at], want)
+				}
+			}
+		})
+	}
+}
+
+// An upgrade that is killed, wherever that is and however often, is brought to
+// its end by the runs after, and keeps the skew policy at each moment.
+func TestUpgradeInterrupted(t *testing.T) {
+	seeded(t)
+	from, to := upgradable(35, 4), upgradable(36, 3)
+	p := compileWith(t, loadDraft(t, to), modelAuthority())
+	first := compileWith(t, loadDraft(t, from), modelAuthority())
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, modelAuthority())
+		w.install(first)
+		for range rapid.IntRange(1, 3).Draw(rt, "kills") {
+			r := newSimRun(rt, w, w.diff(rt, p))
+			r.faults = map[int]string{rapid.IntRange(1, 150).Draw(rt, "moment"): crash}
+			r.execute()
+			w.comeUp()
+		}
+		w.converge(rt, p, "")
+		for at, version := range w.versions() {
+			if version != "1.36.3" {
+				rt.Fatalf("%s is %s", at, version)
+			}
+		}
+	})
+}
+
+// Between minors that may run side by side, nothing differs but the versions:
+// API servers of both are given the same arguments, and so are kubelets.
+func TestMinorsSideBySide(t *testing.T) {
+	minors := inventory.SupportedMinors()
+	for i := range minors[1:] {
+		newer, older := load(t, "three-masters"), load(t, "three-masters")
+		newer.Cluster.Version, older.Cluster.Version = minors[i]+".0", minors[i+1]+".0"
+		contents := func(inv *inventory.Inventory) map[StepID]string {
+			found := map[StepID]string{}
+			for _, s := range compile(t, inv).Steps {
+				text := ""
+				switch r := s.Resource.(type) {
+				case resource.File:
+					text = string(r.Content)
+				case resource.StaticPod:
+					text = r.Manifest
+				default:
+					continue
+				}
+				if s.Host != Operator { // the lock file names what is fetched
+					found[s.ID()] = strings.ReplaceAll(text, inv.Cluster.Version, "VERSION")
+				}
+			}
+			return found
+		}
+		if diff := cmp.Diff(contents(older), contents(newer)); diff != "" {
+			t.Errorf("%s and %s (-older +newer):\n%s", older.Cluster.Version, newer.Cluster.Version, diff)
+		}
+	}
 }
