@@ -96,7 +96,7 @@ func releasesOf(ctx context.Context, inv *inventory.Inventory, lock *inventory.L
 	images := map[string]string{}
 	var wanted []release.Wanted
 	for _, r := range plan.Releases(inv) {
-		w := release.Wanted{Name: r.Name, Location: r.Location, ChecksumLocation: r.Checksum.Location}
+		w := release.Wanted{Name: r.Name, Version: r.Version, Location: r.Location, ChecksumLocation: r.Checksum.Location}
 		if r.Registry {
 			w.Image = r.Image
 			images[r.Location] = r.Image

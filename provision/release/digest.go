@@ -32,18 +32,18 @@ func (s *Store) Digest(ctx context.Context, w Wanted) (string, error) {
 	}
 	at, err := s.locate(w.Location)
 	if err != nil {
-		return "", fmt.Errorf("find digest of %s: %w", w.Name, err)
+		return "", fmt.Errorf("find digest of %s: %w", w.title(), err)
 	}
 	if image, ok := s.fromRegistry(w.Location); ok {
 		digest, err := s.pull(ctx, image, nil)
 		if err != nil {
-			return "", fmt.Errorf("find digest of %s: %w", w.Name, err)
+			return "", fmt.Errorf("find digest of %s: %w", w.title(), err)
 		}
 		return digest, nil
 	}
 	if at.path != "" { // known now rather than in the middle of an apply
 		if _, err := os.Stat(at.path); isMissing(err) {
-			return "", fmt.Errorf("find digest of %s: %w", w.Name, missing(at.path))
+			return "", fmt.Errorf("find digest of %s: %w", w.title(), missing(at.path, s.versions(w)))
 		}
 	}
 	digest, err := s.published(ctx, w, at)
@@ -51,9 +51,41 @@ func (s *Store) Digest(ctx context.Context, w Wanted) (string, error) {
 		digest, err = s.hashFile(ctx, at.path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("find digest of %s: %w", w.Name, err)
+		return "", fmt.Errorf("find digest of %s: %w", w.title(), err)
 	}
 	return digest, nil
+}
+
+// title is what an error calls it: "kubelet 1.36.3".
+func (w Wanted) title() string {
+	if w.Version == "" {
+		return w.Name
+	}
+	return w.Name + " " + w.Version
+}
+
+// versions are those that a local source has of a file, sorted as text.
+func (s *Store) versions(w Wanted) []string {
+	if w.Version == "" || s.dir == "" || !strings.Contains(w.Location, w.Version) {
+		return nil
+	}
+	first, _, _ := strings.Cut(w.Location, w.Version)
+	folder, prefix := path.Split(first) // "dl.k8s.io/release/", "v"
+	entries, err := os.ReadDir(filepath.Join(s.dir, filepath.FromSlash(folder)))
+	if err != nil {
+		return nil // it has nothing of it
+	}
+	var found []string
+	for _, entry := range entries {
+		version, ok := strings.CutPrefix(entry.Name(), prefix)
+		if !ok {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(strings.ReplaceAll(w.Location, w.Version, version)))); err == nil {
+			found = append(found, version)
+		}
+	}
+	return found
 }
 
 func noChecksum(name, location string) error {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"strings"
 )
 
 // A MismatchError says that a file is not what it should be: altered,
@@ -80,8 +81,14 @@ func unconnected(err error) error {
 	return &advised{err, "is this machine on the internet? HTTPS_PROXY names a proxy; without either, `source` in the inventory's artifacts block names a mirror or a directory"}
 }
 
-func missing(path string) error {
-	return &advised{fmt.Errorf("%s: %w", path, fs.ErrNotExist), "put the file there: a directory holds what `wget -x` of the official locations would give, HOST/PATH"}
+// missing is the error of a local source without a file; versions are those that
+// it has of it.
+func missing(path string, versions []string) error {
+	hint := "put the file there: a directory holds what `wget -x` of the official locations would give, HOST/PATH"
+	if len(versions) > 0 {
+		hint = fmt.Sprintf("the source has %s: set one of these versions in the inventory, or %s", strings.Join(versions, ", "), hint)
+	}
+	return &advised{fmt.Errorf("%s: %w", path, fs.ErrNotExist), hint}
 }
 
 // isMissing reports whether the source has no such file.

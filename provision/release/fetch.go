@@ -26,7 +26,7 @@ func (s *Store) Fetch(ctx context.Context, location, sha256 string, progress fun
 		got, err := s.hashFile(ctx, at.path)
 		switch {
 		case isMissing(err):
-			return "", fmt.Errorf("fetch artifact: %w", missing(at.path))
+			return "", fmt.Errorf("fetch artifact: %w", missing(at.path, nil))
 		case err != nil:
 			return "", fmt.Errorf("fetch artifact: %w", err)
 		case got != sha256:

@@ -72,6 +72,7 @@ type Config struct {
 // Wanted is a file whose digest is asked for.
 type Wanted struct {
 	Name     string // under which a digest may be pinned: "kubelet", "image/pause"
+	Version  string // as it stands in Location; "" if it has none
 	Location string
 	// ChecksumLocation is that of the file that says the digest: the bare hex,
 	// or lines as sha256sum writes them. "" if there is none.
