@@ -8,9 +8,16 @@ import (
 	"testing"
 )
 
-// TestDocsShowTrueOutput: what docs/reading-a-plan.md shows is part of a golden file.
+// TestDocsShowTrueOutput: what pages show of plans is part of a golden file.
 func TestDocsShowTrueOutput(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reading-a-plan.md"))
+	for _, page := range []string{"reading-a-plan.md", "upgrading.md"} {
+		t.Run(page, func(t *testing.T) { showsTrueOutput(t, page) })
+	}
+}
+
+func showsTrueOutput(t *testing.T, name string) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
