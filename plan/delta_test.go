@@ -25,32 +25,36 @@ func bare(p *Plan, h inventory.Host) Observation {
 		facts.Host.Addresses = append(facts.Host.Addresses, h.AddressV6.String())
 	}
 	for _, q := range p.Queries(h.Name) {
-		var answer any
-		switch q.Kind {
-		case fact.KindFile:
-			answer = fact.File{}
-		case fact.KindUnit:
-			answer = fact.Unit{LoadState: "not-found", ActiveState: "inactive"}
-		case fact.KindStaticPod:
-			answer = fact.Pod{}
-		case fact.KindPackage:
-			answer = fact.Package{}
-		case fact.KindRoute:
-			answer = fact.Route{}
-		case fact.KindRoutes:
-			answer = fact.Routes{}
-		case fact.KindSwitch:
-			answer = fact.Switch{}
-		case fact.KindModule:
-			answer = fact.Value{Value: fact.Loadable}
-		case fact.KindImage, fact.KindDockerImage:
-			answer = fact.Image{}
-		default:
-			answer = fact.Value{}
-		}
-		facts.Put(q.Key(), answer)
+		facts.Put(q.Key(), bareAnswer(q))
 	}
 	return Observation{Facts: facts}
+}
+
+// bareAnswer is what a machine fresh from its installation answers.
+func bareAnswer(q fact.Query) any {
+	switch q.Kind {
+	case fact.KindFile:
+		return fact.File{}
+	case fact.KindUnit:
+		return fact.Unit{LoadState: "not-found", ActiveState: "inactive"}
+	case fact.KindStaticPod:
+		return fact.Pod{}
+	case fact.KindPackage:
+		return fact.Package{}
+	case fact.KindRoute:
+		return fact.Route{}
+	case fact.KindRoutes:
+		return fact.Routes{}
+	case fact.KindSwitch:
+		return fact.Switch{}
+	case fact.KindModule:
+		return fact.Value{Value: fact.Loadable}
+	case fact.KindImage, fact.KindDockerImage:
+		return fact.Image{}
+	case fact.KindEtcdData:
+		return fact.EtcdData{}
+	}
+	return fact.Value{}
 }
 
 // On bare machines everything is to be done, nothing is in the way, and no

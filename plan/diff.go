@@ -63,6 +63,8 @@ type Delta struct {
 	Upgrade *Upgrade
 	// Turns are the changes of members of what serves; see Turn.
 	Turns []Turn
+
+	members []memberChange // of etcd's list
 }
 
 // Diff compares the plan with what was observed.
@@ -77,8 +79,10 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			delta.Unreachable[host] = observation.Err
 		}
 	}
+	members, memberProblems := memberChanges(p, observed)
+	delta.members = members
 	delta.Upgrade = p.upgrade(observed)
-	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), checkMembers(p, observed), checkAuthorities(p, observed),
+	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), memberProblems, checkAuthorities(p, observed),
 		checkDrains(p, observed), delta.Upgrade.check(p, observed))
 
 	changed := map[StepID]bool{}
@@ -92,7 +96,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if delta.Unreachable[step.Host] != nil {
 			continue
 		}
-		facts := observed.facts(step.Host)
+		step, facts := delta.asFound(step, observed.facts(step.Host))
 		change, err := step.Resource.Diff(facts)
 		if err != nil {
 			delta.Problems = append(delta.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", step.resourceID(), err)})

@@ -22,8 +22,8 @@ const etcdUnit = "etcd.service"
 //
 // Its flags stand in two files. etcd.env holds what matters at every start and
 // is an input of the unit. bootstrap.env holds what is read at the very first
-// start only (initial-cluster and the like) and is none: when a host is added
-// to the inventory the others' file changes, and nobody restarts.
+// start only (initial-cluster and the like) and is none: of a host that is a
+// member it is left as it is whoever joins or leaves (see Delta.bootstrap).
 func (c *compiler) etcd(h inventory.Host) {
 	if !h.Has(inventory.RoleEtcd) {
 		return
@@ -47,20 +47,26 @@ func (c *compiler) etcd(h inventory.Host) {
 		"peer-cert-file":              etcdPeerCert,
 		"peer-key-file":               keyFile(etcdPeerCert),
 	}
-	bootstrap := map[string]string{
-		"initial-cluster":       c.etcdCluster(),
-		"initial-cluster-state": "new",
-		"initial-cluster-token": inv.Cluster.Name,
-	}
-	first := c.file(h.Name, bootstrapFile, map[string]any{"Flags": settings(bootstrap)})
+	first := c.file(h.Name, bootstrapFile, bootstrapFlags(inv, c.etcdCluster(), "new"))
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseEtcd),
-		c.file(h.Name, "/etc/etcd/etcd.env", map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
+		c.file(h.Name, etcdConfig, map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
 		c.unitFile(h.Name, etcdUnit, nil),
 	}, credentials...)
 	c.serving(h.Name, resource.Unit{Name: etcdUnit, Inputs: inputs, NoBlock: true}, c.etcdRollout(h),
 		inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),
 		step(h.Name, resource.Directory{Path: inv.Etcd.DataDir}), c.credentialSteps(h, etcdHealthCert))
+}
+
+// bootstrapFlags are what a member is started with at the very first time: with
+// the state "new" the members found an etcd of their own, with "existing" it
+// joins one whose list is exactly this ("NAME=URL,…").
+func bootstrapFlags(inv *inventory.Inventory, cluster, state string) map[string]any {
+	return map[string]any{"Flags": settings(map[string]string{
+		"initial-cluster":       cluster,
+		"initial-cluster-state": state,
+		"initial-cluster-token": inv.Cluster.Name,
+	})}
 }
 
 // credentialSteps are files of the PKI that must be there, though no program

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,9 +15,17 @@ import (
 // bootstrapFile holds what a member of etcd reads at its very first start.
 const bootstrapFile = "/etc/etcd/bootstrap.env"
 
+// etcdConfig holds what it reads at every start.
+const etcdConfig = "/etc/etcd/etcd.env"
+
 // memberDirectory is what etcd makes in its data directory when it first
 // starts: a host that has it is, or was, a member.
 func memberDirectory(inv *inventory.Inventory) string { return inv.Etcd.DataDir + "/member" }
+
+// logDirectory is where a member keeps its write-ahead log.
+func logDirectory(inv *inventory.Inventory) string {
+	return cmp.Or(inv.Etcd.Args["wal-dir"], memberDirectory(inv)+"/wal")
+}
 
 // memberQueries ask what tells a host that is, or was, a member of etcd from
 // one that never was.
@@ -25,7 +34,9 @@ func memberQueries(p *Plan, host inventory.Host) []fact.Query {
 	if !p.look().etcd {
 		return nil
 	}
-	queries := []fact.Query{{Kind: fact.KindFile, Name: memberDirectory(inv)}, {Kind: fact.KindUnit, Name: etcdUnit}}
+	queries := []fact.Query{
+		{Kind: fact.KindFile, Name: memberDirectory(inv)}, {Kind: fact.KindUnit, Name: etcdUnit}, {Kind: fact.KindEtcdData, Name: logDirectory(inv)},
+	}
 	if host.Has(inventory.RoleEtcd) {
 		queries = append(queries, fact.Query{Kind: fact.KindFile, Name: bootstrapFile, Content: true})
 	}
@@ -90,76 +101,71 @@ func LacksData(inv *inventory.Inventory, facts fact.Set) bool {
 	return err == nil && !data.Exists
 }
 
-// checkMembers finds changes of etcd's list of members. The plan does not know
-// yet how to make them: members that lose the role would all be stopped at
-// once, and those that gain it would found a cluster of their own.
+// memberChanges computes how etcd's list of members becomes that of the
+// inventory, and what is in the way of it.
 //
 // Where etcd answers, its own list counts. Where it does not, it does not exist
-// yet, its first start was interrupted, or it is down; then the hosts tell.
-func checkMembers(p *Plan, observed Observed) []Problem {
-	wanted := p.Inventory.With(inventory.RoleEtcd)
-	if len(wanted) == 0 {
+// yet, its first start was interrupted, or it is down; then the hosts tell, and
+// no change of the list is planned.
+func memberChanges(p *Plan, observed Observed) ([]memberChange, []Problem) {
+	if len(p.Inventory.With(inventory.RoleEtcd)) == 0 {
+		return nil, nil
+	}
+	found, err := observed.Cluster.EtcdMembers()
+	if err != nil {
+		return nil, guessMembers(p, observed)
+	}
+	changes, problems := planMembers(seatsIn(p, observed), found)
+	problems = append(problems, p.withoutServers(changes, found)...)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return changes, nil
+}
+
+// seatsIn are the hosts of the inventory as far as etcd is concerned.
+func seatsIn(p *Plan, observed Observed) []seat {
+	inv := p.Inventory
+	var seats []seat
+	for _, h := range inv.Hosts {
+		s := seat{host: h.Name, peerURL: peerURL(h), wanted: h.Has(inventory.RoleEtcd), directory: memberDirectory(inv)}
+		o, inPlan := observed.Hosts[h.Name]
+		s.planned = inPlan && o.Err == nil
+		s.leftOut = p.limited && !slices.Contains(p.Hosts(), h.Name)
+		if facts, ok := observed.Learnt(h.Name); ok {
+			s.data = !LacksData(inv, facts)
+			if whose, err := facts.EtcdData(logDirectory(inv)); err == nil {
+				s.whose, s.told = whose, true
+			}
+			unit, err := facts.Unit(etcdUnit)
+			s.runs = err == nil && unit.LoadState != "not-found" && !slices.Contains([]string{"", "inactive", "failed"}, unit.ActiveState)
+			if dir := flagIn(facts, etcdConfig, "ETCD_DATA_DIR"); dir != "" && dir != inv.Etcd.DataDir {
+				s.elsewhere = dir
+			}
+		}
+		seats = append(seats, s)
+	}
+	return seats
+}
+
+// withoutServers finds API servers that -limit leaves out though the members
+// that they should know of change.
+func (p *Plan) withoutServers(changes []memberChange, found fact.EtcdMembers) []Problem {
+	if !slices.ContainsFunc(changes, func(c memberChange) bool {
+		replaced := slices.ContainsFunc(found.Members, func(m fact.EtcdMember) bool { return slices.Equal(m.PeerURLs, c.entry.PeerURLs) })
+		return c.late || c.action == addLearner && !replaced
+	}) {
 		return nil
 	}
-	if found, err := observed.Cluster.EtcdMembers(); err == nil {
-		return compareMembers(p, observed, found.Members)
+	var problems []Problem
+	for _, host := range p.Elsewhere(inventory.RoleMaster) {
+		problems = append(problems, Problem{host, "its API server is to learn of the change of etcd's members, and -limit leaves the host out", "add it to -limit, or plan without"})
 	}
-	return guessMembers(p, observed)
+	return problems
 }
 
 // peerURL is where a member is reached by its peers.
 func peerURL(h inventory.Host) string { return "https://" + hostPort(h.Address, EtcdPeerPort) }
-
-// compareMembers compares the inventory with the list of an etcd that answers.
-func compareMembers(p *Plan, observed Observed, members []fact.EtcdMember) []Problem {
-	inv := p.Inventory
-	var problems []Problem
-	matched := map[uint64]bool{}
-	for _, h := range inv.With(inventory.RoleEtcd) {
-		i := slices.IndexFunc(members, func(m fact.EtcdMember) bool { return slices.Contains(m.PeerURLs, peerURL(h)) })
-		if i < 0 {
-			i = slices.IndexFunc(members, func(m fact.EtcdMember) bool { return m.Name == h.Name })
-		}
-		if i < 0 {
-			problems = append(problems, Problem{h.Name, "would be a new member of an etcd that lives with other members: " + nameMembers(members),
-				"take the role `etcd` from the host again: kinstall does not add members to a living etcd yet"})
-			continue
-		}
-		m := members[i]
-		matched[m.ID] = true
-		o, inPlan := observed.Hosts[h.Name]
-		lacksData := inPlan && o.Err == nil && LacksData(inv, o.Facts)
-		switch {
-		case !slices.Contains(m.PeerURLs, peerURL(h)):
-			problems = append(problems, Problem{h.Name, fmt.Sprintf("is known to etcd as %s, the inventory says %s", strings.Join(m.PeerURLs, ", "), peerURL(h)),
-				fmt.Sprintf("put the address back; or, once the host has the new one, tell etcd of it on a member that stays:\n%s member update %x --peer-urls=%s", etcdctl, m.ID, peerURL(h))})
-		case lacksData && m.Name == "":
-			problems = append(problems, Problem{h.Name, "was added to etcd's members by hand and has not started: kinstall would start it as a member of a new cluster",
-				fmt.Sprintf("start it by hand with ETCD_INITIAL_CLUSTER_STATE=existing, or take it off the list on another member:\n%s member remove %x", etcdctl, m.ID)})
-		case lacksData && len(m.ClientURLs) > 0:
-			// A member tells the others its client URLs once it serves, and
-			// etcd itself refuses to bootstrap one that has. One that never
-			// got that far is an installation that was interrupted.
-			problems = append(problems, Problem{h.Name, fmt.Sprintf("is a member of etcd, but its data is gone: %s is not there", memberDirectory(inv)),
-				fmt.Sprintf("if `data_dir` was changed, change it back, or move the data. If the host was installed anew, its peers would not know it again: take the role `etcd` from it, and take it off etcd's list on another member:\n%s member remove %x", etcdctl, m.ID)})
-		}
-	}
-	for _, m := range members {
-		if matched[m.ID] {
-			continue
-		}
-		host, name := Cluster, m.Name
-		if _, ok := inv.Host(m.Name); ok {
-			host = m.Name
-		}
-		if name == "" {
-			name = strings.Join(m.PeerURLs, ", ")
-		}
-		problems = append(problems, Problem{host, fmt.Sprintf("%s is a member of etcd and not one in the inventory; its members are %s", name, nameMembers(members)),
-			fmt.Sprintf("give the role `etcd` back; or take it off etcd's list first, one member at a time, on one that stays:\n%s member remove %x", etcdctl, m.ID)})
-	}
-	return problems
-}
 
 // etcdctl is the command on a member with what it needs to be let in.
 const etcdctl = "etcdctl --cacert " + etcdCAFile + " --cert " + etcdHealthCert + " --key " + pkiDir + "/etcd/healthcheck-client.key"
@@ -228,21 +234,30 @@ func guessMembers(p *Plan, observed Observed) []Problem {
 // beganWith returns the names of the members that an etcd was begun with, where
 // they are not those wanted ("NAME=URL"); "" if they are, or are not known.
 func beganWith(facts fact.Set, wanted map[string]bool) string {
-	file, err := facts.File(bootstrapFile)
-	if err != nil || !file.HasContent { // no content: the file is as planned
+	members := flagIn(facts, bootstrapFile, "ETCD_INITIAL_CLUSTER")
+	if members == "" {
 		return ""
 	}
-	for _, line := range strings.Split(string(file.Content), "\n") {
-		value, ok := strings.CutPrefix(line, "ETCD_INITIAL_CLUSTER=")
-		if !ok {
-			continue
-		}
-		found := map[string]bool{}
-		for _, member := range strings.Split(strings.Trim(value, `"`), ",") {
-			found[member] = true
-		}
-		if !maps.Equal(found, wanted) {
-			return membersOf(found)
+	found := map[string]bool{}
+	for _, member := range strings.Split(members, ",") {
+		found[member] = true
+	}
+	if !maps.Equal(found, wanted) {
+		return membersOf(found)
+	}
+	return ""
+}
+
+// flagIn returns a flag of etcd as a file of variables on the host has it; "" if
+// it has none, or is as planned.
+func flagIn(facts fact.Set, file, name string) string {
+	found, err := facts.File(file)
+	if err != nil || !found.HasContent { // no content: the file is as planned
+		return ""
+	}
+	for line := range strings.Lines(string(found.Content)) {
+		if value, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), name+"="); ok {
+			return strings.Trim(value, `"`)
 		}
 	}
 	return ""

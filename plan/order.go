@@ -26,7 +26,8 @@ func (o order) wait(id StepID, before ...StepID) {
 func (d *Delta) arrange(leaving, gone []Item) {
 	o := order{}
 	gates := d.handOver(o, leaving)
-	d.Items = append(append(d.Items, gates...), leaving...)
+	members := d.changeMembers(o, gone)
+	d.Items = append(append(append(d.Items, gates...), members...), leaving...)
 	o.deleteLast(d.Items, gone)
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)

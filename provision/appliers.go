@@ -49,6 +49,7 @@ var appliers = byKind(
 	apply(applyNothing[resource.Link]),
 	apply(applyNothing[resource.DynamicRoutes]),
 	apply(applyPodMTU),
+	apply(applyEtcdData),
 	// on the operator's machine
 	apply(applyAuthority),
 	apply(applyLockFile),
@@ -56,6 +57,9 @@ var appliers = byKind(
 	apply(applyNode),
 	apply(applyObject),
 	apply(applyEtcdKeys),
+	apply(applyEtcdLearner),
+	apply(applyEtcdVoter),
+	apply(applyEtcdRemoval),
 	apply(applyGate),
 )
 

@@ -473,8 +473,10 @@ func (e clusterChecks) etcdHealth(ctx context.Context) (cluster.Health, error) {
 		return cluster.Health{}, err
 	}
 	var members []cluster.Member
-	for _, host := range e.Fleet.inventory.With(inventory.RoleEtcd) {
-		members = append(members, e.Fleet.etcdMember(host.Name))
+	for _, name := range e.etcdSeats() {
+		m := e.Fleet.etcdMember(name)
+		m.Moves = e.delta.MovesInEtcd(name)
+		members = append(members, m)
 	}
 	return cluster.EtcdHealth(ctx, members, config)
 }

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -35,6 +36,8 @@ const (
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
 	KindPath        Kind = "path" // Name: another host's IP address
+	// KindEtcdData's Name is the directory with a member's write-ahead log.
+	KindEtcdData Kind = "etcddata"
 	// KindStaticPod's Name is that of the pod in its manifest: "kube-apiserver".
 	KindStaticPod Kind = "staticpod"
 	KindNode      Kind = "node"   // Name: Kubernetes node
@@ -300,15 +303,29 @@ type EtcdMember struct {
 	// tells the others then.
 	ClientURLs []string
 	Learner    bool
+	// Healthy says that the member answered for itself, and knows a leader. One
+	// that was not asked is not.
+	Healthy bool
 }
 
 // EtcdMembers is etcd's list of members, sorted by name and ID.
 type EtcdMembers struct {
-	Members []EtcdMember
+	Members   []EtcdMember
+	ClusterID uint64 // 0 if it is not known
+	Leader    uint64 // the ID of the member that leads, 0 for none
 	// Quorum says that a quorum stands behind the list. Else it is what one
 	// member knew last.
 	Quorum bool
 }
+
+// EtcdData is the answer to a query of a member's data: whose it is, by the
+// first records of its write-ahead log. Both are 0 where there is no log.
+type EtcdData struct {
+	MemberID, ClusterID uint64
+}
+
+// Known reports whether there is data that says whose it is.
+func (d EtcdData) Known() bool { return d.MemberID != 0 }
 
 // Host is what is learnt about every host, asked for or not.
 type Host struct {
@@ -386,6 +403,12 @@ func NewSet(host Host) Set { return Set{Host: host, answers: map[Key]any{}} }
 // fit the kind. For the observer and for tests.
 func (s Set) Put(key Key, value any) { s.answers[key] = value }
 
+// Has reports whether a question was answered.
+func (s Set) Has(key Key) bool {
+	_, ok := s.answers[key]
+	return ok
+}
+
 // Len is the number of answers.
 func (s Set) Len() int { return len(s.answers) }
 
@@ -453,6 +476,18 @@ func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, p
 // Deprecated returns what the API server of a host says of deprecated APIs.
 func (s Set) Deprecated(host string) (Deprecated, error) {
 	return get[Deprecated](s, KindDeprecated, host)
+}
+
+// EtcdData tells whose data lies in a directory of write-ahead logs.
+func (s Set) EtcdData(directory string) (EtcdData, error) {
+	return get[EtcdData](s, KindEtcdData, directory)
+}
+
+// With returns the set with another answer in place of one.
+func (s Set) With(key Key, value any) Set {
+	other := Set{Host: s.Host, answers: maps.Clone(s.answers)}
+	other.answers[key] = value
+	return other
 }
 
 // EtcdMembersKey is where the list of etcd's members is put.

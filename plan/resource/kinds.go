@@ -35,6 +35,7 @@ const (
 	KindSwitch        Kind = "switch"        // Switch
 	KindLink          Kind = "link"          // Link
 	KindPodMTU        Kind = "podmtu"        // PodMTU
+	KindEtcdData      Kind = "etcd-data"     // EtcdData
 	// On the operator's machine.
 	KindAuthority Kind = "authority" // Authority
 	KindLockFile  Kind = "lock"      // LockFile
@@ -43,6 +44,10 @@ const (
 	KindObject   Kind = "object" // Object
 	KindEtcdKeys Kind = "etcd"   // EtcdKeys
 	KindGate     Kind = "gate"   // Gate
+	// Changes of etcd's own list of members.
+	KindEtcdLearner Kind = "etcd-learner" // EtcdLearner
+	KindEtcdVoter   Kind = "etcd-voter"   // EtcdVoter
+	KindEtcdMember  Kind = "etcd-member"  // EtcdRemoval
 )
 
 // Scope says where resources of a kind are.
@@ -119,6 +124,7 @@ var descriptors = index(
 	Descriptor{Kind: KindSwitch, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindLink, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindPodMTU},
+	Descriptor{Kind: KindEtcdData},
 
 	Descriptor{Kind: KindAuthority, Scope: ScopeOperator},
 	Descriptor{Kind: KindLockFile, Scope: ScopeOperator},
@@ -127,6 +133,9 @@ var descriptors = index(
 	Descriptor{Kind: KindObject, Scope: ScopeCluster, Removable: true, StartedBy: Update},
 	Descriptor{Kind: KindEtcdKeys, Scope: ScopeCluster, Removable: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindGate, Scope: ScopeCluster},
+	Descriptor{Kind: KindEtcdLearner, Scope: ScopeCluster},
+	Descriptor{Kind: KindEtcdVoter, Scope: ScopeCluster},
+	Descriptor{Kind: KindEtcdMember, Scope: ScopeCluster},
 )
 
 func index(all ...Descriptor) map[Kind]Descriptor {

@@ -368,9 +368,9 @@ func TestApplyNodeSchedules(t *testing.T) {
 		{resource.Cordoned, func() {}, true, "state"},
 		{resource.Drained, func() {}, true, "state"},
 		{resource.Active, func() {}, false, ""},
-		{resource.Active, func() { api.node.Spec.Unschedulable = true }, true, ""},                              // by somebody else
-		{resource.Drained, func() {}, true, ""},                                                                 // it stays theirs
-		{resource.Active, func() { api.node.Annotations[resource.CordonAnnotation] = "turn" }, false, ""},       // left by a run that died
+		{resource.Active, func() { api.node.Spec.Unschedulable = true }, true, ""},                             // by somebody else
+		{resource.Drained, func() {}, true, ""},                                                                // it stays theirs
+		{resource.Active, func() { api.node.Annotations[resource.CordonAnnotation] = "turn" }, false, ""},      // left by a run that died
 		{resource.Active, func() { api.node.Annotations[resource.CordonAnnotation] = "departure" }, false, ""}, // a cordon that somebody has lifted
 	}
 	for i, s := range steps {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 
@@ -29,6 +30,10 @@ type Member struct {
 	Name      string // as in --name
 	ClientURL string // "https://10.27.53.32:2379"
 	Dial      DialFunc
+	// Moves says that it joins or leaves meanwhile: it may be listed or not, and
+	// have a vote or none. Where it is not listed, or is a learner that has not
+	// started, nobody relies on it, and it is left out of a Health.
+	Moves bool
 }
 
 // MemberHealth is what one member says.
@@ -219,7 +224,11 @@ func judge(members []Member, views []view) Health {
 		health.Leader = nameOf(names, leader)
 	}
 	alarms := map[string]bool{}
+	list := listOf(views, leader)
 	for i, v := range views {
+		if members[i].Moves && list != nil && !reliedOn(list, members[i], v) {
+			continue
+		}
 		m := MemberHealth{Name: members[i].Name}
 		if v.status != nil {
 			m.Learner, m.RaftIndex, m.Revision, m.Version = v.status.IsLearner, v.status.RaftIndex, v.status.Header.Revision, v.status.Version
@@ -242,6 +251,28 @@ func judge(members []Member, views []view) Health {
 	return health
 }
 
+// listOf is the list of members as the leader has it, or else somebody who
+// follows it; nil if nobody told.
+func listOf(views []view, leader uint64) (list []*pb.Member) {
+	for _, v := range views {
+		if v.members != nil && v.status.Leader == leader && (list == nil || v.status.Header.MemberId == leader) {
+			list = v.members.Members
+		}
+	}
+	return list
+}
+
+// reliedOn reports whether a member that joins or leaves is listed, and either
+// has a vote or has started.
+func reliedOn(list []*pb.Member, m Member, v view) bool {
+	return slices.ContainsFunc(list, func(e *pb.Member) bool {
+		if v.status != nil {
+			return e.ID == v.status.Header.MemberId
+		}
+		return e.Name == m.Name && !e.IsLearner
+	})
+}
+
 // problem says what is wrong with one member, "" if nothing is.
 func problem(v view, members []Member, leader uint64, names map[uint64]string, index uint64, revision int64) string {
 	switch {
@@ -251,12 +282,15 @@ func problem(v view, members []Member, leader uint64, names map[uint64]string, i
 		return "knows no leader"
 	case v.status.Leader != leader:
 		return "follows " + nameOf(names, v.status.Leader) + ", not " + nameOf(names, leader)
-	case v.status.IsLearner:
+	case v.status.IsLearner && !moves(members, names[v.status.Header.MemberId]):
 		return "is a learner still"
 	case index-v.status.RaftIndex > reach:
 		return fmt.Sprintf("is %d raft entries behind", index-v.status.RaftIndex)
 	case revision-v.status.Header.Revision > reach:
 		return fmt.Sprintf("is %d revisions behind", revision-v.status.Header.Revision)
+	}
+	if v.status.IsLearner {
+		return "" // it is not asked for the list
 	}
 	want := map[string]bool{}
 	for _, m := range members {
@@ -264,6 +298,7 @@ func problem(v view, members []Member, leader uint64, names map[uint64]string, i
 	}
 	for _, m := range v.members.Members {
 		switch {
+		case m.Name == "" && slices.ContainsFunc(members, func(m Member) bool { return m.Moves }):
 		case m.Name == "":
 			return fmt.Sprintf("knows a member that never started (%s)", strings.Join(m.PeerURLs, ", "))
 		case !want[m.Name]:
@@ -273,12 +308,19 @@ func problem(v view, members []Member, leader uint64, names map[uint64]string, i
 	}
 	var unknown []string
 	for name := range want {
-		unknown = append(unknown, name)
+		if !moves(members, name) {
+			unknown = append(unknown, name)
+		}
 	}
 	if sort.Strings(unknown); len(unknown) > 0 {
 		return "does not know " + strings.Join(unknown, ", ")
 	}
 	return ""
+}
+
+// moves reports whether a member joins or leaves.
+func moves(members []Member, name string) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.Name == name && m.Moves })
 }
 
 func nameOf(names map[uint64]string, id uint64) string {

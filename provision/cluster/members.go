@@ -21,7 +21,8 @@ import (
 func EtcdMembers(ctx context.Context, members []Member, tlsConfig *tls.Config) (fact.EtcdMembers, error) {
 	answers := make([]fact.EtcdMembers, len(members))
 	errs := make([]error, len(members))
-	fault.Each(len(members), func(i int) { answers[i], errs[i] = membersKnownTo(ctx, members[i], tlsConfig) })
+	own := make([]uint64, len(members)) // IDs of those that know a leader
+	fault.Each(len(members), func(i int) { answers[i], own[i], errs[i] = membersKnownTo(ctx, members[i], tlsConfig) })
 	best, absent := -1, true
 	for i, err := range errs {
 		if err == nil && (best < 0 || answers[i].Quorum && !answers[best].Quorum) {
@@ -31,7 +32,11 @@ func EtcdMembers(ctx context.Context, members []Member, tlsConfig *tls.Config) (
 	}
 	switch {
 	case best >= 0:
-		return answers[best], nil
+		found := answers[best]
+		for i := range found.Members {
+			found.Members[i].Healthy = slices.Contains(own, found.Members[i].ID)
+		}
+		return found, nil
 	case ctx.Err() != nil:
 		return fact.EtcdMembers{}, fmt.Errorf("list of etcd's members: %w", context.Cause(ctx))
 	case absent:
@@ -41,11 +46,12 @@ func EtcdMembers(ctx context.Context, members []Member, tlsConfig *tls.Config) (
 }
 
 // membersKnownTo asks one member, which answers by itself where it has no leader.
-func membersKnownTo(ctx context.Context, m Member, tlsConfig *tls.Config) (fact.EtcdMembers, error) {
+// Its own ID is 0 then.
+func membersKnownTo(ctx context.Context, m Member, tlsConfig *tls.Config) (found fact.EtcdMembers, own uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	fail := func(err error) (fact.EtcdMembers, error) {
-		return fact.EtcdMembers{}, fmt.Errorf("%s: %s", m.Name, reason(err))
+	fail := func(err error) (fact.EtcdMembers, uint64, error) {
+		return fact.EtcdMembers{}, 0, fmt.Errorf("%s: %s", m.Name, reason(err))
 	}
 	conn, err := connect(m, tlsConfig)
 	if err != nil {
@@ -56,16 +62,19 @@ func membersKnownTo(ctx context.Context, m Member, tlsConfig *tls.Config) (fact.
 	if err != nil {
 		return fail(err)
 	}
-	found := fact.EtcdMembers{Quorum: status.Leader != 0 && !status.IsLearner}
+	found = fact.EtcdMembers{Quorum: status.Leader != 0 && !status.IsLearner, Leader: status.Leader, ClusterID: status.Header.ClusterId}
+	if status.Leader != 0 {
+		own = status.Header.MemberId
+	}
 	list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{Linearizable: found.Quorum})
 	if err != nil {
 		return fail(err)
 	}
 	for _, e := range list.Members {
-		found.Members = append(found.Members, fact.EtcdMember{ID: e.ID, Name: e.Name, PeerURLs: e.PeerURLs, ClientURLs: e.ClientURLs, Learner: e.IsLearner})
+		found.Members = append(found.Members, memberFact(e))
 	}
 	slices.SortFunc(found.Members, func(a, b fact.EtcdMember) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
-	return found, nil
+	return found, own, nil
 }

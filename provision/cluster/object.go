@@ -211,7 +211,8 @@ func hideSecret(live, planned *unstructured.Unstructured) {
 	hide(planned, after, before, "after")
 }
 
-// ErrMoved says that an object is not what the plan was made of.
+// ErrMoved says that an object, or etcd's list of members, is not what the plan
+// was made of.
 var ErrMoved = errors.New("changed on the cluster since it was planned; plan again")
 
 // ApplyObject applies an object on the server (server-side apply, forced). An

@@ -51,6 +51,8 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 			p.put(set, q, about, strconv.Itoa(i), parsePresence)
 		case fact.KindSwitch:
 			p.put(set, q, about, strconv.Itoa(i), parseSwitch)
+		case fact.KindEtcdData:
+			p.put(set, q, about, strconv.Itoa(i), parseEtcdData)
 		case fact.KindRoutes:
 			p.put(set, q, about, strconv.Itoa(i), parseRouteTable)
 		case fact.KindUnit:

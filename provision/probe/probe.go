@@ -69,7 +69,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables []string
+	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables, etcdData []string
 	routes4, routes6, images := 0, 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -101,6 +101,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				flags = "-"
 			}
 			files = append(files, fmt.Sprint(i), want, flags, q.Name)
+		case fact.KindEtcdData:
+			if err := checkPath(q.Name); err != nil {
+				return "", bad(err.Error())
+			}
+			etcdData = append(etcdData, fmt.Sprintf("%d %s", i, q.Name))
 		case fact.KindUnit:
 			if !unitName.MatchString(q.Name) {
 				return "", bad("not the name of a systemd unit")
@@ -212,6 +217,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"docker_images", strings.Join(dockerImages, "\n")},
 		{"paths", strings.Join(paths, "\n")},
 		{"switches", strings.Join(switches, "\n")},
+		{"etcd_data", strings.Join(etcdData, "\n")},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}

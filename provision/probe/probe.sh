@@ -19,6 +19,7 @@
 #   docker_images   INDEX REFERENCE
 #   paths           INDEX SIZE ADDRESS
 #   switches        INDEX BRIDGE PATH, the path - if flows are not asked for
+#   etcd_data       INDEX DIRECTORY
 #   routes4, routes6, images   1 to ask, 0 not to
 #   route_tables    a function that calls route_table for each metric
 #   firewall_rules  a function that calls firewall for each rule
@@ -767,6 +768,33 @@ ask_docker_images() {
 	done
 }
 
+# ask_etcd_data sends the beginning of the newest part of a write-ahead log.
+# Nothing, if there is no part; that the directory can't be read is not that.
+ask_etcd_data() {
+	for line in $etcd_data; do
+		index=${line%% *} path=${line#* }
+		if ! parts=$(ls -1r -- "$path" 2>&1); then
+			if absent=$(why_absent "$path"); then
+				answer "$index" ok ''
+			else
+				answer "$index" failed "$absent"
+			fi
+			continue
+		fi
+		found='' head=
+		for part in $parts; do
+			case $part in *.wal) ;; *) continue ;; esac
+			found=$part
+			if head=$(head -c 512 "$path/$part" 2>/dev/null | base64) && [ -n "$head" ]; then break; fi
+		done
+		if [ -n "$found" ] && [ -z "$head" ]; then
+			answer "$index" failed "$path/$found can't be read, or is empty"
+		else
+			answer "$index" ok "$head"
+		fi
+	done
+}
+
 # ask_wire asks other machines, all at a time: it takes as long as the slowest.
 # Each answer is a line of "path INDEX RESULT" or "duplicate MAC".
 ask_wire() {
@@ -864,6 +892,7 @@ main() {
 	ask_switches
 	ask_images
 	ask_docker_images
+	ask_etcd_data
 	ask_wire
 	printf 'END %d\n' "$count"
 }

@@ -930,6 +930,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindStaticPod, Name: "kube-apiserver", Args: []string{"kube-system", "emei"}},
 		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/kinstall/openvswitch.flows"}},
 		{Kind: fact.KindSwitch, Name: "br-underlay"},
+		{Kind: fact.KindEtcdData, Name: "/var/lib/etcd/member/wal"},
 	}, "10.27.52.72")
 	if err != nil {
 		t.Fatal(err)
