@@ -470,7 +470,7 @@ func (f *Fleet) observeLater(ctx context.Context, facts fact.Set, queries []fact
 	if err != nil {
 		return // as it was before, for the same reason
 	}
-	var group errgroup.Group
+	var group fault.Group
 	var mu sync.Mutex
 	var nodes []fact.Query
 	var masters []string

@@ -343,7 +343,7 @@ var mistakeTable = [mistakeCount]explanation{
 	etcdUnreachable: {hcl.DiagError, "Master without etcd",
 		"A master can reach no etcd member: none has an address of its family.",
 		"Give etcd members and masters addresses of one family."},
-	evenEtcd: {hcl.DiagWarning, "Even number of etcd members",
+	evenEtcd: {hcl.DiagError, "Even number of etcd members",
 		"An even number of members survives no more failures than one less, and has one more machine that can fail.",
 		"Use one, three or five members."},
 	manyEtcd: {hcl.DiagWarning, "Many etcd members",

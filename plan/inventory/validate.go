@@ -172,7 +172,7 @@ func (r *rules) etcd() {
 	case n > 7:
 		r.report(manyEtcd.at(r.of(members[n-1], &members[n-1].Roles), "%s is the %dth etcd member.", members[n-1].called(), n))
 	case n%2 == 0:
-		r.report(evenEtcd.at(r.of(members[n-1], &members[n-1].Roles), "%d hosts have the role \"etcd\": %s.", n, listHosts(members)))
+		r.report(evenEtcd.at(r.of(members[n-1], &members[n-1].Roles), "%d hosts have the role \"etcd\": %s; %d members tolerate no more failures than %d.", n, listHosts(members), n, n-1))
 	}
 	for _, h := range r.with(RoleMaster) {
 		reachable := slices.ContainsFunc(members, func(m *hostDecl) bool {

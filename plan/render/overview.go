@@ -23,8 +23,10 @@ func (t *text) risks() {
 	if u := t.delta.Upgrade; u != nil {
 		lines = append(lines, u.Risks...)
 	}
-	if members := t.quorum(); members != "" {
-		lines = append(lines, members)
+	for _, members := range []string{t.quorum(), t.members()} {
+		if members != "" {
+			lines = append(lines, members)
+		}
 	}
 	restarts, deleted, armed := map[string]map[string]bool{}, map[string]bool{}, map[string]bool{}
 	deletions := 0
@@ -84,6 +86,41 @@ func (t *text) quorum() string {
 		return ""
 	}
 	return fmt.Sprintf("quorum: %d of %s of etcd changed, one at a time", len(touched), count(members, "member"))
+}
+
+// members is "quorum: of etcd's members wudang joins and emei leaves, one at a
+// time", "" if none does.
+func (t *text) members() string {
+	var joins, leaves []string
+	for _, item := range t.delta.Items {
+		if !item.Change.Changes() {
+			continue
+		}
+		switch r := item.Step.Resource.(type) {
+		case resource.EtcdVoter:
+			joins = append(joins, r.Entry.String())
+		case resource.EtcdRemoval:
+			leaves = append(leaves, r.Entry.String())
+		}
+	}
+	var parts []string
+	for _, part := range []struct {
+		names     []string
+		one, more string
+	}{{leaves, "leaves", "leave"}, {joins, "joins", "join"}} {
+		verb := part.more
+		switch {
+		case len(part.names) == 0:
+			continue
+		case len(part.names) == 1:
+			verb = part.one
+		}
+		parts = append(parts, strings.Join(part.names, ", ")+" "+verb)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "quorum: of etcd's members " + strings.Join(parts, " and ") + ", one at a time"
 }
 
 // some names places, the first ones of many.
