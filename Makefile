@@ -52,9 +52,9 @@ test-networks: build ## every pod network on machines of its own (35 minutes)
 	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDocker(Release|OpenVSwitch|Bird|Flannel))' ./e2e
 
 .PHONY: test-changes
-test-changes: build ## changes that go well, and wrong, on a living cluster, and an upgrade (20 minutes; once 10 more to build the version to upgrade from)
+test-changes: build ## changes that go well, and wrong, on a living cluster; members, hosts and versions that come and go (45 minutes; once 10 more to build the version to upgrade from)
 	. .ci/go-toolchain && go test -count 1 -timeout 20m -run '^(TestSimul|TestPromises|TestUpgradeInterrupted)' ./plan ./plan/rollout -rapid.checks=500 -rapid.seed=$$(date +%s)
-	KINSTALL_CHANGES=1 go test -timeout 60m -count 1 -v -run '^Test(Changes|Upgrade)$$' ./e2e
+	KINSTALL_CHANGES=1 go test -timeout 90m -count 1 -v -run '^Test(Changes|Members|Hosts|Upgrade)$$' ./e2e
 
 .PHONY: test-short
 test-short: ## the tests that need no lab

@@ -90,7 +90,7 @@ func (l EtcdLearner) Done(found []fact.EtcdMember) bool {
 // Diff implements Resource.
 func (l EtcdLearner) Diff(facts fact.Set) (Change, error) {
 	change := Change{Action: Create, Fields: []Field{{Name: "peer", After: strings.Join(l.Entry.PeerURLs, ", ")}}}
-	change.because(Intent, "joins etcd without a vote; promoted when it has caught up")
+	change.because(Intent, "joins etcd without a vote until it has caught up")
 	return judgeMember(facts, change, l.Done)
 }
 
@@ -116,7 +116,7 @@ func (v EtcdVoter) Done(found []fact.EtcdMember) bool {
 // Diff implements Resource.
 func (v EtcdVoter) Diff(facts fact.Set) (Change, error) {
 	change := Change{Action: Update}
-	change.because(Intent, "gets its vote when it has caught up with the leader")
+	change.because(Intent, "gets its vote when it has caught up")
 	return judgeMember(facts, change, v.Done)
 }
 
