@@ -157,7 +157,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		collect(Cluster, shared, func(resource.ID) bool { return true })
 	}
 	delta.arrange(early, late)
-	delta.evacuate()
+	delta.kubelets()
 	delta.Turns = delta.turns()
 	delta.postpone()
 	if delta.Upgrade != nil {

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -107,19 +109,43 @@ func (p *Plan) evacuates(o Observed, host string) bool {
 		len(p.Inventory.Nodes()) > 1 && err == nil && node.Ready
 }
 
-// evacuate has kubelets that change their minor version wait until their nodes
-// are drained.
-func (d *Delta) evacuate() {
-	if d.Upgrade == nil || !d.Upgrade.minor {
+// kubelets prepares the turns of kubelets that change their version: with another
+// minor version their nodes are drained. A kubelet tells static pods by a digest
+// of all they may have, which is another in other versions: on a master its turn
+// is one of the control plane there, too, and takes as much care.
+func (d *Delta) kubelets() {
+	if !d.Upgrade.kubernetes() {
 		return
+	}
+	pods := map[string][]*Rollout{} // of masters that live
+	for i := range d.Items {
+		step := &d.Items[i].Step
+		if _, pod := step.Resource.(resource.StaticPod); pod && step.Rollout != nil && d.livingMaster(step.Host) {
+			pods[step.Host] = append(pods[step.Host], step.Rollout)
+		}
 	}
 	for i := range d.Items {
 		item := &d.Items[i]
-		if item.Step.Resource.ID() != unitID(KubeletUnit) || item.Step.Rollout == nil || !item.Change.Changes() || !d.Plan.evacuates(d.Observed, item.Step.Host) {
+		host := item.Step.Host
+		version := kubeletFound(d.Observed, host)
+		if item.Step.Resource.ID() != unitID(KubeletUnit) || item.Step.Rollout == nil || !item.Change.Changes() ||
+			version == "" || version == d.Plan.Inventory.Cluster.Version {
 			continue
 		}
 		rollout := *item.Step.Rollout // the plan's own stays
-		rollout.Evacuate = item.Step.Host
+		rollout.Before, rollout.After = slices.Clone(rollout.Before), slices.Clone(rollout.After)
+		if d.Plan.evacuates(d.Observed, host) {
+			rollout.Evacuate = host
+		}
+		for _, pod := range pods[host] {
+			rollout.Before = append(rollout.Before, pod.Before...)
+			rollout.Drains = append(rollout.Drains, pod.Drains...)
+			for _, check := range pod.After {
+				if check.Kind != resource.CheckProcess { // it may be the one from before
+					rollout.After = append(rollout.After, check)
+				}
+			}
+		}
 		item.Step.Rollout = &rollout
 	}
 }

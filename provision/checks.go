@@ -296,6 +296,18 @@ func (e clusterChecks) until(ctx context.Context, report func(string), try func(
 // longer, see backOff.)
 func turnCrashes(resource.Process) int { return 2 }
 
+// seenCrashes is the same for members that are only looked at: how one that runs
+// when it is first looked at has crashed before is no word about it, one more crash
+// is.
+func seenCrashes(first map[resource.Process]status) func(resource.Process) int {
+	return func(p resource.Process) int {
+		if s := first[p]; s.identity != "" {
+			return max(turnCrashes(p), s.crashes+1)
+		}
+		return turnCrashes(p)
+	}
+}
+
 // backOff tells which static pods wait to be started again after two crashes.
 // The kubelet starts a container that crashed again at once, and from the second
 // crash on after 10, 20, 40 … seconds, also if the same manifest crashed a while
@@ -337,7 +349,8 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 	defer cancel()
 	byHost := processesOf(r.After)
 	var now processes
-	waiting := backOff{}
+	waiting, crashes := backOff{}, turnCrashes
+	first := before.any
 	err := e.until(ctx, report, func(ctx context.Context) error {
 		seen := processes{identity: map[resource.Process]string{}}
 		statuses := map[resource.Process]status{}
@@ -348,7 +361,10 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 			}
 			maps.Copy(statuses, found)
 		}
-		if err := hopeless(waiting.counts(statuses, time.Now()), before, turnCrashes); err != nil {
+		if first {
+			first, crashes = false, seenCrashes(statuses)
+		}
+		if err := hopeless(waiting.counts(statuses, time.Now()), before, crashes); err != nil {
 			return err
 		}
 		for _, p := range sortedProcesses(statuses) {
@@ -369,7 +385,7 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 			}
 		}
 		for _, s := range statuses {
-			if s.age < settling {
+			if s.age < settling || s.trouble != "" { // it crashed a moment ago
 				return errSettling
 			}
 		}

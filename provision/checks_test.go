@@ -137,3 +137,27 @@ func TestRollBackOfWhatWasNotStarted(t *testing.T) {
 		t.Errorf("checks (-want +got):\n%s", diff)
 	}
 }
+
+// A member that is only looked at, and runs, is not given up for how often it has
+// crashed before: it is if it crashes once more.
+func TestCrashesBeforeALook(t *testing.T) {
+	p := resource.Process{Host: "emei", Pod: "kube-scheduler"}
+	runs := func(crashes int) map[resource.Process]status {
+		return map[resource.Process]status{p: {pod: "a", identity: "a 1", crashes: crashes, trouble: "runs, but not for long: restarted 2 times"}}
+	}
+	waits := map[resource.Process]status{p: {pod: "a", crashes: 2, trouble: "not running: restarted 2 times"}}
+	for _, c := range []struct {
+		name       string
+		first, now map[resource.Process]status
+		hopeless   bool
+	}{
+		{"it runs on", runs(2), runs(2), false},
+		{"it crashed once more", runs(2), runs(3), true},
+		{"it did not run to begin with", waits, waits, true},
+		{"it never crashed", map[resource.Process]status{p: {pod: "a", identity: "a 1"}}, runs(1), false},
+	} {
+		if err := hopeless(c.now, anyProcesses, seenCrashes(c.first)); (err != nil) != c.hopeless {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

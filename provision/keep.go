@@ -104,11 +104,15 @@ fi
 func restoreScript(file plan.KeptFile) string {
 	return fmt.Sprintf(`copied=%[1]s kept=
 if [ -e "$copied" ]; then kept=$(sha256sum < "$copied"); kept=${kept%%%% *}; fi
+now=
+if [ -f %[5]s ]; then now=$(sha256sum < %[5]s); now=${now%%%% *}; fi
 if [ -n "$kept" ] && { [ "$kept" = %[2]s ] || [ "$kept" = %[3]s ]; }; then
 	tmp=$(mktemp %[4]s)
 	cp -fp -- "$copied" "$tmp"
 	sync -- "$tmp"; mv -fT -- "$tmp" %[5]s; sync -- %[6]s
 	tmp=
+elif [ -n "$now" ] && [ "$now" = %[2]s ]; then
+	: # it is what served last, and the copy is of a version before
 elif [ -z %[3]s ]; then
 	rm -f -- %[5]s
 else
