@@ -551,6 +551,13 @@ func (r *simRun) after(n *simNode, before map[resource.Process]string) (map[reso
 		r.broken[host] = true
 		return nil, errLost
 	}
+	if processName(n.item()) == KubeletUnit {
+		for _, p := range r.w.host(host).processes {
+			if p.pod && p.starting { // it has begun the pods anew, too
+				p.starting, p.running = false, true
+			}
+		}
+	}
 	now := r.processes(n)
 	for process, identity := range now {
 		p := r.w.host(process.Host).processes[process.Name()]

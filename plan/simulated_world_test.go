@@ -65,6 +65,8 @@ type simProcess struct {
 	running   bool
 	starting  bool // will run in a moment
 	unhealthy bool // has failed
+	// withKubelet: a pod that its kubelet began anew as it was itself.
+	withKubelet bool
 	// version is that of Kubernetes which it read of its binary or manifest; "" for
 	// other programs.
 	version string
@@ -124,9 +126,10 @@ func (w *world) start(host, name string, pod bool, reads []string) {
 		h.processes[name] = p
 	}
 	p.reads = reads
+	was := p.version
 	p.loaded = map[string]string{}
 	p.starts++
-	p.began, p.running = w.clock, false
+	p.began, p.running, p.withKubelet = w.clock, false, false
 	p.starting = true
 	for path, file := range h.files {
 		if slices.Contains(reads, path) || strings.HasPrefix(path, "/etc/systemd/system/"+name+".d/") {
@@ -145,6 +148,15 @@ func (w *world) start(host, name string, pod bool, reads []string) {
 	p.unhealthy = !p.starting
 	if w.started != nil {
 		w.started(host, name, p)
+	}
+	if name == KubeletUnit && was != "" && p.starting && inventory.MinorsBetween(was, p.version) != 0 {
+		// It takes static pods for others than those that its predecessor began.
+		for _, pod := range slices.Sorted(maps.Keys(h.processes)) {
+			if h.processes[pod].pod {
+				w.start(host, pod, true, h.processes[pod].reads)
+				h.processes[pod].withKubelet = true
+			}
+		}
 	}
 }
 

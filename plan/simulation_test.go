@@ -423,7 +423,12 @@ func (r *simRun) mayTake(n *simNode) {
 		{"unit:" + etcdUnit, etcdUnit, inventory.RoleEtcd, groupEtcd},
 		{"staticpod:" + ManifestDirectory + "/" + apiServerPod + ".yaml", apiServerPod, inventory.RoleMaster, groupAPIServers},
 	} {
-		if string(n.item().Step.Resource.ID()) != of.step || !r.w.runs(host, of.process) {
+		id := string(n.item().Step.Resource.ID())
+		if kubelet := r.w.host(host).processes[KubeletUnit]; of.process == apiServerPod && id == string(unitID(KubeletUnit)) &&
+			kubelet != nil && inventory.MinorsBetween(kubelet.version, r.inv.Cluster.Version) != 0 {
+			id = of.step // it begins the pods anew
+		}
+		if id != of.step || !r.w.runs(host, of.process) {
 			continue
 		}
 		up, all := r.w.up(r.inv, of.role, of.process)
@@ -446,6 +451,9 @@ func (r *simRun) promises() {
 			}
 		}
 		name := processName(n.item())
+		if p := r.w.host(n.host()).processes[name]; p != nil && p.withKubelet {
+			continue // mayTake has seen to that
+		}
 		if _, served := r.serving[n.host()+"/"+name]; served && name != "" && !r.w.host(n.host()).down && !r.w.runs(n.host(), name) {
 			away[n.Turn.Group]++
 		}

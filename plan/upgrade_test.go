@@ -60,8 +60,9 @@ func TestUpgradeOrder(t *testing.T) {
 		if was := before[host+" "+name]; was != p.version {
 			fmt.Fprintf(&got, "%s %s %s → %s\n", host, name, was, p.version)
 		} else {
-			fmt.Fprintf(&got, "%s %s restarted\n", host, name)
+			fmt.Fprintf(&got, "%s %s begun anew\n", host, name)
 		}
+		before[host+" "+name] = p.version
 	}
 	next := compileWith(t, loadDraft(t, upgradable(36, 3)), modelAuthority())
 	w.install(next)
