@@ -82,7 +82,7 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 			o.wait(id, step(host, resource.Unit{Name: KubeletUnit})...)
 			o.wait(id, servers...)
 		}
-		if gate, ok := item.Step.Resource.(resource.Gate); ok && gate.Check.Kind == resource.CheckAPIServer && d.livingMaster(gate.Host) {
+		if gate, ok := item.Step.Resource.(resource.Gate); ok && gate.Kind == resource.CheckAPIServer && d.livingMaster(gate.Host) {
 			turned[id] = step(gate.Host, resource.Unit{Name: KubeletUnit})
 		}
 	}

@@ -398,7 +398,7 @@ func TestMinorsSideBySide(t *testing.T) {
 		contents := func(inv *inventory.Inventory) map[StepID]string {
 			found := map[StepID]string{}
 			for _, s := range compile(t, inv).Steps {
-				text := ""
+				var text string
 				switch r := s.Resource.(type) {
 				case resource.File:
 					text = string(r.Content)
