@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -65,6 +66,22 @@ func (h *testHost) sessions(t *testing.T) []string {
 	return marks
 }
 
+// comesAbout waits for a condition, for half a minute at most.
+func comesAbout(ctx context.Context, holds func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // cutOff has no new connection come through once a script with a certain text has
 // begun, until the host has put back what it changed.
 func (h *testHost) cutOff(t *testing.T, text string) {
@@ -72,12 +89,11 @@ func (h *testHost) cutOff(t *testing.T, text string) {
 		if strings.Contains(script, text) && !strings.Contains(script, "systemd-run") {
 			h.RefuseDials(1 << 30)
 			go func() {
-				for t.Context().Err() == nil {
-					if found, _ := filepath.Glob(h.path(confirm.Directory + "/*/reverted")); len(found) > 0 {
-						h.RefuseDials(0)
-						return
-					}
-					time.Sleep(10 * time.Millisecond)
+				if comesAbout(t.Context(), func() bool {
+					found, _ := filepath.Glob(h.path(confirm.Directory + "/*/reverted"))
+					return len(found) > 0
+				}) {
+					h.RefuseDials(0)
 				}
 			}()
 		}
@@ -227,7 +243,8 @@ func TestLongArmedStepPutsTheHostOff(t *testing.T) {
 		return 0, false
 	}
 	h.program(t, "hostname", `[ "$1" = -- ] || { cat "$HOST/name"; exit; }
-until [ -e "$HOST/enough" ]; do sleep 0.1; done
+i=0
+until [ -e "$HOST/enough" ] || [ $((i = i + 1)) -gt 300 ]; do sleep 0.1; done
 echo "$2" >"$HOST/name"
 `)
 	f.step("shaolin", resource.Hostname{Name: "shaolin"})
@@ -264,11 +281,11 @@ func TestCrashBeforeConfirming(t *testing.T) {
 	f := newFleet(t, Options{}, "shaolin")
 	h := f.hosts["shaolin"]
 	f.crashArmed(t, 2*time.Second)
-	for h.read(t, h.path(ipForward)) != "0\n" && t.Context().Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
-	for len(h.sessions(t)) != 1 || h.sessions(t)[0] != "reverted" {
-		time.Sleep(10 * time.Millisecond)
+	if !comesAbout(t.Context(), func() bool {
+		sessions := h.sessions(t)
+		return h.read(t, h.path(ipForward)) == "0\n" && len(sessions) == 1 && sessions[0] == "reverted"
+	}) {
+		t.Fatalf("ip_forward is %q, sessions are %v", h.read(t, h.path(ipForward)), h.sessions(t))
 	}
 	f.connectAnew(t, Options{})
 	f.mustApply(t, f.everything(t))
