@@ -374,7 +374,7 @@ func (e clusterChecks) after(ctx context.Context, r plan.Rollout, before process
 			case before.previous(p, s):
 				return fmt.Errorf("%s: the kubelet has not begun to replace the previous pod", p.Name())
 			case s.identity == "":
-				return fmt.Errorf("%s does not run: %s", p.Name(), s.trouble)
+				return fmt.Errorf("%s %s", p.Name(), s.trouble)
 			case !before.isNew(p, s.identity):
 				return fmt.Errorf("%s: the previous process still runs", p.Name())
 			}

@@ -17,7 +17,7 @@ import (
 // up the good one.
 func TestCrashesOfThePodBefore(t *testing.T) {
 	p := resource.Process{Host: "shaolin", Pod: "kube-apiserver"}
-	bad := status{pod: "b", crashes: 7, trouble: "not running: restarted 7 times"}
+	bad := status{pod: "b", crashes: 7, trouble: "does not run: restarted 7 times"}
 	found := map[resource.Process]status{p: bad}
 	before := processes{pod: map[resource.Process]string{p: "b"}}
 	if err := hopeless(found, before, turnCrashes); err != nil {

@@ -12,6 +12,8 @@ type cause struct {
 	hint    string
 }
 
+const badValue = "the value of $1 is not one that it takes: look for it in args in the inventory"
+
 // causes are looked for in this order: what says more comes before what is found
 // in logs for many reasons.
 var causes = []cause{
@@ -29,6 +31,12 @@ var causes = []cause{
 		"port $1 is taken by another program: ss -lntup 'sport = :$1' says which"},
 	{regexp.MustCompile(`(?i)address already in use`),
 		"a port is taken by another program: ss -lntup says by which"},
+	{regexp.MustCompile(`(?i)bind\b[^\n]*cannot assign requested address`),
+		"the host does not have the address that the program is to listen at: compare `ip addr` with the inventory"},
+	{regexp.MustCompile(`bind\(\) to \S+?:(\d{1,5}) failed \(13: Permission denied\)`),
+		"port $1 may not be used: look at `port` in the inventory's load_balancer block, and at AppArmor or SELinux"},
+	{regexp.MustCompile(`invalid port in "([^"]*)"`),
+		"$1 has no port between 1 and 65535: look at `port` in the inventory's load_balancer block"},
 	{regexp.MustCompile(`(?i)certificate has expired or is not yet valid: current time \S+ is before`),
 		"a certificate is not valid yet: a clock is wrong, compare those of the hosts (timedatectl)"},
 	{regexp.MustCompile(`(?i)certificate has expired or is not yet valid|certificate is not yet valid|certificate has expired`),
@@ -43,6 +51,20 @@ var causes = []cause{
 		"this version does not know $1: look for it in args in the inventory"},
 	{regexp.MustCompile(`unrecognized feature gate: (\w+)`),
 		"this version does not know the feature gate $1: look for it in the inventory"},
+	{regexp.MustCompile(`invalid (?:value|argument) \\?"[^\n]*?\\?" for (?:flag )?(?:\\?"-\w, |\\?")?(-[\w-]+|ETCD_\w+)`), badValue},
+	{regexp.MustCompile(`--election-timeout\[\d+ms\] (?:should be|is too long)`),
+		"etcd wants election-timeout at least five times as long as heartbeat-interval, and 50 s at most: look for both in args in the inventory"},
+	{regexp.MustCompile(`(?:unknown |error parsing )(auto-compaction-mode|CompactionRetention)\b`), badValue},
+	{regexp.MustCompile(`cannot (?:unmarshal|decode) [^\n]*? into (?:Go )?struct field ([\w.]+) of type`),
+		"$1 has a value of another type than it takes: look for it in the inventory"},
+	{regexp.MustCompile(`([A-Za-z][\w.]*(?:\[\d+\])?): (?:Invalid|Unsupported) value: `),
+		"the value of $1 is not one that it takes: look for it in the inventory"},
+	{regexp.MustCompile(`time: (?:invalid|missing unit in|unknown unit [^\n]*? in) duration [\\"]*([^\\"\s]+)`),
+		"$1 is not a duration like 10s or 5m: look for it in the inventory"},
+	{regexp.MustCompile(`not a valid logrus Level: [\\"]*([^\\"\s]+)`),
+		"containerd's log has no level $1: look for it in the inventory"},
+	{regexp.MustCompile(`failed to (?:unmarshal|load) TOML`),
+		"containerd does not take its configuration: look at its settings in the inventory"},
 	{regexp.MustCompile(`(?:unknown directive|unknown field|unknown keys? in [^\n]*?:?) "?([\w.-]+)`),
 		"this version does not know the setting $1: look for it in the inventory"},
 	{regexp.MustCompile(`running with swap on is not supported`),

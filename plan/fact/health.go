@@ -161,11 +161,11 @@ type Pod struct {
 func (p Pod) Trouble() string {
 	switch {
 	case !p.Running && p.UID == "":
-		return "not running: the kubelet has not started it"
+		return "does not run: the kubelet has not started it"
 	case !p.Running && p.Attempt == 0:
-		return "not running"
+		return "does not run"
 	case !p.Running:
-		return "not running: restarted " + times(p.Attempt)
+		return "does not run: restarted " + times(p.Attempt)
 	case p.Attempt > 1 && p.Age <= Settling && p.Before > 0 && p.Before <= Settling:
 		return "runs, but not for long: restarted " + times(p.Attempt)
 	}

@@ -288,11 +288,11 @@ echo 'E1121 "Error syncing pod" err="else" pod="kube-system/another-emei"'`)
 		trouble string
 	}{
 		"kube-apiserver":          {Pod: fact.Pod{UID: uid("b"), Attempt: 2, PID: 101, Running: true, Started: id(101, 80000)}},
-		"kube-scheduler":          {Pod: fact.Pod{UID: uid("c"), Attempt: 7, Log: "attempt 7\nunknown flag: --no-such-flag"}, trouble: "not running: restarted 7 times"},
+		"kube-scheduler":          {Pod: fact.Pod{UID: uid("c"), Attempt: 7, Log: "attempt 7\nunknown flag: --no-such-flag"}, trouble: "does not run: restarted 7 times"},
 		"kube-controller-manager": {Pod: fact.Pod{UID: uid("d"), Attempt: 3, PID: 103, Running: true, Started: id(103, 500), Before: 20500 * time.Millisecond, Log: "begin\nit <was> me"}, trouble: "runs, but not for long: restarted 3 times"},
 		"etcd":                    {Pod: fact.Pod{UID: uid("9"), Attempt: 2, PID: 104, Running: true, Started: id(104, 500), Before: 5*time.Hour + 4*time.Minute + 44*time.Second + 623456789, Log: "hello\nand goodbye"}},
-		"proxy":                   {trouble: "not running: the kubelet has not started it"},
-		"waiting":                 {Pod: fact.Pod{UID: uid("f"), Log: `E1121 "Error syncing pod" err="ErrImageNeverPull" pod="kube-system/waiting-emei"`}, trouble: "not running"},
+		"proxy":                   {trouble: "does not run: the kubelet has not started it"},
+		"waiting":                 {Pod: fact.Pod{UID: uid("f"), Log: `E1121 "Error syncing pod" err="ErrImageNeverPull" pod="kube-system/waiting-emei"`}, trouble: "does not run"},
 	} {
 		got, err := set.Pod(name)
 		if err != nil {
