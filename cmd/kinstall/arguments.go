@@ -90,7 +90,7 @@ func misread(c *cli.Command, err error) string {
 	if match == nil {
 		return err.Error()
 	}
-	expected := ""
+	var expected string
 	switch flagNamed(c, match[2]).(type) {
 	case *cli.DurationFlag:
 		expected = "a duration like 90s or 10m, of 292 years at most"

@@ -11,6 +11,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -61,12 +62,12 @@ func (h Handler) Guard(do func()) {
 		do()
 		return nil
 	})
-	switch e := err.(type) {
-	case nil:
-	case *Error:
-		if h == nil {
-			panic(fmt.Sprintf("%v\n\n%s", e.Value, e.Stack))
-		}
+	var e *Error
+	switch {
+	case !errors.As(err, &e):
+	case h == nil:
+		panic(fmt.Sprintf("%v\n\n%s", e.Value, e.Stack))
+	default:
 		h(e)
 	}
 }
@@ -101,7 +102,7 @@ func (g *Group) SetLimit(n int) { g.errgroup().SetLimit(n) }
 func (g *Group) Go(do func() error) {
 	g.errgroup().Go(func() error {
 		err := Recover(do)
-		if e, ok := err.(*Error); ok {
+		if e := (*Error)(nil); errors.As(err, &e) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if g.first == nil {

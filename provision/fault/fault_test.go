@@ -38,7 +38,7 @@ func TestGroupReturnsTheFirstError(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	if err := g.Wait(); err != first {
+	if err := g.Wait(); !errors.Is(err, first) {
 		t.Errorf("got %v", err)
 	}
 }
