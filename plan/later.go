@@ -69,6 +69,7 @@ func (d *Delta) postpone() {
 		_, isGate := item.Step.Resource.(resource.Gate)
 		switch reason, waits := reasons[id]; {
 		case waits && isGate, isGate && d.Unreachable[about(item.Step.Resource)] != nil:
+		case waits && item.Change.Action == resource.NoOp: // on the disk, and not seen to work: not done
 		case waits:
 			d.Later = append(d.Later, Postponed{item, reason.text})
 		default:
@@ -216,7 +217,7 @@ func (d *Delta) mustWait(missing []string) map[StepID]postponement {
 		if !turn.Down && !turn.Unchanged {
 			for _, check := range step.Rollout.Before {
 				if host := d.asks(check); host != "" {
-					hold(step, "%s can't be asked whether the others can do without this one", host)
+					hold(step, "the others might not do without it: %s can't be asked", host)
 				}
 			}
 		}

@@ -328,7 +328,7 @@ func (f *Fleet) takeLocks(ctx context.Context, names []string, claim ssh.Claim) 
 				defer mu.Unlock()
 				var locked *ssh.LockedError
 				switch {
-				case errors.As(err, &locked):
+				case errors.As(err, &locked), errors.As(err, new(*PanicError)):
 					return err
 				case err != nil:
 					failed[name] = err
