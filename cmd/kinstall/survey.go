@@ -84,14 +84,7 @@ type diagnosticsEvent struct {
 }
 
 func countErrors(diags hcl.Diagnostics) string {
-	errs, warnings := 0, 0
-	for _, d := range diags {
-		if d.Severity == hcl.DiagWarning {
-			warnings++
-		} else {
-			errs++
-		}
-	}
+	errs, warnings := inventory.Count(diags)
 	text := plural(errs, "error")
 	if warnings > 0 {
 		text += " and " + plural(warnings, "warning")

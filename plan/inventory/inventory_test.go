@@ -549,6 +549,20 @@ func TestDataDirectory(t *testing.T) {
 	}
 }
 
+// What is not shown counts as well.
+func TestCount(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("cluster \"c\" {\n version = \"1.36.3\"\n}\n")
+	for i := range 200 {
+		fmt.Fprintf(&text, "nonsense%d \"x\" {}\n", i)
+	}
+	_, _, diags := loadText(text.String(), Options{})
+	errors, warnings := Count(diags)
+	if errors < 200 || errors > 205 || warnings != 0 || len(diags) > maxDiagnostics+1 {
+		t.Errorf("%d errors and %d warnings in %d diagnostics", errors, warnings, len(diags))
+	}
+}
+
 func TestJSONDiagnostics(t *testing.T) {
 	_, _, diags := loadText("cluster \"c\" {\n vresion = \"1.36.3\"\n}\n", Options{})
 	var out bytes.Buffer

@@ -408,6 +408,9 @@ func limited(diags hcl.Diagnostics) hcl.Diagnostics {
 	if errs <= maxDiagnostics {
 		rest.Severity = hcl.DiagWarning
 	}
+	if advice, ok := rest.Extra.(*Advice); ok {
+		advice.MoreErrors, advice.MoreWarnings = max(errs-maxDiagnostics, 0), warnings
+	}
 	return append(kept, rest)
 }
 

@@ -130,6 +130,9 @@ type Advice struct {
 	Hint string
 	// HideSource says that the source line may hold a secret.
 	HideSource bool
+	// MoreErrors and MoreWarnings are the numbers of diagnostics that this one
+	// stands for: they are not shown.
+	MoreErrors, MoreWarnings int
 }
 
 // advise replaces the general advice by one that knows the case.
@@ -145,6 +148,22 @@ func Hint(diag *hcl.Diagnostic) string {
 		return advice.Hint
 	}
 	return ""
+}
+
+// Count returns how many errors and warnings there are, those included that are not
+// shown.
+func Count(diags hcl.Diagnostics) (errors, warnings int) {
+	for _, diag := range diags {
+		switch advice, ok := diag.Extra.(*Advice); {
+		case ok && advice != nil && advice.MoreErrors+advice.MoreWarnings > 0:
+			errors, warnings = errors+advice.MoreErrors, warnings+advice.MoreWarnings
+		case diag.Severity == hcl.DiagWarning:
+			warnings++
+		default:
+			errors++
+		}
+	}
+	return errors, warnings
 }
 
 func hidesSource(diag *hcl.Diagnostic) bool {
