@@ -44,6 +44,7 @@ func TestCluster(t *testing.T) {
 		{"a flag that a program refuses is taken back", told(func(t *testing.T, w *world) { takenBack(t, w, brokenChanges()[:2]...) })},
 		{"what leaves the inventory is removed", told(orphans)},
 		{"the load balancer moves on the living cluster", told(moveBalancer)},
+		{"a member of etcd that lost its disk is replaced", told(replacedMember)},
 		{"a power cut of any one master", told(powerCut)},
 	})
 }

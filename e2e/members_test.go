@@ -267,6 +267,30 @@ func (m *members) quorum(t *testing.T) {
 	m.settled(t, "shaolin", "wudang", "huashan")
 }
 
+// replacedMember takes the disk of one of three members away, and has it join
+// anew. Nobody else is touched.
+func replacedMember(t *testing.T, w *world) {
+	before := processes(t, w)
+	w.ssh(t, "emei", "systemctl stop etcd.service; rm -rf /var/lib/etcd/member")
+	m := members{world: w}
+	r := w.apply(t)
+	for _, want := range []string{"- etcd-member emei/", "+ etcd-learner emei", "~ etcd-voter emei"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("apply does not tell %q: %s", want, r)
+		}
+	}
+	t.Logf("replaced in %s", r.elapsed.Round(100*time.Millisecond))
+	if diff := cmp.Diff([]string{"emei", "shaolin", "wudang"}, m.listed(t, "shaolin")); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"emei etcd"}, restarted(before, processes(t, w))); diff != "" {
+		t.Errorf("restarted (-want +got):\n%s", diff)
+	}
+	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
+		t.Errorf("a plan afterwards: %s", r)
+	}
+}
+
 // traffic is what clients of etcd saw.
 type traffic struct {
 	written, read       atomic.Int64

@@ -298,7 +298,11 @@ func (c *memberPlanner) order() {
 	}
 	slices.Sort(joining)
 	for _, j := range joining {
-		c.join(c.seats[j], resource.EtcdEntry{})
+		fresh := resource.EtcdEntry{}
+		if i := slices.Index(c.at, j); i >= 0 {
+			fresh.Replaces = c.found.Members[i].ID
+		}
+		c.join(c.seats[j], fresh)
 		voters, live = voters+1, live+1
 	}
 
@@ -354,8 +358,9 @@ func (c *memberPlanner) join(s seat, entry resource.EtcdEntry) {
 		c.clear(s)
 	}
 	if fresh {
-		entry = resource.EtcdEntry{Name: s.host, PeerURLs: []string{s.peerURL}, Learner: true}
-		c.step(memberChange{action: addLearner, host: s.host, entry: resource.EtcdEntry{Name: entry.Name, PeerURLs: entry.PeerURLs}})
+		entry = resource.EtcdEntry{Name: s.host, PeerURLs: []string{s.peerURL}, Replaces: entry.Replaces}
+		c.step(memberChange{action: addLearner, host: s.host, entry: entry})
+		entry.Learner = true
 		listed = len(c.list)
 		c.list = append(c.list, entry)
 	}

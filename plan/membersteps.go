@@ -134,7 +134,9 @@ func (d *Delta) changeMembers(o order, gone []Item) []Item {
 			after = d.readyToStart(items[unit])
 		case promoteMember:
 			item.Step.Resource = resource.EtcdVoter{Entry: c.entry, List: c.list}
-			after = []StepID{unit} // it was started by an apply before, or is down
+			if !slices.Contains(up, unit) { // else it was started by an apply before
+				after = []StepID{unit}
+			}
 		case removeMember:
 			item.Step.Resource = resource.EtcdRemoval{Entry: c.entry, List: c.list, Reason: c.reason}
 			if c.late {

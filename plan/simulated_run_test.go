@@ -288,6 +288,10 @@ func (r *simRun) plain(n *simNode) {
 		}, end)
 		return
 	}
+	if changesList(item.Step.Resource) {
+		r.await(func() error { return r.changeList(item) }, end)
+		return
+	}
 	r.do(func() {
 		switch {
 		case item.Change.Action == resource.Verify && item.Step.Rollout == nil:

@@ -39,6 +39,7 @@ type world struct {
 	pods       map[string][]fact.NodePod
 	// started, if not nil, is told of each process that is started anew.
 	started func(host, name string, p *simProcess)
+	etcd    simEtcd
 }
 
 type simHost struct {
@@ -50,8 +51,9 @@ type simHost struct {
 	processes map[string]*simProcess // by unit or pod
 	state     fact.State             // as it is on the host's disk
 	kept      map[string]fact.File
-	down      bool  // without power
-	free      int64 // bytes on its disk; 0 stands for plenty
+	down      bool   // without power
+	free      int64  // bytes on its disk; 0 stands for plenty
+	member    uint64 // whose data of etcd it has, 0 for none
 }
 
 // simProcess is that of a unit or a static pod.
@@ -145,6 +147,9 @@ func (w *world) start(host, name string, pod bool, reads []string) {
 	if p.only != nil && !maps.Equal(p.only, p.loaded) {
 		p.starting = false
 	}
+	if name == etcdUnit && p.starting {
+		p.starting = w.joins(host)
+	}
 	p.unhealthy = !p.starting
 	if w.started != nil {
 		w.started(host, name, p)
@@ -189,6 +194,7 @@ func (w *world) comeUp() {
 			}
 		}
 	}
+	w.serveMembers()
 }
 
 func (w *world) powerCut(host string) {
@@ -225,14 +231,9 @@ func (w *world) up(inv *inventory.Inventory, role, process string) (up, all int)
 	return up, all
 }
 
-func (w *world) quorum(inv *inventory.Inventory) bool {
-	up, all := w.up(inv, inventory.RoleEtcd, etcdUnit)
-	return all > 0 && up > all/2
-}
-
 func (w *world) api(inv *inventory.Inventory) bool {
 	up, _ := w.up(inv, inventory.RoleMaster, apiServerPod)
-	return up > 0 && w.quorum(inv)
+	return up > 0 && w.quorum()
 }
 
 func (w *world) ready(host string) bool {
@@ -246,7 +247,7 @@ func (w *world) passes(inv *inventory.Inventory, g resource.Gate) bool {
 	if len(g.Without) == 0 {
 		return w.holds(inv, g.Check)
 	}
-	return w.quorum(inv) && !slices.ContainsFunc(inv.With(inventory.RoleEtcd), func(h inventory.Host) bool {
+	return w.quorum() && !slices.ContainsFunc(inv.With(inventory.RoleEtcd), func(h inventory.Host) bool {
 		return !slices.Contains(g.Without, h.Name) && !w.runs(h.Name, etcdUnit)
 	})
 }
@@ -255,17 +256,16 @@ func (w *world) passes(inv *inventory.Inventory, g resource.Gate) bool {
 func (w *world) holds(inv *inventory.Inventory, c resource.Check) bool {
 	switch c.Kind {
 	case resource.CheckEtcd:
-		up, all := w.up(inv, inventory.RoleEtcd, etcdUnit)
-		return w.quorum(inv) && (c.Host == "" && up == all || c.Host != "" && w.runs(c.Host, etcdUnit))
+		return w.holdsEtcd(inv, c)
 	case resource.CheckEtcdWithout:
-		for _, h := range inv.With(inventory.RoleEtcd) {
-			if h.Name != c.Host && !w.runs(h.Name, etcdUnit) {
+		for _, m := range w.etcd.members {
+			if m.host != c.Host && !m.learner && !w.memberRuns(m) {
 				return false
 			}
 		}
 		return true
 	case resource.CheckAPIServer:
-		return w.runs(c.Host, apiServerPod) && w.quorum(inv)
+		return w.runs(c.Host, apiServerPod) && w.quorum()
 	case resource.CheckHealthz:
 		u, err := url.Parse(c.URL)
 		if err != nil {
@@ -318,13 +318,11 @@ func (w *world) observe(p *Plan) Observed {
 		}
 		into[h.Name] = Observation{Facts: w.facts(h, queries(h.Name))}
 	}
-	if w.noQuorum {
-		observed.Cluster.Put(fact.EtcdMembersKey, fact.EtcdMembers{Members: w.members(p.Inventory)})
-	}
 	inv := p.Inventory
+	w.observeMembers(observed)
 	for _, q := range p.Queries(Cluster) {
 		switch {
-		case q.Kind == fact.KindEtcd && w.quorum(inv):
+		case q.Kind == fact.KindEtcd && w.quorum():
 			found := fact.Etcd{Keys: map[string]string{}}
 			for key, value := range w.keys {
 				if strings.HasPrefix(key, q.Name) {
@@ -359,14 +357,6 @@ func (w *world) observe(p *Plan) Observed {
 }
 
 // members is etcd's list of an inventory's members.
-func (w *world) members(inv *inventory.Inventory) []fact.EtcdMember {
-	var members []fact.EtcdMember
-	for i, h := range inv.With(inventory.RoleEtcd) {
-		members = append(members, fact.EtcdMember{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{peerURL(h)}, ClientURLs: []string{"https://" + hostPort(h.Address, EtcdClientPort)}})
-	}
-	return members
-}
-
 func (w *world) facts(h inventory.Host, queries []fact.Query) fact.Set {
 	host := w.host(h.Name)
 	state := host.state
@@ -443,6 +433,11 @@ func (w *world) answer(host *simHost, q fact.Query) any {
 		return routes
 	case fact.KindPath:
 		return fact.Path{Answers: true, Fits: true}
+	case fact.KindEtcdData:
+		if host.member == 0 {
+			return fact.EtcdData{}
+		}
+		return fact.EtcdData{MemberID: host.member, ClusterID: simClusterID}
 	}
 	if value, ok := host.answers[q.Key()]; ok {
 		return value
@@ -521,9 +516,6 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 		if r.Docker != nil {
 			h.docker0 = r.Docker.Bridge
 		}
-		if r.Name == etcdUnit {
-			w.put(host, "/var/lib/etcd/member", fact.File{Exists: true, Type: "directory"})
-		}
 		switch {
 		case r.Stopped:
 			delete(h.processes, r.Name)
@@ -532,6 +524,11 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 			w.start(host, r.Name, false, read(r.Inputs))
 		}
 		return fact.Record{Inputs: r.Recorded(digests)}
+	case resource.EtcdData:
+		if w.lists(host) {
+			panic(host + " loses the data of a member that is listed")
+		}
+		w.wipe(host)
 	case resource.SwapOff:
 		h.swap = false
 	case resource.Package:
@@ -562,6 +559,9 @@ func (w *world) remove(host string, o resource.Orphan) {
 	h := w.host(host)
 	switch o.Was.Kind() {
 	case resource.KindUnit:
+		if o.Was == EtcdUnit && w.lists(host) {
+			panic("etcd on " + host + " is stopped while it is listed")
+		}
 		delete(h.processes, o.Was.Name())
 	case resource.KindStaticPod:
 		delete(h.files, o.Was.Name())

@@ -31,7 +31,8 @@ type draft struct {
 	proxy, san       string
 	labels           map[int]string // of workers
 	containerd       string
-	bad              string // the component with a flag that it does not take
+	bad              string   // the component with a flag that it does not take
+	members          []string // of etcd; nil: the masters
 }
 
 // components are those that take flags.
@@ -88,11 +89,17 @@ func (d draft) text() string {
 		}
 		fmt.Fprintf(&b, "load_balancer \"nginx\" {\n  hosts = [%s]\n  port = 8443\n}\n", strings.Join(names, ", "))
 	}
-	for i := range d.masters {
-		fmt.Fprintf(&b, "host \"master-%d\" {\n  address = \"10.88.0.%d\"\n  roles = [\"etcd\", \"master\"]\n}\n", i, 10+i)
-	}
-	for i := range d.workers {
-		fmt.Fprintf(&b, "host \"worker-%d\" {\n  address = \"10.88.0.%d\"\n  roles = [\"worker\"]\n", i, 20+i)
+	for i, name := range d.candidates() {
+		role, address := "worker", 20+i-d.masters
+		if i < d.masters {
+			role, address = "master", 10+i
+		}
+		roles := fmt.Sprintf("%q", role)
+		if d.isMember(name) {
+			roles += `, "etcd"`
+		}
+		fmt.Fprintf(&b, "host %q {\n  address = \"10.88.0.%d\"\n  roles = [%s]\n", name, address, roles)
+		i -= d.masters
 		if d.labels[i] != "" {
 			fmt.Fprintf(&b, "  labels = { zone = %q }\n", d.labels[i])
 		}
@@ -124,7 +131,7 @@ func (d draft) mutate(t *rapid.T) draft {
 		d.minor = 36
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "mutations") {
-		switch what := rapid.IntRange(0, 9).Draw(t, "mutation"); what {
+		switch what := rapid.IntRange(0, 12).Draw(t, "mutation"); what {
 		case 0:
 			d.kubernetes++
 		case 1:
@@ -140,7 +147,16 @@ func (d draft) mutate(t *rapid.T) draft {
 				d.labels[rapid.IntRange(0, d.workers-1).Draw(t, "worker")] = "north"
 			}
 		case 6:
-			d.workers = max(0, d.workers+rapid.SampledFrom([]int{-1, 1}).Draw(t, "workers more"))
+			if d.members == nil {
+				d.workers = max(0, d.workers+rapid.SampledFrom([]int{-1, 1}).Draw(t, "workers more"))
+			}
+		case 7, 8:
+			candidates := rapid.Permutation(d.candidates()).Draw(t, "members")
+			most := 1
+			if len(candidates) > 2 {
+				most = rapid.SampledFrom([]int{1, 3, 3}).Draw(t, "how many")
+			}
+			d.members = candidates[:most]
 		default:
 			d.args[rapid.SampledFrom(flagged).Draw(t, "component")] = fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "value"))
 		}
@@ -182,6 +198,18 @@ func (w *world) diff(t *rapid.T, p *Plan) *Delta {
 		t.Fatalf("problems: %v", delta.Problems)
 	}
 	return delta
+}
+
+// refused reports whether there are problems while hosts are away: members of
+// etcd can't be changed then.
+func (w *world) refused(p *Plan) bool {
+	down := 0
+	for _, h := range w.hosts {
+		if h.down {
+			down++
+		}
+	}
+	return down > 0 && len(p.Diff(w.observe(p)).Problems) > 0
 }
 
 // seeded has chance be the same from run to run, unless -rapid.seed says
@@ -232,9 +260,16 @@ func TestSimulation(t *testing.T) {
 			second.bad = rapid.SampledFrom(flagged).Draw(rt, "of")
 		}
 		next := compileWith(t, loadDraft(t, second), a)
-		w.upset(rt)
+		moved := second.members != nil
+		if moved && second.bad == "etcd" {
+			second.bad = "" // a host that joins with it has nothing to be put back
+			next = compileWith(t, loadDraft(t, second), a)
+		}
+		w.upset(rt, !moved, second.bad != "etcd")
 		for range rapid.IntRange(0, 2).Draw(rt, "runs with faults") {
-			w.apply(rt, next, true)
+			if !w.refused(next) {
+				w.apply(rt, next, true)
+			}
 			w.restorePower()
 		}
 		w.calm()
@@ -270,14 +305,21 @@ func TestSimulatedInterruptions(t *testing.T) {
 	}
 }
 
-// upset has a process work with nothing but what it runs with now, or a host
-// stay without power.
-func (w *world) upset(t *rapid.T) {
+// upset has a process work with nothing but what it runs with now, a host stay
+// without power, or a member of three lose its data. Who is to move in etcd, or
+// is to be given a bad flag there, must have something to go back to.
+func (w *world) upset(t *rapid.T, etcd, wipe bool) {
 	hosts := slices.Sorted(maps.Keys(w.hosts))
 	if rapid.IntRange(0, 3).Draw(t, "one that does not take it") == 0 {
 		h := w.hosts[rapid.SampledFrom(hosts).Draw(t, "host")]
-		p := h.processes[rapid.SampledFrom(slices.Sorted(maps.Keys(h.processes))).Draw(t, "process")]
-		p.only = p.loaded
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(h.processes))).Draw(t, "process")
+		if p := h.processes[name]; name != etcdUnit || etcd {
+			p.only = p.loaded
+			wipe = wipe && name != etcdUnit
+		}
+	}
+	if _, all := w.voters(0); all > 2 && wipe && rapid.IntRange(0, 4).Draw(t, "one without data") == 0 {
+		w.wipe(w.etcd.members[rapid.IntRange(0, all-1).Draw(t, "member")].host)
 	}
 	if rapid.IntRange(0, 5).Draw(t, "one without power") == 0 {
 		w.powerCut(rapid.SampledFrom(hosts).Draw(t, "host"))
@@ -432,6 +474,9 @@ func (r *simRun) mayTake(n *simNode) {
 			continue
 		}
 		up, all := r.w.up(r.inv, of.role, of.process)
+		if of.process == etcdUnit {
+			up, all = r.w.voters(0)
+		}
 		if all > 1 && up < all {
 			r.fatalf("%s on %s is taken down while %d of %d run", of.process, host, up, all)
 		}

@@ -16,11 +16,14 @@ type EtcdEntry struct {
 	Name     string
 	PeerURLs []string
 	Learner  bool
+	// Replaces is the ID of the member that is reached where this one will be, and
+	// removed earlier in the same plan; 0 for none.
+	Replaces uint64
 }
 
 // IsOf reports whether the entry is that of a member.
 func (e EtcdEntry) IsOf(m fact.EtcdMember) bool {
-	return (e.ID == 0 || e.ID == m.ID) && samePeers(e.PeerURLs, m.PeerURLs)
+	return (e.ID == m.ID || e.ID == 0 && m.ID != e.Replaces) && samePeers(e.PeerURLs, m.PeerURLs)
 }
 
 func samePeers(a, b []string) bool {
