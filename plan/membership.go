@@ -273,7 +273,7 @@ func (c *memberPlanner) order() {
 	for _, i := range slices.Concat(c.dead, c.departed) {
 		reason := resource.Reason{Cause: resource.Drift, Text: c.reasons[i]}
 		if slices.Contains(c.departed, i) {
-			reason = resource.Reason{Cause: resource.Intent, Text: "left the inventory, and does not serve"}
+			reason = resource.Reason{Cause: resource.Intent, Text: "left the inventory, and does not answer"}
 		}
 		c.remove(i, reason, false)
 		if !c.found.Members[i].Learner {

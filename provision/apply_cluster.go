@@ -79,11 +79,7 @@ func applyObject(ctx context.Context, t *task, o resource.Object) (fact.Record, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	err = client.ApplyObject(ctx, o, t.seen(o))
-	if errors.Is(err, cluster.ErrMoved) {
-		err = staleError{err}
-	}
-	return t.item.Change.Record, err
+	return t.item.Change.Record, stale(client.ApplyObject(ctx, o, t.seen(o)))
 }
 
 // seen is what the plan saw of an object; nil if it is judged only now.
@@ -93,6 +89,14 @@ func (t *task) seen(o resource.Object) *fact.Object {
 		return nil
 	}
 	return &found
+}
+
+// stale has what moved in the cluster count as ErrStale.
+func stale(err error) error {
+	if errors.Is(err, cluster.ErrMoved) {
+		return staleError{err}
+	}
+	return err
 }
 
 // staleError is ErrStale in the words of its cause.

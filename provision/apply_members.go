@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,11 +37,7 @@ func (t *task) listChange(ctx context.Context, change func(context.Context, []cl
 	}
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	err = change(ctx, members, config)
-	if errors.Is(err, cluster.ErrMoved) {
-		err = staleError{err}
-	}
-	return fact.Record{}, err
+	return fact.Record{}, stale(change(ctx, members, config))
 }
 
 func applyEtcdLearner(ctx context.Context, t *task, l resource.EtcdLearner) (fact.Record, error) {

@@ -221,7 +221,7 @@ for word in "$@"; do
 	esac
 done
 case $verb in
-daemon-reload | reset-failed | status) exit 0 ;;
+daemon-reload | reset-failed | status | cat) exit 0 ;;
 show)
 	first=yes
 	for word in "$@"; do
@@ -233,7 +233,7 @@ show)
 		printf 'LoadState=loaded\nActiveState=%s\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=1\n' $active
 	done ;;
 enable) : ;;
-disable) rm -f "$run/$unit"; echo "stop $unit" >>"$HOST/journal" ;;
+disable | stop) rm -f "$run/$unit"; echo "stop $unit" >>"$HOST/journal" ;;
 restart | reload | reload-or-restart)
 	echo "$verb $unit" >>"$HOST/journal"
 	if [ -e "$HOST/broken" ]; then echo "$unit: main process exited" >&2; exit 1; fi

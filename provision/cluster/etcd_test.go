@@ -95,6 +95,46 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// While members join and leave, those count on whom others rely: who has a vote,
+// and a learner that has started.
+func TestJudgeMembersThatMove(t *testing.T) {
+	const leader = 1
+	entry := func(id uint64, name string, learner bool) *pb.Member {
+		return &pb.Member{ID: id, Name: name, IsLearner: learner, PeerURLs: []string{fmt.Sprintf("https://10.0.0.%d:2380", id)}}
+	}
+	says := func(id uint64, learner bool, list ...*pb.Member) view {
+		v := view{status: &pb.StatusResponse{Header: &pb.ResponseHeader{MemberId: id}, Leader: leader, IsLearner: learner}}
+		if !learner {
+			v.members = &pb.MemberListResponse{Members: list}
+		}
+		return v
+	}
+	down := view{err: errors.New("connection refused")}
+	shaolin, wudang := entry(1, "shaolin", false), entry(2, "wudang", false)
+	two := []Member{{Name: "shaolin"}, {Name: "wudang", Moves: true}}
+	for _, tt := range []struct {
+		name    string
+		views   []view
+		want    string
+		healthy bool
+	}{
+		{"not listed yet", []view{says(1, false, shaolin), down}, "1 of 1 members healthy, leader shaolin", true},
+		{"listed, not started", []view{says(1, false, shaolin, entry(2, "", true)), down}, "1 of 1 members healthy, leader shaolin", true},
+		{"a learner that has started", []view{says(1, false, shaolin, entry(2, "wudang", true)), says(2, true)}, "2 of 2 members healthy, leader shaolin", true},
+		{"with a vote", []view{says(1, false, shaolin, wudang), says(2, false, shaolin, wudang)}, "2 of 2 members healthy, leader shaolin", true},
+		{"with a vote, and away", []view{says(1, false, shaolin, wudang), down}, "1 of 2 members healthy, leader shaolin", false},
+		{"removed, and still there", []view{says(1, false, shaolin), says(2, false, shaolin, wudang)}, "1 of 1 members healthy, leader shaolin", true},
+		{"a stranger beside it", []view{says(1, false, shaolin, wudang, entry(3, "kunlun", false)), says(2, false, shaolin, wudang, entry(3, "kunlun", false))}, "0 of 2 members healthy, leader shaolin", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			health := judge(two, tt.views)
+			if health.String() != tt.want || health.Healthy() != tt.healthy {
+				t.Errorf("%s, healthy %v: %v; want %s", health, health.Healthy(), health.Problems(), tt.want)
+			}
+		})
+	}
+}
+
 func TestEtcdUnreachable(t *testing.T) {
 	dials := 0
 	refuse := func(context.Context, string, string) (net.Conn, error) {
