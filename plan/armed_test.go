@@ -10,7 +10,7 @@ import (
 )
 
 func TestArmed(t *testing.T) {
-	docker := resource.Unit{Name: dockerUnit, Docker: &resource.Docker{Bridge: "10.1.10.1/24"}}
+	docker := resource.Unit{Name: DockerUnit, Docker: &resource.Docker{Bridge: "10.1.10.1/24"}}
 	for _, test := range []struct {
 		host   string
 		r      resource.Resource
@@ -30,7 +30,7 @@ func TestArmed(t *testing.T) {
 		{"shaolin", resource.Orphan{Was: "unit:" + flannelUnit}, resource.Delete, true},
 		{"shaolin", docker, resource.Restart, true},
 		{"shaolin", docker, resource.Reload, false},
-		{"shaolin", resource.Unit{Name: dockerUnit, Docker: &resource.Docker{}}, resource.Restart, false},
+		{"shaolin", resource.Unit{Name: DockerUnit, Docker: &resource.Docker{}}, resource.Restart, false},
 		{"shaolin", resource.Unit{Name: birdUnit}, resource.Verify, false},
 		{"shaolin", resource.Unit{Name: "etcd.service"}, resource.Restart, false},
 		{"shaolin", resource.File{Path: "/etc/hosts"}, resource.Update, false},

@@ -62,6 +62,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 		}
 	}
 	c.gates()
+	c.hosts()
 	if inv.Kubernetes() {
 		c.rbac()
 	}

@@ -29,6 +29,9 @@ type Observed struct {
 	// Elsewhere holds hosts that a limited plan leaves out, as far as they were
 	// asked: for what concerns the cluster as a whole.
 	Elsewhere map[string]Observation
+	// Leaving holds the hosts that leave the inventory (Plan.Departures), but for
+	// those that are gone for good.
+	Leaving map[string]Observation
 	// Cluster holds the answers of the API server; ClusterErr says why there
 	// are none. No answers and no error means there is no API server yet.
 	Cluster    fact.Set
@@ -61,6 +64,8 @@ type Delta struct {
 	Problems []Problem
 	// Upgrade is the change of versions; nil where they stay.
 	Upgrade *Upgrade
+	// Leaving are the hosts that leave the inventory.
+	Leaving []Departure
 	// Turns are the changes of members of what serves; see Turn.
 	Turns []Turn
 
@@ -69,7 +74,7 @@ type Delta struct {
 
 // Diff compares the plan with what was observed.
 func (p *Plan) Diff(observed Observed) *Delta {
-	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}}
+	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}, Leaving: p.Departures(observed)}
 	for _, host := range p.Hosts() {
 		observation, ok := observed.Hosts[host]
 		switch {
@@ -83,7 +88,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	delta.members = members
 	delta.Upgrade = p.upgrade(observed)
 	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), memberProblems, checkAuthorities(p, observed),
-		checkDrains(p, observed), delta.Upgrade.check(p, observed))
+		checkDrains(p, observed), checkDepartures(p, observed, delta.Leaving), delta.Upgrade.check(p, observed))
 
 	changed := map[StepID]bool{}
 	delta.Items = make([]Item, 0, len(p.Steps))
@@ -115,12 +120,14 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if change.Action != resource.NoOp {
 			changed[step.ID()] = true
 		}
+		if host, ok := step.Resource.(resource.Host); ok {
+			change.Record = p.remember(host.Name, observed)
+		}
 		if record, ok := facts.Host.State.Resources[string(step.resourceID())]; ok && record.Equal(change.Record) {
 			change.Record = record // no second copy of what is the same on nearly every host
 		}
 		delta.Items = append(delta.Items, Item{*step, change})
 	}
-	shared := fact.State{Resources: map[string]fact.Record{}}
 	var early, late []Item           // what carries pods, and the rest
 	wanted := map[resource.ID]bool{} // of one host after the other
 	collect := func(host string, state fact.State, counts func(resource.ID) bool) {
@@ -145,16 +152,11 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		if delta.Unreachable[host] != nil {
 			continue
 		}
-		state := observed.Hosts[host].Facts.Host.State
-		for id, record := range state.Resources {
-			if ofCluster(resource.ID(id)) {
-				shared.Resources[id] = record
-			}
-		}
-		collect(host, state, func(id resource.ID) bool { return !ofCluster(id) })
+		collect(host, observed.Hosts[host].Facts.Host.State, func(id resource.ID) bool { return !kept(id) })
 	}
 	if !p.limited { // else other hosts may live by what is shared
-		collect(Cluster, shared, func(resource.ID) bool { return true })
+		// A node goes with its host, and not before: see Delta.depart.
+		collect(Cluster, p.shared(observed), func(id resource.ID) bool { return ofCluster(id) && id.Kind() != resource.KindNode })
 	}
 	delta.arrange(early, late)
 	delta.kubelets()
@@ -173,8 +175,14 @@ func (o Observed) facts(host string) fact.Set {
 	case Cluster:
 		return o.Cluster
 	}
+	if leaving, ok := o.Leaving[host]; ok {
+		return leaving.Facts
+	}
 	return o.Hosts[host].Facts
 }
+
+// Facts are what was learnt of a host, nothing of one that could not be asked.
+func (o Observed) Facts(host string) fact.Set { return o.facts(host) }
 
 // ofCluster tells what belongs to no single host: every one of Keepers
 // remembers it.
@@ -241,7 +249,7 @@ func (s Summary) Changes() int {
 
 // Summary counts the delta's changes.
 func (d *Delta) Summary() Summary {
-	s := Summary{Unreachable: len(d.Unreachable), Later: len(d.Later), Hosts: len(d.Plan.Hosts())}
+	s := Summary{Unreachable: len(d.Unreachable), Later: len(d.Later), Hosts: len(d.Hosts())}
 	touched := map[string]bool{}
 	for _, item := range d.Items {
 		switch item.Change.Action {
@@ -268,7 +276,7 @@ func (d *Delta) Summary() Summary {
 			touched[item.Step.Host] = true
 		}
 	}
-	for _, host := range d.Plan.Hosts() {
+	for _, host := range d.Hosts() {
 		switch {
 		case touched[host]:
 			s.HostsChanged++

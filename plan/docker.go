@@ -84,7 +84,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 			c.content(h.Name, "/etc/docker/certs.d/"+registry.Name+"/ca.crt", c.operatorFile(registry.CAFile))
 		}
 	}
-	inputs := append([]resource.Input{config}, c.proxy(h, dockerUnit)...)
+	inputs := append([]resource.Input{config}, c.proxy(h, DockerUnit)...)
 	before := [][]StepID{inputSteps(h.Name, inputs)}
 	for _, m := range c.modules(h) {
 		before = append(before, step(h.Name, resource.Module{Name: m}))
@@ -93,7 +93,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 	var after [][]StepID
 	if rt.Version != "" {
 		after = before
-		inputs = append(inputs, c.artifact(h.Name, releaseDocker), c.unitFile(h.Name, dockerUnit, nil))
+		inputs = append(inputs, c.artifact(h.Name, releaseDocker), c.unitFile(h.Name, DockerUnit, nil))
 	} else {
 		pkg := resource.Package{Name: rt.Package}
 		c.add(h.Name, pkg, before...)
@@ -103,7 +103,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 	network := resource.NewID("part", dockerConfig+"#network")
 	unit := c.serving(h.Name,
 		resource.Unit{
-			Name:   dockerUnit,
+			Name:   DockerUnit,
 			Inputs: inputs,
 			Parts: map[resource.ID]string{
 				network: partDigest(settings, func(key string) bool { return slices.Contains(dockerNetworkSettings(), key) }),
@@ -114,7 +114,7 @@ func (c *compiler) docker(h inventory.Host) StepID {
 			ReloadOn: []resource.ID{config.ID()},
 			Docker:   &resource.Docker{Bridge: bridge, Network: network},
 		},
-		c.runtimeRollout(h, dockerUnit, resource.Check{Kind: resource.CheckDocker, Host: h.Name, Text: "Docker answers"}), append(after, inputSteps(h.Name, inputs))...)
+		c.runtimeRollout(h, DockerUnit, resource.Check{Kind: resource.CheckDocker, Host: h.Name, Text: "Docker answers"}), append(after, inputSteps(h.Name, inputs))...)
 	if h.IsNode() {
 		c.criDockerd(h, unit)
 	} else {

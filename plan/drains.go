@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
@@ -19,29 +20,33 @@ func checkDrains(p *Plan, observed Observed) []Problem {
 		if !ok || node.Schedule != resource.Drained {
 			continue
 		}
-		found, err := observed.Cluster.Node(node.Name)
-		if err != nil {
-			continue
+		if found, err := observed.Cluster.Node(node.Name); err == nil {
+			problems = append(problems, barePods(node.Name, found.Pods)...)
 		}
-		var bare, commands []string
-		for _, pod := range found.Pods {
-			if pod.Bare {
-				bare = append(bare, pod.String())
-				commands = append(commands, fmt.Sprintf("kubectl delete pod -n %s %s", pod.Namespace, pod.Name))
-			}
-		}
-		if len(bare) == 0 {
-			continue
-		}
-		named, more := bare, ""
-		if len(bare) > maxBarePods {
-			named, commands, more = bare[:maxBarePods], commands[:maxBarePods], fmt.Sprintf(" and %d more", len(bare)-maxBarePods)
-		}
-		problems = append(problems, Problem{
-			Host:    node.Name,
-			Summary: fmt.Sprintf("can't be drained: no controller would make these pods again elsewhere: %s%s", strings.Join(named, ", "), more),
-			Hint:    "have a Deployment, StatefulSet or Job make them; or, if they may go, delete them:\n" + strings.Join(commands, "\n"),
-		})
 	}
 	return problems
+}
+
+// barePods is the problem of a node that is to be drained and has such pods.
+func barePods(node string, pods []fact.NodePod) []Problem {
+	var bare, commands []string
+	for _, pod := range pods {
+		if pod.Bare {
+			bare = append(bare, pod.String())
+			commands = append(commands, fmt.Sprintf("kubectl delete pod -n %s %s", pod.Namespace, pod.Name))
+		}
+	}
+	if len(bare) == 0 {
+		return nil
+	}
+	more := ""
+	if len(bare) > maxBarePods {
+		more = fmt.Sprintf(" and %d more", len(bare)-maxBarePods)
+		bare, commands = bare[:maxBarePods], commands[:maxBarePods]
+	}
+	return []Problem{{
+		Host:    node,
+		Summary: fmt.Sprintf("can't be drained: no controller would make these pods again elsewhere: %s%s", strings.Join(bare, ", "), more),
+		Hint:    "have a Deployment, StatefulSet or Job make them; or, if they may go, delete them:\n" + strings.Join(commands, "\n"),
+	}}
 }

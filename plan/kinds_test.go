@@ -64,6 +64,9 @@ func TestStepsAreAsDescribed(t *testing.T) {
 				switch s.Host {
 				case Cluster:
 					scope = resource.ScopeCluster
+					if id.Kind() == resource.KindHost {
+						scope = resource.ScopeKeepers
+					}
 				case Operator:
 					scope = resource.ScopeOperator
 				}

@@ -19,7 +19,7 @@ type Postponed struct {
 // SkipUnreachable returns the plan that goes on without hosts that can't be
 // reached. Its deltas leave them for later, see Delta.Later.
 func (p *Plan) SkipUnreachable() *Plan {
-	return &Plan{Inventory: p.Inventory, Steps: p.Steps, Addresses: p.Addresses, limited: p.limited, skips: true}
+	return &Plan{Inventory: p.Inventory, Steps: p.Steps, Addresses: p.Addresses, limited: p.limited, forgotten: p.forgotten, skips: true}
 }
 
 // Blocked reports whether hosts that can't be reached keep the delta from being

@@ -72,7 +72,7 @@ func (c *compiler) openVSwitch(h inventory.Host) {
 	after := [][]StepID{step(h.Name, resource.Package{Name: "iproute2"})}
 	if !onCNI(inv, h) { // docker0 is Docker's to make
 		pods, gateway = resource.DockerBridge, ""
-		ready = step(h.Name, resource.Unit{Name: dockerUnit})
+		ready = step(h.Name, resource.Unit{Name: DockerUnit})
 	}
 
 	software := resource.Package{Name: switchPackage}

@@ -31,6 +31,7 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	o.deleteLast(d.Items, gone)
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
+	d.depart(o)
 	o.dropInsFirst(d.dropIns())
 	turned := o.upgrade(d)
 	if len(o)+len(turned) == 0 {

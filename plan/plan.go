@@ -75,6 +75,7 @@ type Plan struct {
 	Addresses []AddressRow // the address plan
 	limited   bool         // hosts were left out
 	skips     bool         // those that can't be reached are left for later
+	forgotten []string     // hosts that are gone for good
 
 	indexed sync.Once
 	index   *index

@@ -10,7 +10,8 @@ import (
 // The units runtimes run as.
 const (
 	containerdUnit = "containerd.service"
-	dockerUnit     = "docker.service"
+	// DockerUnit is the unit of Docker's daemon.
+	DockerUnit = "docker.service"
 )
 
 // runtimeKind is what one kind of container runtime is told from the others by,
@@ -35,7 +36,7 @@ func runtimeKinds() []runtimeKind {
 			criUnit: containerdUnit, criSocket: "/run/containerd/containerd.sock", forward: "FORWARD",
 		},
 		{
-			kind: inventory.RuntimeDocker, add: (*compiler).docker, unit: dockerUnit,
+			kind: inventory.RuntimeDocker, add: (*compiler).docker, unit: DockerUnit,
 			criUnit: criDockerdUnit, criSocket: criDockerdSocket, forward: dockerUserChain,
 		},
 	}

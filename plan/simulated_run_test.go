@@ -92,7 +92,9 @@ func newSimRun(t *rapid.T, w *world, delta *Delta) *simRun {
 		}
 	}
 	r.turns = rollout.New(Groups(r.inv), members)
-	for name, o := range delta.Observed.Hosts {
+	asked := maps.Clone(delta.Observed.Hosts)
+	maps.Copy(asked, delta.Observed.Leaving)
+	for name, o := range asked {
 		if o.Err == nil {
 			state := o.Facts.Host.State
 			state.Resources = maps.Clone(state.Resources)

@@ -30,9 +30,11 @@ type world struct {
 	clock     time.Time
 	hosts     map[string]*simHost
 	nodes     map[string]fact.Node
-	objects   map[string]string // manifests by key
-	keys      map[string]string // etcd's
-	noQuorum  bool              // etcd says of itself that it has none
+	// registered are the nodes that the API knows.
+	registered map[string]bool
+	objects    map[string]string // manifests by key
+	keys       map[string]string // etcd's
+	noQuorum   bool              // etcd says of itself that it has none
 	// deprecated is what API servers say of deprecated APIs, by host; pods are those
 	// of nodes.
 	deprecated map[string]fact.Deprecated
@@ -85,7 +87,7 @@ func (p *simProcess) identity() string {
 
 func newWorld(tb testing.TB, a authority) *world {
 	return &world{
-		tb: tb, authority: a, clock: benchTime, hosts: map[string]*simHost{}, nodes: map[string]fact.Node{}, objects: map[string]string{}, keys: map[string]string{},
+		tb: tb, authority: a, clock: benchTime, hosts: map[string]*simHost{}, nodes: map[string]fact.Node{}, registered: map[string]bool{}, objects: map[string]string{}, keys: map[string]string{},
 	}
 }
 
@@ -318,9 +320,20 @@ func (w *world) observe(p *Plan) Observed {
 		}
 		into[h.Name] = Observation{Facts: w.facts(h, queries(h.Name))}
 	}
+	leaving := p.Departures(observed)
+	observed.Leaving = map[string]Observation{}
+	for _, l := range leaving {
+		if w.host(l.Name).down {
+			observed.Leaving[l.Name] = Observation{Err: errors.New("no route to host")}
+			continue
+		}
+		state := w.host(l.Name).state
+		state.Resources = maps.Clone(state.Resources)
+		observed.Leaving[l.Name] = Observation{Facts: fact.NewSet(fact.Host{State: state})}
+	}
 	inv := p.Inventory
 	w.observeMembers(observed)
-	for _, q := range p.Queries(Cluster) {
+	for _, q := range append(p.Queries(Cluster), p.DepartureQueries(leaving)...) {
 		switch {
 		case q.Kind == fact.KindEtcd && w.quorum():
 			found := fact.Etcd{Keys: map[string]string{}}
@@ -333,10 +346,11 @@ func (w *world) observe(p *Plan) Observed {
 		case !w.api(inv):
 		case q.Kind == fact.KindNode:
 			node := w.nodes[q.Name]
-			node.Exists = w.host(q.Name).processes[KubeletUnit] != nil
-			if node.Exists {
-				node.Kubelet = w.host(q.Name).processes[KubeletUnit].version
+			if p := w.host(q.Name).processes[KubeletUnit]; p != nil {
+				w.registered[q.Name] = true
+				node.Kubelet = p.version
 			}
+			node.Exists = w.registered[q.Name]
 			node.Ready = w.ready(q.Name)
 			observed.Cluster.Put(q.Key(), node)
 		case q.Kind == fact.KindObject:
@@ -562,6 +576,9 @@ func (w *world) remove(host string, o resource.Orphan) {
 		if o.Was == EtcdUnit && w.lists(host) {
 			panic("etcd on " + host + " is stopped while it is listed")
 		}
+		if o.Was == unitID(KubeletUnit) && w.registered[host] && !w.nodes[host].Unschedulable {
+			w.tb.Errorf("the kubelet on %s stops, and its node was not drained", host)
+		}
 		delete(h.processes, o.Was.Name())
 	case resource.KindStaticPod:
 		delete(h.files, o.Was.Name())
@@ -595,9 +612,17 @@ func (w *world) carryOutOnCluster(item Item) fact.Record {
 		}
 		return fact.Record{Digest: "written"}
 	case resource.Orphan:
-		if r.Was.Kind() == resource.KindObject {
-			delete(w.objects, r.Was.Name())
+		switch name := r.Was.Name(); r.Was.Kind() {
+		case resource.KindObject:
+			delete(w.objects, name)
+		case resource.KindNode:
+			delete(w.nodes, name)
+			delete(w.registered, name)
 		}
+	case resource.Drain:
+		node := w.nodes[r.Node]
+		node.Unschedulable, node.Cordon = true, resource.CordonForDeparture
+		w.nodes[r.Node] = node
 	}
 	return item.Change.Record
 }

@@ -50,6 +50,7 @@ var appliers = byKind(
 	apply(applyNothing[resource.DynamicRoutes]),
 	apply(applyPodMTU),
 	apply(applyEtcdData),
+	apply(applyContainers),
 	// on the operator's machine
 	apply(applyAuthority),
 	apply(applyLockFile),
@@ -61,6 +62,9 @@ var appliers = byKind(
 	apply(applyEtcdVoter),
 	apply(applyEtcdRemoval),
 	apply(applyGate),
+	apply(applyDrain),
+	// nowhere
+	apply(applyNothing[resource.Host]),
 )
 
 // removers is how each kind goes that is removed when it leaves the inventory
@@ -81,8 +85,11 @@ var removers = map[resource.Kind]applier{
 	resource.KindLink:          remove(removeLink),
 	resource.KindDynamicRoutes: remove(removeDynamicRoutes),
 	// on the cluster's API and its etcd
+	resource.KindNode:     remove(removeNode),
 	resource.KindObject:   remove(removeObject),
 	resource.KindEtcdKeys: remove(removeEtcdKeys),
+	// of what is only remembered
+	resource.KindHost: remove(removeHost),
 }
 
 // kindApplier is a kind and how it is applied.

@@ -99,4 +99,3 @@ if [ -e %[2]s ]; then
 fi
 `, unit, from, to, shell.Quote(strings.TrimSuffix(d.Directory, "/member"))))
 }
-

@@ -21,6 +21,8 @@ type nodes interface {
 	uncordon(ctx context.Context, node, why string) error
 	// drain waits until the pods of a cordoned node have gone.
 	drain(ctx context.Context, node string, report func(string)) error
+	// remove deletes a node's object.
+	remove(ctx context.Context, node string) error
 }
 
 // clusterNodes are the real ones.
@@ -67,6 +69,16 @@ func (e clusterNodes) drain(ctx context.Context, node string, report func(string
 		return err
 	}
 	return client.Drain(ctx, node, report)
+}
+
+func (e clusterNodes) remove(ctx context.Context, node string) error {
+	client, err := e.api(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patchTimeout)
+	defer cancel()
+	return client.DeleteNode(ctx, node)
 }
 
 // errStopped is why what waits gives up when the run is told to stop.

@@ -42,6 +42,11 @@ func (n *fakeNodes) drain(ctx context.Context, node string, _ func(string)) erro
 	return n.drains(ctx, node)
 }
 
+func (n *fakeNodes) remove(_ context.Context, node string) error {
+	n.checks.note("remove " + node)
+	return nil
+}
+
 // evacuated is a fleet with a member on each host whose node is drained for its
 // turn, and the delta in which all of them change.
 func evacuated(t *testing.T, hosts ...string) (*testFleet, *fakeHosts, *plan.Delta) {

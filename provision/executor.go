@@ -76,7 +76,7 @@ func (e *FailedError) Unwrap() error { return e.First }
 var ErrInterrupted = errors.New("interrupted; the steps under way were finished, the rest was not begun")
 
 // facts are those the delta was computed from.
-func (e *Executor) facts(host string) fact.Set { return e.delta.Observed.Hosts[host].Facts }
+func (e *Executor) facts(host string) fact.Set { return e.delta.Observed.Facts(host) }
 
 // kubernetes returns the client of the cluster's API, made on first use.
 func (e *Executor) kubernetes(ctx context.Context) (*cluster.Client, error) {
@@ -160,6 +160,26 @@ func (e *Executor) adopt(item plan.Item) {
 			m.state.put(id, record)
 		}
 	}
+}
+
+// rememberHosts has the keepers of a cluster that lives remember the hosts before
+// anything is done on them: one that leaves the inventory after a run that died
+// must be known. A keeper that can't write it now does so at the end, or says why.
+// Those of a cluster that is only coming into being do so with the first thing
+// that they record.
+func (e *Executor) rememberHosts(ctx context.Context) {
+	for _, item := range e.delta.Items {
+		if _, host := item.Step.Resource.(resource.Host); host {
+			e.adopt(item)
+		}
+	}
+	lived := map[string]bool{}
+	for _, keeper := range plan.Keepers(e.Fleet.inventory) {
+		if len(e.facts(keeper.Name).Host.State.Resources) > 0 {
+			lived[keeper.Name] = true
+		}
+	}
+	_ = e.flush(ctx, lived)
 }
 
 // keepers are the machines whose state remembers what belongs to a host: the

@@ -99,7 +99,7 @@ type Fleet struct {
 	options     Options
 	dialer      *ssh.Dialer
 
-	machines map[string]*machine // by host; the map does not change
+	machines map[string]*machine // by host; only Observe adds to the map, before anything uses what it adds
 
 	locks atomic.Pointer[lockSet] // nil while none are held
 
@@ -310,7 +310,11 @@ func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error
 	if err := ctx.Err(); err != nil {
 		return observed, err
 	}
-	observed.Cluster, observed.ClusterErr = f.observeCluster(ctx, p, observed)
+	leaving := p.Departures(observed)
+	if err := f.observeLeaving(ctx, p, &observed, leaving); err != nil {
+		return observed, err
+	}
+	observed.Cluster, observed.ClusterErr = f.observeCluster(ctx, p, observed, p.DepartureQueries(leaving))
 	f.observeLater(ctx, observed.Cluster, p.LaterQueries(observed))
 	if _, err := observed.Cluster.EtcdMembers(); err != nil && f.lacksMembers(observed) {
 		// Perhaps etcd lives on hosts that had its role before.
@@ -325,35 +329,43 @@ func (f *Fleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, error
 // observeHosts asks the hosts of the plan, and of those that it leaves out the
 // ones named, as far as they were not asked yet.
 func (f *Fleet) observeHosts(ctx context.Context, p *plan.Plan, observed plan.Observed, elsewhere []string) {
-	var mu sync.Mutex
-	var group fault.Group
-	group.SetLimit(f.options.Parallelism)
-	ask := func(into map[string]plan.Observation, names []string, queries func(string) []fact.Query) {
-		for _, name := range names {
-			mu.Lock()
-			_, asked := into[name]
-			mu.Unlock()
-			if asked {
-				continue
-			}
-			group.Go(func() error {
-				observation := plan.Observation{}
-				if err := Recover(func() error {
-					observation = f.observeHost(ctx, name, queries(name))
-					return nil
-				}); err != nil {
-					observation = plan.Observation{Err: fmt.Errorf("%s: observe: %w", name, err)}
-				}
-				mu.Lock()
-				into[name] = observation
-				mu.Unlock()
-				return nil
-			})
+	asked := asking{fleet: f}
+	asked.group.SetLimit(f.options.Parallelism)
+	asked.ask(ctx, observed.Hosts, p.Hosts(), p.Queries)
+	asked.ask(ctx, observed.Elsewhere, elsewhere, p.ElsewhereQueries)
+	_ = asked.group.Wait()
+}
+
+// asking is the observation of many hosts side by side.
+type asking struct {
+	fleet *Fleet
+	mu    sync.Mutex
+	group fault.Group
+}
+
+// ask begins to ask hosts, as far as they were not asked yet.
+func (a *asking) ask(ctx context.Context, into map[string]plan.Observation, names []string, queries func(string) []fact.Query) {
+	for _, name := range names {
+		a.mu.Lock()
+		_, asked := into[name]
+		a.mu.Unlock()
+		if asked {
+			continue
 		}
+		a.group.Go(func() error {
+			observation := plan.Observation{}
+			if err := Recover(func() error {
+				observation = a.fleet.observeHost(ctx, name, queries(name))
+				return nil
+			}); err != nil {
+				observation = plan.Observation{Err: fmt.Errorf("%s: observe: %w", name, err)}
+			}
+			a.mu.Lock()
+			into[name] = observation
+			a.mu.Unlock()
+			return nil
+		})
 	}
-	ask(observed.Hosts, p.Hosts(), p.Queries)
-	ask(observed.Elsewhere, elsewhere, p.ElsewhereQueries)
-	_ = group.Wait()
 }
 
 // lacksMembers reports whether a host that should be a member of etcd has no
@@ -418,8 +430,8 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 
 // observeCluster asks the API and etcd. Where there is none yet there is
 // nothing to ask: what is about the cluster is deferred.
-func (f *Fleet) observeCluster(ctx context.Context, p *plan.Plan, observed plan.Observed) (fact.Set, error) {
-	var objects, keys []fact.Query
+func (f *Fleet) observeCluster(ctx context.Context, p *plan.Plan, observed plan.Observed, more []fact.Query) (fact.Set, error) {
+	objects, keys := more, []fact.Query(nil)
 	for _, q := range p.Queries(plan.Cluster) {
 		if q.Kind == fact.KindEtcd {
 			keys = append(keys, q)

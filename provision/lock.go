@@ -86,6 +86,10 @@ type lockSet struct {
 	claim  ssh.Claim
 	guards []string // the masters and members of etcd
 
+	keeping context.Context // ends when the locks are given back
+	keepers sync.WaitGroup
+	names   []string // of the hosts whose locks were taken, or could not be
+
 	mu     sync.Mutex
 	lost   map[string]*LockLostError
 	first  *LockLostError
@@ -246,22 +250,16 @@ func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (r
 	}
 
 	// The locks outlive ctx: what is under way when it ends is finished.
-	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var keepers sync.WaitGroup
-	for _, name := range names {
-		m := f.machines[name]
-		m.lock.set(taken[name], failed[name])
-		if lock := taken[name]; lock != nil {
-			keepers.Go(func() { f.options.Fault.Guard(func() { f.keepLock(keeping, set, m, lock) }) })
-		}
-	}
+	var stop context.CancelFunc
+	set.keeping, stop = context.WithCancel(context.WithoutCancel(ctx))
+	set.hold(f, names, taken, failed)
 	f.locks.Store(set)
 	release = sync.OnceFunc(func() {
 		f.locks.Store(nil)
 		stop()
-		keepers.Wait()
+		set.keepers.Wait()
 		held := map[string]*ssh.Lock{}
-		for _, name := range names {
+		for _, name := range set.names {
 			l := &f.machines[name].lock
 			l.mu.Lock()
 			if l.held != nil {
@@ -276,6 +274,19 @@ func (f *Fleet) Lock(ctx context.Context, hosts []string, description string) (r
 	f.release = release
 	f.mu.Unlock()
 	return release, nil
+}
+
+// hold keeps the locks of hosts from now on, by host, and why others could not be
+// taken.
+func (l *lockSet) hold(f *Fleet, names []string, taken map[string]*ssh.Lock, failed map[string]error) {
+	l.names = append(l.names, names...)
+	for _, name := range names {
+		m := f.machines[name]
+		m.lock.set(taken[name], failed[name])
+		if lock := taken[name]; lock != nil {
+			l.keepers.Go(func() { f.options.Fault.Guard(func() { f.keepLock(l.keeping, l, m, lock) }) })
+		}
+	}
 }
 
 // guards are the masters and the members of etcd, in the inventory's order.

@@ -161,6 +161,7 @@ func (n *graphNode) measure() int {
 // execute runs the graph to its end.
 func (r *run) execute() (*Report, error) {
 	begin := time.Now()
+	r.executor.rememberHosts(r.work)
 	if r.executor.delta.Upgrade != nil {
 		r.stageFirst()
 	}

@@ -37,6 +37,7 @@ undoes it by itself unless kinstall reaches it again over a new connection.`,
   kinstall apply lab.hcl -yes                   without asking
   kinstall apply lab.hcl -limit huashan         only this host
   kinstall apply lab.hcl -skip-unreachable      all but hosts that are down
+  kinstall apply lab.hcl -forget huashan        removed, and gone for good
   kinstall apply lab.hcl -lock-timeout 10m      after another apply has ended
   kinstall apply lab.hcl -yes -json > log.json  one JSON event a line`,
 		Flags: joined([]cli.Flag{
@@ -161,7 +162,7 @@ func workOf(d *plan.Delta) []progress.Host {
 		}
 	}
 	var hosts []progress.Host
-	for _, name := range append(append([]string{plan.Operator}, d.Plan.Hosts()...), plan.Cluster) {
+	for _, name := range append(append([]string{plan.Operator}, d.Hosts()...), plan.Cluster) {
 		if totals[name] > 0 {
 			hosts = append(hosts, progress.Host{Name: name, Total: totals[name]})
 		}

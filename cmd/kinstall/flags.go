@@ -22,6 +22,7 @@ func variableFlags() []cli.Flag {
 func hostFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "limit", Usage: "`HOST,…` only these hosts"},
+		&cli.StringSliceFlag{Name: "forget", Usage: "`HOST,…` these hosts, which left the inventory, are gone for good: do not ask them (docs/hosts.md)"},
 		&cli.IntFlag{Name: "parallelism", Usage: "`N` work on at most so many hosts at a time (default 32)", Action: func(c *cli.Context, n int) error {
 			if n < 1 || n > maxParallelism {
 				return usageError("", "kinstall %s: -parallelism %d is not between 1 and %d", c.Command.Name, n, maxParallelism)

@@ -119,6 +119,10 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	if err := checkLimit(c, inv, limit); err != nil {
 		return nil, err
 	}
+	forget := list(c.StringSlice("forget"))
+	if err := checkForget(c, inv, forget); err != nil {
+		return nil, err
+	}
 	done := a.status("Compiling the plan …")
 	prepared, diags, err := a.backend.prepare(ctx, inv, lock)
 	done()
@@ -128,7 +132,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	if err := a.diagnoseFor(c, nil, diags); err != nil {
 		return nil, err
 	}
-	p := prepared.plan.Limit(limit)
+	p := prepared.plan.Limit(limit).Forget(forget)
 	if c.Bool("skip-unreachable") {
 		p = p.SkipUnreachable()
 	}
@@ -156,7 +160,10 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 	if err != nil {
 		return fail(err)
 	}
-	for _, observations := range []map[string]plan.Observation{observed.Hosts, observed.Elsewhere} {
+	if err := checkForgotten(c, p.Departures(observed), forget); err != nil {
+		return fail(err)
+	}
+	for _, observations := range []map[string]plan.Observation{observed.Hosts, observed.Elsewhere, observed.Leaving} {
 		for _, o := range observations {
 			if errors.As(o.Err, new(*provision.PanicError)) {
 				return fail(o.Err)
@@ -205,6 +212,41 @@ func checkLimit(c *cli.Context, inv *inventory.Inventory, limit []string) error 
 			hint = fmt.Sprintf("did you mean %s?", like)
 		}
 		return usageError(hint, "kinstall %s: -limit: no host is called %q", c.Command.Name, host)
+	}
+	return nil
+}
+
+// checkForget refuses to forget what is no host that has left.
+func checkForget(c *cli.Context, inv *inventory.Inventory, forget []string) error {
+	switch {
+	case len(forget) == 0 && c.IsSet("forget"):
+		return usageError("", "kinstall %s: -forget names no host", c.Command.Name)
+	case len(forget) > 0 && c.IsSet("limit"):
+		return usageError("leave -limit out", "kinstall %s: -forget is about the cluster as a whole, -limit about some hosts", c.Command.Name)
+	}
+	for _, host := range forget {
+		if _, stays := inv.Host(host); stays {
+			return usageError("remove its host block first", "kinstall %s: -forget: %q is in the inventory", c.Command.Name, host)
+		}
+	}
+	return nil
+}
+
+// checkForgotten refuses to forget a host that nobody remembers.
+func checkForgotten(c *cli.Context, leaving []plan.Departure, forget []string) error {
+	var names []string
+	for _, l := range leaving {
+		names = append(names, l.Name)
+	}
+	for _, host := range forget {
+		if slices.Contains(names, host) {
+			continue
+		}
+		hint := "no host has left the inventory, as far as the cluster remembers"
+		if len(names) > 0 {
+			hint = "those that left the inventory are " + strings.Join(names, ", ")
+		}
+		return usageError(hint, "kinstall %s: -forget: the cluster remembers no host that is called %q", c.Command.Name, host)
 	}
 	return nil
 }

@@ -48,17 +48,39 @@ type Record struct {
 	// Ranges (static routes) are the prefixes that hold the destinations of the
 	// routes that were set, and nothing else.
 	Ranges []string `json:"ranges,omitempty"`
+	// Host (hosts) is how a host is reached, for when it has left the inventory.
+	Host *HostRecord `json:"host,omitempty"`
+}
+
+// HostRecord is what the keepers remember of a host: enough to find it again.
+// Credentials are not remembered.
+type HostRecord struct {
+	Address string   `json:"address"`
+	Port    int      `json:"port"`
+	User    string   `json:"user"`
+	Become  bool     `json:"become,omitempty"`
+	HostKey string   `json:"host_key,omitempty"` // its fingerprint, "SHA256:…"
+	Roles   []string `json:"roles,omitempty"`    // sorted
+}
+
+// equal compares what is remembered of a host; nil is nothing.
+func (h *HostRecord) equal(other *HostRecord) bool {
+	if h == nil || other == nil {
+		return h == other
+	}
+	return h.Address == other.Address && h.Port == other.Port && h.User == other.User && h.Become == other.Become &&
+		h.HostKey == other.HostKey && slices.Equal(h.Roles, other.Roles)
 }
 
 // Empty reports whether there is nothing to remember.
 func (r Record) Empty() bool {
-	return r.Digest == "" && r.Started == "" && len(r.Files)+len(r.Inputs)+len(r.Ranges) == 0
+	return r.Digest == "" && r.Started == "" && r.Host == nil && len(r.Files)+len(r.Inputs)+len(r.Ranges) == 0
 }
 
 // Equal compares as the state's file does: no entries are no map.
 func (r Record) Equal(other Record) bool {
 	return r.Digest == other.Digest && r.Content == other.Content && r.Version == other.Version && r.Started == other.Started && r.Unproven == other.Unproven &&
-		slices.Equal(r.Ranges, other.Ranges) &&
+		slices.Equal(r.Ranges, other.Ranges) && r.Host.equal(other.Host) &&
 		maps.Equal(r.Files, other.Files) && maps.Equal(r.Inputs, other.Inputs)
 }
 

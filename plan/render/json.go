@@ -48,6 +48,7 @@ type Host struct {
 	Error   string `json:"error,omitempty"`
 	// Skipped: apply goes on without it, see plan.Plan.SkipUnreachable.
 	Skipped bool `json:"skipped,omitempty"`
+	Leaves  bool `json:"leaves,omitempty"` // it left the inventory
 }
 
 // Change is one resource that would change.
@@ -103,8 +104,13 @@ func NewDocument(d *plan.Delta) Document {
 			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Armed: item.Armed(), Change: redacted(item.Change)})
 		}
 	}
-	for _, name := range d.Plan.Hosts() {
-		host := Host{Name: name, Status: "unchanged"}
+	addresses := map[string]string{}
+	for _, l := range d.Leaving {
+		addresses[l.Name] = l.Address
+	}
+	for _, name := range d.Hosts() {
+		host := Host{Name: name, Status: "unchanged", Address: addresses[name]}
+		host.Leaves = host.Address != ""
 		if h, ok := inv.Host(name); ok {
 			host.Address = h.Address.String()
 		}

@@ -48,13 +48,13 @@ func (t *text) risks() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(restarts)) {
-		lines = append(lines, "restarts: "+name+" on "+t.some(placesOf(t.delta.Plan, restarts[name])))
+		lines = append(lines, "restarts: "+name+" on "+t.some(placesOf(t.delta, restarts[name])))
 	}
 	if deletions > 0 {
-		lines = append(lines, fmt.Sprintf("deletes: %d on %s", deletions, t.some(placesOf(t.delta.Plan, deleted))))
+		lines = append(lines, fmt.Sprintf("deletes: %d on %s", deletions, t.some(placesOf(t.delta, deleted))))
 	}
 	if len(armed) > 0 {
-		lines = append(lines, "connection: changes on "+t.some(placesOf(t.delta.Plan, armed))+" "+armedRisk)
+		lines = append(lines, "connection: changes on "+t.some(placesOf(t.delta, armed))+" "+armedRisk)
 	}
 	if len(lines) == 0 {
 		return
@@ -147,7 +147,7 @@ func (t *text) overview(sections []section) {
 	var rows []row
 	width := 0
 	for _, s := range sections {
-		r := row{name: title(t.delta.Plan, s.host)}
+		r := row{name: title(t.delta, s.host)}
 		for _, item := range s.items {
 			if column := overviewColumn(item.Change.Action); column >= 0 {
 				r.counts[column]++

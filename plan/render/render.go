@@ -146,18 +146,23 @@ func sectionsOf(d *plan.Delta) []section {
 		byHost[plan.Cluster] = []plan.Item{} // the error is shown all the same
 	}
 	var sections []section
-	for _, host := range placesOf(d.Plan, byHost) {
+	for _, host := range placesOf(d, byHost) {
 		sections = append(sections, section{host, byHost[host]})
 	}
 	return sections
 }
 
-// placesOf returns the keys of a map in the order of a printed plan.
-func placesOf[T any](p *plan.Plan, places map[string]T) []string {
-	order := map[string]int{plan.Operator: -1, plan.Cluster: len(p.Inventory.Hosts)}
-	for i, h := range p.Inventory.Hosts {
-		order[h.Name] = i
+// placesOf returns the keys of a map in the order of a printed plan: hosts that
+// leave come after those that stay.
+func placesOf[T any](d *plan.Delta, places map[string]T) []string {
+	order := map[string]int{plan.Operator: -1}
+	for _, h := range d.Plan.Inventory.Hosts {
+		order[h.Name] = len(order)
 	}
+	for _, l := range d.Leaving {
+		order[l.Name] = len(order)
+	}
+	order[plan.Cluster] = len(order)
 	names := make([]string, 0, len(places))
 	for name := range places {
 		names = append(names, name)
@@ -173,7 +178,7 @@ func placesOf[T any](p *plan.Plan, places map[string]T) []string {
 }
 
 // title is how a place is called in a section's first line.
-func title(p *plan.Plan, host string) string {
+func title(d *plan.Delta, host string) string {
 	switch host {
 	case plan.Operator:
 		return "operator"
@@ -182,14 +187,19 @@ func title(p *plan.Plan, host string) string {
 	case "":
 		return "inventory"
 	}
-	if h, ok := p.Inventory.Host(host); ok && h.Address.IsValid() {
+	if h, ok := d.Plan.Inventory.Host(host); ok && h.Address.IsValid() {
 		return fmt.Sprintf("host %s (%s)", host, h.Address)
+	}
+	for _, l := range d.Leaving {
+		if l.Name == host {
+			return fmt.Sprintf("host %s (%s, leaves)", host, l.Address)
+		}
 	}
 	return "host " + host
 }
 
 func (t *text) section(s section) {
-	t.line(span{bold, "# " + title(t.delta.Plan, s.host)})
+	t.line(span{bold, "# " + title(t.delta, s.host)})
 	if s.host == plan.Cluster && t.delta.Observed.ClusterErr != nil {
 		t.message("the API was not observed: " + t.delta.Observed.ClusterErr.Error())
 	}
@@ -213,9 +223,9 @@ func (t *text) unreachable() {
 		head = "# left for later: what differs on hosts that can't be reached is not known"
 	}
 	t.line(span{bold, head})
-	for _, host := range placesOf(t.delta.Plan, t.delta.Unreachable) {
+	for _, host := range placesOf(t.delta, t.delta.Unreachable) {
 		err := t.delta.Unreachable[host]
-		t.message(title(t.delta.Plan, host) + ": " + strings.TrimPrefix(err.Error(), host+": "))
+		t.message(title(t.delta, host) + ": " + strings.TrimPrefix(err.Error(), host+": "))
 		var adviser interface{ Hint() string }
 		if errors.As(err, &adviser) {
 			t.hint(adviser.Hint())
@@ -231,7 +241,7 @@ func (t *text) problems() {
 	}
 	t.line(span{bold, "# problems"})
 	for _, p := range t.delta.Problems {
-		t.message(title(t.delta.Plan, p.Host) + ": " + p.Summary)
+		t.message(title(t.delta, p.Host) + ": " + p.Summary)
 		t.hint(p.Hint)
 	}
 	t.line()

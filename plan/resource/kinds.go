@@ -36,6 +36,7 @@ const (
 	KindLink          Kind = "link"          // Link
 	KindPodMTU        Kind = "podmtu"        // PodMTU
 	KindEtcdData      Kind = "etcd-data"     // EtcdData
+	KindContainers    Kind = "containers"    // Containers
 	// On the operator's machine.
 	KindAuthority Kind = "authority" // Authority
 	KindLockFile  Kind = "lock"      // LockFile
@@ -48,6 +49,9 @@ const (
 	KindEtcdLearner Kind = "etcd-learner" // EtcdLearner
 	KindEtcdVoter   Kind = "etcd-voter"   // EtcdVoter
 	KindEtcdMember  Kind = "etcd-member"  // EtcdRemoval
+	KindDrain       Kind = "drain"        // Drain
+	// Only remembered.
+	KindHost Kind = "host" // Host
 )
 
 // Scope says where resources of a kind are.
@@ -57,6 +61,7 @@ type Scope string
 const (
 	ScopeHost     Scope = ""         // on one host, whose state remembers it
 	ScopeCluster  Scope = "cluster"  // nowhere in particular: the states of all keepers remember it (see plan.Keepers)
+	ScopeKeepers  Scope = "keepers"  // only in the states of all keepers: it is no thing, but known
 	ScopeOperator Scope = "operator" // on the operator's machine, which has no state
 )
 
@@ -125,17 +130,20 @@ var descriptors = index(
 	Descriptor{Kind: KindLink, Removable: true, CutsOff: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindPodMTU},
 	Descriptor{Kind: KindEtcdData},
+	Descriptor{Kind: KindContainers},
 
 	Descriptor{Kind: KindAuthority, Scope: ScopeOperator},
 	Descriptor{Kind: KindLockFile, Scope: ScopeOperator},
 
-	Descriptor{Kind: KindNode, Scope: ScopeCluster},
+	Descriptor{Kind: KindNode, Scope: ScopeCluster, Removable: true},
 	Descriptor{Kind: KindObject, Scope: ScopeCluster, Removable: true, StartedBy: Update},
 	Descriptor{Kind: KindEtcdKeys, Scope: ScopeCluster, Removable: true, CarriesPods: true, Remade: true, Outlasts: true},
 	Descriptor{Kind: KindGate, Scope: ScopeCluster},
 	Descriptor{Kind: KindEtcdLearner, Scope: ScopeCluster},
 	Descriptor{Kind: KindEtcdVoter, Scope: ScopeCluster},
 	Descriptor{Kind: KindEtcdMember, Scope: ScopeCluster},
+	Descriptor{Kind: KindDrain, Scope: ScopeCluster},
+	Descriptor{Kind: KindHost, Scope: ScopeKeepers, Removable: true},
 )
 
 func index(all ...Descriptor) map[Kind]Descriptor {
