@@ -141,6 +141,45 @@ func TestDepartures(t *testing.T) {
 	}
 }
 
+// Where nothing changes elsewhere, the host still stops after its pods have gone.
+func TestDepartureAlone(t *testing.T) {
+	lab := load(t, "lab")
+	old := compile(t, lab)
+	rest := without(lab, "huashan")
+	observed := departed(old, compile(t, rest))
+	next := &Plan{Inventory: rest}
+	for _, h := range rest.Hosts {
+		dir := resource.Directory{Path: "/x", Ownership: resource.Ownership{Mode: 0o755}}
+		next.Steps = append(next.Steps, Step{Host: h.Name, Resource: dir}, Step{Host: Cluster, Resource: resource.Host{Name: h.Name}})
+		facts := observed.Hosts[h.Name].Facts
+		facts.Put(fact.Key{Kind: fact.KindFile, Name: "/x"}, fact.File{Exists: true, Type: "directory", Mode: 0o755, Owner: "root", Group: "root"})
+		for id := range facts.Host.State.Resources {
+			if resource.ID(id).Kind() != resource.KindHost {
+				delete(facts.Host.State.Resources, id)
+			}
+		}
+	}
+	delta := next.Diff(observed)
+	own, steps := leavingSteps(t, delta)
+	kubelet, containers := NewStepID("huashan", unitID(KubeletUnit)), NewStepID("huashan", resource.Containers{}.ID())
+	drain := NewStepID(Cluster, resource.Drain{Node: "huashan"}.ID())
+	for _, item := range own {
+		id := item.Step.ID()
+		if id != drain && !waitsFor(steps, id, drain, map[StepID]bool{}) {
+			t.Errorf("%s does not wait for the drain", id)
+		}
+		if item.Step.Host == "huashan" && id != kubelet && !waitsFor(steps, id, kubelet, map[StepID]bool{}) {
+			t.Errorf("%s does not wait for the kubelet's end", id)
+		}
+		if id == NewStepID("huashan", unitID(containerdUnit)) && !waitsFor(steps, id, containers, map[StepID]bool{}) {
+			t.Errorf("%s does not wait for the containers' end", id)
+		}
+	}
+	if got := changes(delta); len(own) < 20 || slices.ContainsFunc(got, func(text string) bool { return !strings.Contains(text, "huashan") }) {
+		t.Errorf("%d steps of the host; changes: %v", len(own), got)
+	}
+}
+
 func TestCheckDepartures(t *testing.T) {
 	lab := load(t, "lab")
 	old := compile(t, lab)
