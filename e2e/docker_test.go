@@ -538,7 +538,9 @@ func (s *dockerStory) hostRemoved(t *testing.T) {
 	s.write(t, before+after)
 	gone := s.subnets["songshan"]
 	delete(s.subnets, "songshan")
-	if s.learning > 0 { // as long as it runs, it says where it is
+	// As long as it runs, it says where it is. Where there is an etcd, the host is
+	// remembered and stopped by kinstall.
+	if s.learning > 0 && s.unit != "flanneld.service" {
 		if err := s.lab.Stop(t.Context(), "songshan"); err != nil {
 			t.Fatal(err)
 		}

@@ -203,11 +203,10 @@ func proveNetwork(t *testing.T, network networkCase) {
 
 	// A host leaves: the others forget the way to it, and keep their own subnets.
 	w.write(t, two)
-	w.mustKubectl(t, "delete", "node", "lushan")
 	if err := w.lab.Stop(t.Context(), "lushan"); err != nil {
 		t.Fatal(err)
 	}
-	w.apply(t)
+	w.apply(t, "-forget", "lushan")
 	eventually(t, time.Minute, "the route to lushan's pods is gone", func() string {
 		return w.ssh(t, "yandang", fmt.Sprintf("ip -o route show root %[1]s; ovs-ofctl dump-flows br0 2>/dev/null | grep %[1]s || true", subnets["lushan"]))
 	})

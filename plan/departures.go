@@ -114,21 +114,59 @@ func (d *Delta) depart(o order) {
 	if len(d.Leaving) == 0 {
 		return
 	}
-	var elsewhere []StepID
+	var elsewhere, remade []StepID
 	for i := range d.Items {
-		if item := &d.Items[i]; item.Change.Changes() || item.Change.Action == resource.Wait {
+		item := &d.Items[i]
+		switch kind := describe(item.Step.Resource.ID()); {
+		case item.Change.Changes() && kind.Remade && kind.Scope == resource.ScopeCluster:
+			remade = append(remade, item.Step.ID())
+		case item.Change.Changes() || item.Change.Action == resource.Wait:
 			elsewhere = append(elsewhere, item.Step.ID())
 		}
 	}
+	elsewhere = d.independent(o, elsewhere, remade)
 	for _, l := range d.Leaving {
-		d.leaves(o, l, elsewhere)
+		stopped := d.leaves(o, l, elsewhere)
+		for _, id := range remade { // as long as the host's programs run, they would make it again
+			o.wait(id, stopped...)
+		}
 	}
 }
 
+// independent returns those of some steps that don't wait for any of others, by
+// whichever way.
+func (d *Delta) independent(o order, some, others []StepID) []StepID {
+	if len(others) == 0 {
+		return some
+	}
+	next := map[StepID][]StepID{} // steps by what they wait for
+	for i := range d.Items {
+		id := d.Items[i].Step.ID()
+		for _, before := range slices.Concat(d.Items[i].Step.After, o[id]) {
+			next[before] = append(next[before], id)
+		}
+	}
+	waits := map[StepID]bool{}
+	var visit func(StepID)
+	visit = func(id StepID) {
+		for _, waiting := range next[id] {
+			if !waits[waiting] {
+				waits[waiting] = true
+				visit(waiting)
+			}
+		}
+	}
+	for _, id := range others {
+		visit(id)
+	}
+	return slices.DeleteFunc(slices.Clone(some), func(id StepID) bool { return waits[id] })
+}
+
 // leaves adds the departure of a host, in the order that is said above; elsewhere
-// is what the others do before the host stops. Edges go by way of the host's
-// programs, of which there are few.
-func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) {
+// is what the others do before the host stops. It returns the steps after which
+// nothing of the host's own runs. Edges go by way of its programs, of which there
+// are few.
+func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) (stopped []StepID) {
 	var last []StepID // before the host is forgotten
 	add := func(host string, r resource.Resource, change resource.Change, after ...StepID) StepID {
 		item := Item{Step{Host: host, Resource: r}, change}
@@ -152,7 +190,7 @@ func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) {
 		elsewhere = append(slices.Clone(elsewhere), drained)
 	}
 	if facts, ok := d.Observed.Leaving[l.Name]; ok && facts.Err == nil && !l.Forgotten {
-		last = d.clear(add, l, facts.Facts.Host.State, elsewhere)
+		last, stopped = d.clear(add, l, facts.Facts.Host.State, elsewhere)
 	}
 	if node.Exists {
 		orphan := resource.Orphan{Was: resource.NewID(resource.KindNode, l.Name)}
@@ -165,29 +203,30 @@ func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) {
 	}
 	add(Cluster, resource.Orphan{Was: resource.Host{Name: l.Name}.ID()},
 		resource.Change{Action: resource.Delete, Reasons: []resource.Reason{{Cause: resource.Intent, Text: text}}}, slices.Concat(last, elsewhere)...)
+	return stopped
 }
 
 // clear adds the deletion of all that a host's state remembers. First its kubelet
 // stops, then the containers that it had started, then the other programs, then
-// the rest goes.
-func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...StepID) StepID, l Departure, state fact.State, before []StepID) []StepID {
+// the rest goes. It returns all these steps, and those after which no program runs.
+func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...StepID) StepID, l Departure, state fact.State, before []StepID) (all, stopped []StepID) {
 	kubelet, runtime := unitID(KubeletUnit), ""
 	for _, r := range runtimeKinds() {
 		if _, has := state.Resources[string(unitID(r.unit))]; has {
 			runtime = r.unit
 		}
 	}
-	var all, programs []StepID
+	var programs []StepID
 	first, rest := before, []Item(nil)
 	for _, item := range orphans(l.Name, state, func(id resource.ID) bool { return !kept(id) }) {
 		switch id := item.Step.Resource.ID(); {
 		case id == kubelet:
-			stopped := add(l.Name, item.Step.Resource, item.Change, before...)
-			all, first = append(all, stopped), []StepID{stopped}
+			first = []StepID{add(l.Name, item.Step.Resource, item.Change, before...)}
+			all = append(all, first...)
 			if runtime != "" {
 				containers := resource.Containers{Runtime: runtime}
 				change, _ := containers.Diff(fact.Set{})
-				first = []StepID{add(l.Name, containers, change, stopped)}
+				first = []StepID{add(l.Name, containers, change, first...)}
 				all = append(all, first...)
 			}
 		case id.Kind() == resource.KindImage: // data of its runtime, which can't be asked any more
@@ -202,16 +241,16 @@ func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...St
 			programs = append(programs, add(l.Name, item.Step.Resource, item.Change, first...))
 		}
 	}
-	after := programs
-	if len(after) == 0 {
-		after = first
+	stopped = programs
+	if len(stopped) == 0 {
+		stopped = first
 	}
 	for _, item := range rest {
 		if !describe(item.Step.Resource.ID()).Program() {
-			all = append(all, add(l.Name, item.Step.Resource, item.Change, after...))
+			all = append(all, add(l.Name, item.Step.Resource, item.Change, stopped...))
 		}
 	}
-	return slices.Concat(all, programs)
+	return slices.Concat(all, programs), stopped
 }
 
 // isLeaving reports whether a place is a host that leaves.

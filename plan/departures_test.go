@@ -76,6 +76,8 @@ func leavingSteps(t *testing.T, delta *Delta) (own []Item, steps map[StepID]Step
 func TestDepartures(t *testing.T) {
 	lab := load(t, "lab")
 	split := load(t, "split")
+	flannel := without(lab)
+	flannel.Network = networks()["flannel-etcd"]
 	for _, c := range []struct {
 		name   string
 		inv    *inventory.Inventory
@@ -85,6 +87,7 @@ func TestDepartures(t *testing.T) {
 		{"worker", lab, "huashan", nil},
 		{"master", lab, "wudang", nil},
 		{"balancer", split, "lb-b", nil},
+		{"worker with flannel in etcd", flannel, "huashan", nil},
 		{"gone for good", lab, "huashan", []string{"huashan"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -133,6 +136,8 @@ func TestDepartures(t *testing.T) {
 					t.Errorf("%s does not wait for the drain", id)
 				case !onHost && drained && id != drain && item.Change.Changes() && delta.leadsToPods(item.Step) && !waits(id, drain):
 					t.Errorf("%s: others lose the way to its pods before they have gone", id)
+				case id.Kind() == resource.KindEtcdKeys && item.Change.Changes() && drained && !waits(id, NewStepID(c.leaves, unitID(flannelUnit))):
+					t.Errorf("%s is changed while the host's flannel would write it again", id)
 				case onHost && describe(item.Step.Resource.ID()).Program() && !waits(id, NewStepID("shaolin", resource.StaticPod{Path: ManifestDirectory + "/kube-apiserver.yaml"}.ID())) && c.inv == lab:
 					t.Errorf("%s stops before others have changed", id)
 				}
