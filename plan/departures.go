@@ -167,6 +167,10 @@ func (d *Delta) independent(o order, some, others []StepID) []StepID {
 // nothing of the host's own runs. Edges go by way of its programs, of which there
 // are few.
 func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) (stopped []StepID) {
+	here, asked := d.Observed.Leaving[l.Name]
+	if !l.Forgotten && (!asked || here.Err != nil) {
+		return nil // it stays remembered; checkDepartures says so
+	}
 	var last []StepID // before the host is forgotten
 	add := func(host string, r resource.Resource, change resource.Change, after ...StepID) StepID {
 		item := Item{Step{Host: host, Resource: r}, change}
@@ -189,8 +193,8 @@ func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) (stopped []Step
 		}
 		elsewhere = append(slices.Clone(elsewhere), drained)
 	}
-	if facts, ok := d.Observed.Leaving[l.Name]; ok && facts.Err == nil && !l.Forgotten {
-		last, stopped = d.clear(add, l, facts.Facts.Host.State, elsewhere)
+	if !l.Forgotten {
+		last, stopped = d.clear(add, l, here.Facts.Host.State, elsewhere)
 	}
 	if node.Exists {
 		orphan := resource.Orphan{Was: resource.NewID(resource.KindNode, l.Name)}

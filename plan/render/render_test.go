@@ -295,6 +295,26 @@ func states(*testing.T) *plan.Delta {
 	return s.delta()
 }
 
+// departure has a worker that left the inventory, one that is gone for good, and
+// one that can't be reached.
+func departure(*testing.T) *plan.Delta {
+	s := newScene()
+	s.plan.Inventory.Hosts[0].Roles = []string{inventory.RoleMaster}
+	s.observed.Cluster = fact.NewSet(fact.Host{})
+	for i, name := range []string{"hengshan", "songshan", "taishan"} {
+		s.recorded("shaolin", resource.Host{Name: name}.ID(), fact.Record{Host: &fact.HostRecord{
+			Address: fmt.Sprintf("10.27.52.9%d", i), Port: 22, User: "root", HostKey: "SHA256:x", Roles: []string{inventory.RoleWorker}}})
+		s.observed.Cluster.Put(fact.Key{Kind: fact.KindNode, Name: name}, fact.Node{Exists: true, Pods: []fact.NodePod{{Namespace: "default", Name: "web-" + name}}})
+	}
+	resources := map[string]fact.Record{"unit:kubelet.service": {}, "unit:containerd.service": {}, "file:/etc/kubernetes/kubelet.conf": {}, "package:conntrack": {}, "image:pause": {}}
+	s.observed.Leaving = map[string]plan.Observation{
+		"hengshan": {Facts: fact.NewSet(fact.Host{State: fact.State{Cluster: "wuxia", Resources: resources}})},
+		"taishan":  {Err: adviceError{errors.New("taishan: connect to 10.27.52.92:22: no route to host"), "is the machine switched on?"}},
+	}
+	s.plan = s.plan.Forget([]string{"songshan"})
+	return s.delta()
+}
+
 func certificateExpiry(t *testing.T) *plan.Delta {
 	s := newScene()
 	s.apiServerCertificate(t, now.AddDate(0, 0, 12))
@@ -519,6 +539,7 @@ var cases = []struct {
 	{"image-drift", imageDrift},
 	{"labels", labels},
 	{"states", states},
+	{"departure", departure},
 	{"certificate-expiry", certificateExpiry},
 	{"sensitive", sensitive},
 	{"unit-restart", unitRestart},
