@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sync/semaphore"
 
@@ -87,8 +88,7 @@ func removeNode(ctx context.Context, t *task, o resource.Orphan) error {
 // removeHost has the host itself forget what belonged to no single host, as far
 // as it was asked. The keepers forget the host as they do any orphan.
 func removeHost(ctx context.Context, t *task, o resource.Orphan) error {
-	leaving, asked := t.executor.delta.Observed.Leaving[o.Was.Name()]
-	if !asked || leaving.Err != nil {
+	if !slices.Contains(t.executor.delta.Hosts(), o.Was.Name()) {
 		return nil
 	}
 	m, err := t.executor.Fleet.connect(ctx, o.Was.Name())

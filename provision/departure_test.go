@@ -99,7 +99,7 @@ func TestHostLeavesUnreached(t *testing.T) {
 		edit func(t *testing.T, f *testFleet)
 		want string
 	}{
-		"it is off": {func(_ *testing.T, f *testFleet) { f.hosts["huashan"].Server.Close() }, "can't be reached"},
+		"it is off": {func(_ *testing.T, f *testFleet) { f.hosts["huashan"].Close() }, "can't be reached"},
 		"another machine is there": {func(t *testing.T, f *testFleet) {
 			f.remember(t, func(r *fact.HostRecord) { r.HostKey = "SHA256:" + strings.Repeat("A", 43) })
 		}, "SHA256:"},

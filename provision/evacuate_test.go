@@ -18,7 +18,6 @@ type fakeNodes struct {
 	checks *fakeChecks                                  // what is asked of nodes is noted there
 	theirs bool                                         // somebody else has cordoned them
 	drains func(ctx context.Context, node string) error // what becomes of a drain
-	lifts  func(node string) error                      // what becomes of lifting a cordon
 }
 
 func (n *fakeNodes) cordon(_ context.Context, node, why string) (bool, error) {
@@ -28,10 +27,7 @@ func (n *fakeNodes) cordon(_ context.Context, node, why string) (bool, error) {
 
 func (n *fakeNodes) uncordon(_ context.Context, node, why string) error {
 	n.checks.note("uncordon " + node + " from a " + why)
-	if n.lifts == nil {
-		return nil
-	}
-	return n.lifts(node)
+	return nil
 }
 
 func (n *fakeNodes) drain(ctx context.Context, node string, _ func(string)) error {
@@ -209,7 +205,7 @@ func TestDrainedInVain(t *testing.T) {
 			<-failed
 		}
 		return nil
-	}, lifts: func(node string) error { return nil }}
+	}}
 	report, err := e.Apply(t.Context(), delta)
 	if err == nil || !strings.Contains(err.Error(), "no answer") {
 		t.Errorf("Apply: %v", err)

@@ -187,15 +187,12 @@ func goesOn(member plan.Item) bool {
 func (r *run) ask(t *turn) error {
 	item := t.member()
 	r.executor.tell(Event{Kind: Started, Item: item})
-	err := r.executor.checks.before(r.ctx, *item.Step.Rollout, r.reporter(item))
-	switch {
-	case r.ctx.Err() != nil:
-		return nil // it is the stop, of which the machine knows
-	case err != nil:
-		return fmt.Errorf("not touched, because the others can't do without it: %w", err)
+	why, err := "not touched, because the others can't do without it", r.executor.checks.before(r.ctx, *item.Step.Rollout, r.reporter(item))
+	if err == nil && r.ctx.Err() == nil {
+		why, err = "not touched", r.evacuate(t)
 	}
-	if err := r.evacuate(t); err != nil && r.ctx.Err() == nil {
-		return fmt.Errorf("not touched: %w", err)
+	if err != nil && r.ctx.Err() == nil { // else it is the stop, of which the machine knows
+		return fmt.Errorf("%s: %w", why, err)
 	}
 	return nil
 }

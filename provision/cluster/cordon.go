@@ -28,7 +28,7 @@ func ownCordon(node *corev1.Node) string {
 		fields := struct {
 			Spec map[string]json.RawMessage `json:"f:spec"`
 		}{}
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		if _, theirs := fields.Spec["f:unschedulable"]; theirs {

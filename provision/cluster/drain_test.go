@@ -298,7 +298,7 @@ func TestObserveEvictedPods(t *testing.T) {
 // set them, and no others.
 func TestCordon(t *testing.T) {
 	by := func(manager string) []metav1.ManagedFieldsEntry {
-		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{}}}`)}}}
+		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:unschedulable":{}}}`)}}
 	}
 	cordoned := func(mark, manager string) corev1.Node {
 		node := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "emei", ManagedFields: by(manager)}, Spec: corev1.NodeSpec{Unschedulable: true}}
