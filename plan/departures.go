@@ -134,7 +134,8 @@ func (d *Delta) depart(o order) {
 }
 
 // independent returns those of some steps that don't wait for any of others, by
-// whichever way.
+// whichever way. What a program is started with comes in its turn, and so waits
+// for what the program waits for.
 func (d *Delta) independent(o order, some, others []StepID) []StepID {
 	if len(others) == 0 {
 		return some
@@ -144,6 +145,15 @@ func (d *Delta) independent(o order, some, others []StepID) []StepID {
 		id := d.Items[i].Step.ID()
 		for _, before := range slices.Concat(d.Items[i].Step.After, o[id]) {
 			next[before] = append(next[before], id)
+		}
+		if d.Items[i].Step.Rollout == nil || !d.Items[i].Change.Changes() {
+			continue
+		}
+		switch r := d.Items[i].Step.Resource.(type) {
+		case resource.Unit:
+			next[id] = append(next[id], inputSteps(d.Items[i].Step.Host, r.Inputs)...)
+		case resource.StaticPod:
+			next[id] = append(next[id], inputSteps(d.Items[i].Step.Host, r.Inputs)...)
 		}
 	}
 	waits := map[StepID]bool{}

@@ -289,3 +289,22 @@ func TestCheckMasters(t *testing.T) {
 		}
 	}
 }
+
+// A host may leave in the same plan in which versions change: nothing waits for
+// itself then.
+func TestDepartureInAnUpgrade(t *testing.T) {
+	for _, network := range []string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}"} {
+		d := upgradable(35, 4)
+		d.network = network
+		w := living(t, loadDraft(t, d))
+		d.minor, d.kubernetes, d.workers = 36, 3, 1
+		p := compileWith(t, loadDraft(t, d), modelAuthority())
+		delta := p.Diff(w.observe(p))
+		for _, problem := range delta.Problems {
+			t.Errorf("problem on %s: %s", problem.Host, problem.Summary)
+		}
+		if left := cycle(delta.Graph()); len(left) > 0 {
+			t.Errorf("%s: these wait for each other: %v", network, left)
+		}
+	}
+}

@@ -31,9 +31,9 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	o.deleteLast(d.Items, gone)
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
-	d.depart(o)
-	o.dropInsFirst(d.dropIns())
 	turned := o.upgrade(d)
+	d.depart(o) // after whatever else waits for something
+	o.dropInsFirst(d.dropIns())
 	if len(o)+len(turned) == 0 {
 		return
 	}

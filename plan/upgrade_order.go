@@ -52,8 +52,9 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 	for _, item := range d.Items {
 		id := item.Step.Resource.ID()
 		_, image := item.Step.Resource.(resource.Image)
+		_, orphan := item.Step.Resource.(resource.Orphan)
 		switch {
-		case !item.Change.Changes():
+		case !item.Change.Changes(), orphan: // what leaves goes when all is upgraded
 		case image:
 			before = append(before, item.Step.ID())
 		case runtimes[id]:
@@ -63,7 +64,10 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 	}
 	for _, item := range d.Items {
 		id, host := item.Step.ID(), item.Step.Host
-		h, _ := inv.Host(host)
+		h, stays := inv.Host(host)
+		if _, orphan := item.Step.Resource.(resource.Orphan); orphan || !stays && host != Cluster {
+			continue
+		}
 		switch item.Step.Resource.ID() {
 		case pod(apiServerPod):
 			o.wait(id, before...)
