@@ -109,13 +109,13 @@ func (c *Client) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) 
 	return pods, nil
 }
 
-// evictedPods are those that a drain of a node would evict. On one that is
-// cordoned already, pods that come in spite of that don't count.
+// evictedPods are those that a drain of a node would evict, but for those that end
+// already. On one that is cordoned, pods that come in spite of that don't count.
 func (c *Client) evictedPods(ctx context.Context, node string, cordoned bool) ([]fact.NodePod, error) {
 	pods, err := c.podsOn(ctx, node)
 	var found []fact.NodePod
 	for i := range pods {
-		if !cordoned || !returns(&pods[i]) {
+		if pods[i].DeletionTimestamp == nil && (!cordoned || !returns(&pods[i])) {
 			found = append(found, podFact(&pods[i]))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -267,6 +268,7 @@ func TestObserveEvictedPods(t *testing.T) {
 			p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 		}),
 		pod("by-hand", ""), pod("flannel", "DaemonSet"), pod("agent", "ReplicaSet", tolerant),
+		pod("ending", "ReplicaSet", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} }),
 	}}
 	client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
 	look := func(pods bool) []fact.NodePod {
