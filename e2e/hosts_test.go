@@ -242,7 +242,7 @@ func forbiddenDrain(t *testing.T, s *hostsStory) {
 	b := s.begin(t, "apply", "-yes", s.inventory)
 	eventually(t, 30*time.Second, "the node is cordoned", func() string {
 		if got := s.cordon(t, "huashan"); !strings.HasPrefix(got, "true") {
-			return got
+			return fmt.Sprintf("it is %q", got)
 		}
 		return ""
 	})
