@@ -185,6 +185,57 @@ func TestDepartureAlone(t *testing.T) {
 	}
 }
 
+// A member of etcd is taken off its list before it stops, and after the API
+// servers know that; one that is gone for good, before all else.
+func TestMembersDepart(t *testing.T) {
+	lab := load(t, "lab")
+	leaves := []string{"wudang", "emei"}
+	for _, forget := range [][]string{nil, {"emei"}} {
+		t.Run(fmt.Sprint("forgotten ", forget), func(t *testing.T) {
+			old, next := compile(t, lab), compile(t, without(lab, leaves...)).Forget(forget)
+			observed := departed(old, next)
+			list := fact.EtcdMembers{ClusterID: 1, Leader: 1, Quorum: true}
+			for i, h := range lab.With(inventory.RoleEtcd) {
+				gone := slices.Contains(forget, h.Name)
+				list.Members = append(list.Members, fact.EtcdMember{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{peerURL(h)}, ClientURLs: []string{"x"}, Healthy: !gone})
+				if gone {
+					delete(observed.Leaving, h.Name)
+				}
+			}
+			observed.Cluster.Put(fact.EtcdMembersKey, list)
+			observed.Hosts["shaolin"].Facts.Put(fact.Key{Kind: fact.KindEtcdData, Name: logDirectory(lab)}, fact.EtcdData{ClusterID: 1, MemberID: 1})
+			delta := next.Diff(observed)
+			for _, problem := range delta.Problems {
+				if strings.Contains(problem.Summary, "member") {
+					t.Errorf("%s: %s", problem.Host, problem.Summary)
+				}
+			}
+			_, steps := leavingSteps(t, delta)
+			waits := func(id, on StepID) bool { return waitsFor(steps, id, on, map[StepID]bool{}) }
+			apiserver := NewStepID("shaolin", resource.StaticPod{Path: ManifestDirectory + "/kube-apiserver.yaml"}.ID())
+			removals := 0
+			for _, s := range steps {
+				removal, ok := s.Resource.(resource.EtcdRemoval)
+				if !ok {
+					continue
+				}
+				removals++
+				unit, host := NewStepID(removal.Entry.Name, EtcdUnit), NewStepID(Cluster, resource.Host{Name: removal.Entry.Name}.ID())
+				gone := slices.Contains(forget, removal.Entry.Name)
+				if _, stops := steps[unit]; stops == gone || stops && !waits(unit, s.ID()) || !waits(host, s.ID()) {
+					t.Errorf("%s stops, or is forgotten, before it has left", removal.Entry.Name)
+				}
+				if waits(s.ID(), apiserver) == gone {
+					t.Errorf("%s leaves after the API servers know of it: %v", removal.Entry.Name, !gone)
+				}
+			}
+			if removals != len(leaves) {
+				t.Errorf("%d members are removed", removals)
+			}
+		})
+	}
+}
+
 func TestCheckDepartures(t *testing.T) {
 	lab := load(t, "lab")
 	old := compile(t, lab)

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
@@ -75,11 +77,15 @@ func (p *Plan) Elsewhere(role string) []string {
 	return names
 }
 
-// Learnt returns what was learnt of a host, of the plan or left out of it.
+// Learnt returns what was learnt of a host: of the plan, left out of it, or
+// leaving.
 func (o Observed) Learnt(host string) (facts fact.Set, ok bool) {
 	observation, ok := o.Hosts[host]
 	if !ok {
 		observation, ok = o.Elsewhere[host]
+	}
+	if !ok {
+		observation, ok = o.Leaving[host]
 	}
 	return observation.Facts, ok && observation.Err == nil
 }
@@ -123,7 +129,8 @@ func memberChanges(p *Plan, observed Observed) ([]memberChange, []Problem) {
 	return changes, nil
 }
 
-// seatsIn are the hosts of the inventory as far as etcd is concerned.
+// seatsIn are the hosts of the inventory as far as etcd is concerned, then those
+// that leave it.
 func seatsIn(p *Plan, observed Observed) []seat {
 	inv := p.Inventory
 	var seats []seat
@@ -144,6 +151,13 @@ func seatsIn(p *Plan, observed Observed) []seat {
 			}
 		}
 		seats = append(seats, s)
+	}
+	for _, l := range p.Departures(observed) {
+		facts, asked := observed.Learnt(l.Name)
+		seats = append(seats, seat{
+			host: l.Name, peerURL: "https://" + net.JoinHostPort(l.Address, strconv.Itoa(EtcdPeerPort)), directory: memberDirectory(inv),
+			planned: asked, data: asked && !LacksData(inv, facts),
+		})
 	}
 	return seats
 }

@@ -168,7 +168,7 @@ func (c *memberPlanner) sort() {
 }
 
 // departs reports whether a member on that host is planned to leave: its host
-// is still in the inventory, without the role.
+// is in the inventory without the role, or leaves it.
 func departs(s seat) bool { return !s.wanted }
 
 func (c *memberPlanner) leftOut(s seat, what string) {
