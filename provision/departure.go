@@ -115,6 +115,7 @@ done
 left=$(running)
 `
 	stopDockerPods = `running() { docker ps --quiet --filter label=io.kubernetes.pod.uid; }
+set --
 for container in $(running); do set -- "$@" "$container"; done
 if [ "$#" -gt 0 ]; then docker stop --time 30 "$@" >/dev/null; fi
 left=$(running)

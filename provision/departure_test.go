@@ -186,3 +186,47 @@ func TestHostsAreRememberedFirst(t *testing.T) {
 		t.Error("something was done on the host before it was remembered")
 	}
 }
+
+// fakeRuntime is a ctr and a docker of a few lines: what runs lies in a directory,
+// and one container only ends by force.
+const fakeRuntime = `
+case "$0 $*" in
+*docker" ps "*"label=io.kubernetes.pod.uid"*) ls "$HOST/tasks" ;;
+*docker" stop --time 30 "*) shift 3; for id in "$@"; do rm "$HOST/tasks/$id"; done ;;
+*ctr" -n k8s.io tasks ls") echo "TASK PID STATUS"; for id in $(ls "$HOST/tasks"); do echo "$id 1 RUNNING"; done; echo "ended 2 STOPPED" ;;
+*ctr" -n k8s.io tasks kill --signal TERM stubborn") ;;
+*ctr" -n k8s.io tasks kill --signal "*) rm -f "$HOST/tasks/$7" ;;
+*) echo "what is $0 $*?" >&2; exit 1 ;;
+esac
+`
+
+// On a host that leaves, nothing that its kubelet had started runs on.
+func TestContainersEnd(t *testing.T) {
+	needRoot(t)
+	for _, runtime := range []string{"containerd.service", plan.DockerUnit} {
+		t.Run(runtime, func(t *testing.T) {
+			f := newFleet(t, Options{}, "huashan")
+			h := f.hosts["huashan"]
+			containers := []string{"web", "pause"}
+			if runtime != plan.DockerUnit {
+				containers = append(containers, "stubborn")
+			}
+			for _, name := range containers {
+				if err := os.MkdirAll(h.path("/tasks/"+name), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, program := range []string{"ctr", "docker"} {
+				h.program(t, program, strings.ReplaceAll(fakeRuntime, "rm ", "rm -r "))
+			}
+			h.program(t, "sleep", "")
+			f.step("huashan", resource.Containers{Runtime: runtime})
+			delta := f.everything(t)
+			delta.Items[0].Change.Action = resource.Delete
+			f.mustApply(t, delta)
+			if left, err := os.ReadDir(h.path("/tasks")); err != nil || len(left) > 0 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+}
