@@ -11,13 +11,14 @@ import (
 // maxBarePods is how many pods a problem names.
 const maxBarePods = 5
 
-// checkDrains finds nodes that are to be drained and have pods that would be
-// gone for good: no controller makes them again elsewhere.
+// checkDrains finds nodes that are to be drained, by their state or for another
+// minor version of their kubelet, and have pods that would be gone for good: no
+// controller makes them again elsewhere.
 func checkDrains(p *Plan, observed Observed) []Problem {
 	var problems []Problem
 	for i := range p.Steps {
 		node, ok := p.Steps[i].Resource.(resource.Node)
-		if !ok || node.Schedule != resource.Drained {
+		if !ok || node.Schedule != resource.Drained && !p.evacuates(observed, node.Name) {
 			continue
 		}
 		if found, err := observed.Cluster.Node(node.Name); err == nil {

@@ -210,36 +210,6 @@ func (p *Plan) deprecated(o Observed) []string {
 	return risks
 }
 
-// checkEvacuations finds nodes to be drained with pods that would be gone for
-// good: no controller makes them again elsewhere.
-func checkEvacuations(p *Plan, o Observed) []Problem {
-	const most = 5
-	var problems []Problem
-	for _, host := range p.Hosts() {
-		node, err := o.Cluster.Node(host)
-		if err != nil || !p.evacuates(o, host) {
-			continue
-		}
-		var bare, commands []string
-		for _, pod := range node.Pods {
-			if pod.Bare {
-				bare = append(bare, pod.String())
-				commands = append(commands, fmt.Sprintf("kubectl delete pod -n %s %s", pod.Namespace, pod.Name))
-			}
-		}
-		if len(bare) == 0 {
-			continue
-		}
-		more := ""
-		if n := len(bare) - most; n > 0 {
-			bare, commands, more = bare[:most], commands[:most], fmt.Sprintf(" and %d more", n)
-		}
-		problems = append(problems, Problem{host, fmt.Sprintf("can't be drained, as its kubelet's new minor version wants it: no controller would make these pods again elsewhere: %s%s", strings.Join(bare, ", "), more),
-			"have a Deployment, StatefulSet or Job make them; or, if they may go, delete them:\n" + strings.Join(commands, "\n")})
-	}
-	return problems
-}
-
 // versionGroup is the hosts on which a program was found in the same version.
 type versionGroup struct {
 	version string
@@ -307,7 +277,7 @@ func (u *Upgrade) check(p *Plan, o Observed) []Problem {
 	if u.minor {
 		problems = append(problems, checkLeftOut(p, o)...)
 	}
-	return slices.Concat(problems, checkRunningKubelets(p, o), checkEtcdQuorum(o), checkUpgradeDisk(p, o), checkEvacuations(p, o))
+	return slices.Concat(problems, checkRunningKubelets(p, o), checkEtcdQuorum(o), checkUpgradeDisk(p, o))
 }
 
 // version is how an inventory says it.
