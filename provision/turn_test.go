@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -599,5 +600,40 @@ func TestGoesOn(t *testing.T) {
 		if got := goesOn(plan.Item{Step: plan.Step{Resource: c.of}, Change: resource.Change{Action: c.action}}); got != c.want {
 			t.Errorf("%s of %T: %v", c.action, c.of, got)
 		}
+	}
+}
+
+// A member that was only looked at and does not work may have a copy of a version
+// before: what it has is what served last, and stays.
+func TestPuttingBackWhatServedLast(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin")
+	h := f.hosts["shaolin"]
+	file := h.path("/etc/member.env")
+	m, err := f.connect(t.Context(), "shaolin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(content string) plan.KeptFile {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		sum := resource.SHA256([]byte(content))
+		return plan.KeptFile{Step: "shaolin/file:/etc/member.env", Path: file, Found: sum, Served: sum}
+	}
+	if err := m.keep(t.Context(), []plan.KeptFile{write("one\n")}); err != nil {
+		t.Fatal(err)
+	}
+	two := write("two\n")
+	if err := m.putBack(t.Context(), []plan.KeptFile{two}, "", ""); err != nil {
+		t.Error(err)
+	}
+	if got := h.read(t, file); got != "two\n" {
+		t.Errorf("it holds %q", got)
+	}
+	write("three\n") // nobody knows where that came from
+	if err := m.putBack(t.Context(), []plan.KeptFile{two}, "", ""); err == nil || !strings.Contains(err.Error(), "is not what was replaced") {
+		t.Errorf("another file: %v", err)
 	}
 }
