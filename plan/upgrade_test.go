@@ -418,3 +418,29 @@ func TestMinorsSideBySide(t *testing.T) {
 		}
 	}
 }
+
+// How kubelets are changed that get another version: a golden, for one cluster
+// and a minor version, and a patch.
+func TestUpgradeOfKubelets(t *testing.T) {
+	var got strings.Builder
+	for _, from := range []draft{upgradable(35, 4), upgradable(36, 1)} {
+		w := living(t, loadDraft(t, from))
+		p := compileWith(t, loadDraft(t, upgradable(36, 3)), modelAuthority())
+		delta := p.Diff(w.observe(p))
+		fmt.Fprintf(&got, "# %s\n", delta.Upgrade.Title())
+		for _, item := range delta.Items {
+			if item.Step.Resource.ID() != unitID(KubeletUnit) || item.Step.Host != "master-0" && item.Step.Host != "worker-0" {
+				continue
+			}
+			r := item.Step.Rollout
+			fmt.Fprintf(&got, "%s\n  before: %s\n  after: %s\n  drained: %q\n", item.Step.Host, describeChecks(r.Before), describeChecks(r.After), r.Evacuate)
+			for _, d := range r.Drains {
+				fmt.Fprintf(&got, "  left out by: %s on %s\n", d.Unit, d.Host)
+			}
+		}
+		for _, phase := range delta.Upgrade.Phases {
+			fmt.Fprintf(&got, "phase: %s: %s\n", phase.Title, strings.Join(phase.Hosts, ", "))
+		}
+	}
+	golden(t, "testdata/upgrade/kubelets.txt", []byte(got.String()))
+}
