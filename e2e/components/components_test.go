@@ -340,6 +340,22 @@ func TestLayout(t *testing.T) {
 	golden(t, "layout.txt", strings.Join(slices.Compact(got), "\n")+"\n")
 }
 
+// Two versions of Kubernetes lie side by side: they have no file in common.
+func TestVersionsOfKubernetesSideBySide(t *testing.T) {
+	previous := Default()
+	previous.Kubernetes = PreviousKubernetes
+	paths := map[string]bool{}
+	for _, f := range append(kubernetesPiece(Default()).files, kubernetesPiece(previous).files...) {
+		if paths[f.Path] {
+			t.Errorf("both have %s", f.Path)
+		}
+		paths[f.Path] = true
+	}
+	if _, err := (&Builder{CacheDir: t.TempDir(), Versions: Default()}).BuildKubernetes(t.Context(), "latest"); err == nil {
+		t.Error("a version that is none")
+	}
+}
+
 func TestKeysAreDistinctAndStable(t *testing.T) {
 	keys := func(v Versions) map[string]string {
 		m := map[string]string{}
