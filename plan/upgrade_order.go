@@ -141,6 +141,12 @@ func (d *Delta) kubelets() {
 		if d.Plan.evacuates(d.Observed, host) {
 			rollout.Evacuate = host
 		}
+		if len(pods[host]) > 0 && inventory.MinorsBetween(version, d.Plan.Inventory.Cluster.Version) != 0 {
+			rollout.After = append(rollout.After, resource.Check{
+				Kind: resource.CheckTakenUp, Host: host, Process: resource.Process{Host: host, Pod: apiServerPod},
+				Text: "the kubelet of " + host + " has taken up its static pods",
+			})
+		}
 		for _, pod := range pods[host] {
 			rollout.Before = append(rollout.Before, pod.Before...)
 			rollout.Drains = append(rollout.Drains, pod.Drains...)

@@ -410,6 +410,13 @@ func (e clusterChecks) try(ctx context.Context, c resource.Check, before process
 			return err
 		}
 		return instance.Ready(ctx, e.servesCertificate(c.Host))
+	case resource.CheckTakenUp:
+		kubelet := resource.Process{Host: c.Host, Unit: plan.KubeletUnit}
+		found, err := e.look(ctx, c.Host, []resource.Process{kubelet, c.Process})
+		if err != nil {
+			return err
+		}
+		return takenUp(found[kubelet], found[c.Process])
 	case resource.CheckHealthz:
 		return cluster.Healthz(ctx, e.Fleet.dialFrom(c.Host), c.URL)
 	case resource.CheckDocker:
@@ -439,6 +446,22 @@ func (e clusterChecks) try(ctx context.Context, c resource.Check, before process
 		return client.NodeReadySince(ctx, c.Host, since)
 	}
 	return fmt.Errorf("check %q: no such check", c.Kind)
+}
+
+// takingUp is how long a kubelet has after its start to end static pods which it
+// takes for others than those that its predecessor began. It does so in the first
+// seconds.
+const takingUp = 15 * time.Second
+
+// takenUp returns nil once a kubelet has decided on a static pod.
+func takenUp(kubelet, pod status) error {
+	switch {
+	case kubelet.identity == "":
+		return errors.New("the kubelet does not run")
+	case kubelet.age >= takingUp, pod.identity != "" && !pod.since.Before(kubelet.since):
+		return nil
+	}
+	return errors.New("the kubelet may yet end the static pods of the one before")
 }
 
 // containerdCheck asks containerd itself, and whether the part of it that

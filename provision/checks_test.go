@@ -161,3 +161,27 @@ func TestCrashesBeforeALook(t *testing.T) {
 		}
 	}
 }
+
+// A kubelet of another version may begin static pods anew, a moment after it says
+// that its node is Ready.
+func TestStaticPodsAreTakenUp(t *testing.T) {
+	begun := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	kubelet := status{identity: "1", since: begun, age: 2 * time.Second}
+	old := kubelet
+	old.age = 15 * time.Second
+	for _, c := range []struct {
+		name         string
+		kubelet, pod status
+		want         bool
+	}{
+		{"the pod of the kubelet before", kubelet, status{identity: "a", since: begun.Add(-time.Minute)}, false},
+		{"it has ended", kubelet, status{since: begun.Add(-time.Minute)}, false},
+		{"begun anew", kubelet, status{identity: "b", since: begun.Add(time.Second)}, true},
+		{"left as it was", old, status{identity: "a", since: begun.Add(-time.Minute)}, true},
+		{"no kubelet", status{age: time.Hour}, status{identity: "a"}, false},
+	} {
+		if err := takenUp(c.kubelet, c.pod); (err == nil) != c.want {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

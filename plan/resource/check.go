@@ -22,6 +22,9 @@ const (
 	// CheckEndpoint: /readyz through the cluster's endpoint; with a host,
 	// through the load balancer on that host.
 	CheckEndpoint CheckKind = "endpoint"
+	// CheckTakenUp: the kubelet on Host runs the static pod of Process as it knows it
+	// now: begun anew since the kubelet was started, or left as it was.
+	CheckTakenUp CheckKind = "taken-up"
 	// CheckNode: the node is Ready, and its kubelet has said so since it was
 	// started last.
 	CheckNode CheckKind = "node"
@@ -53,6 +56,8 @@ func (k CheckKind) Seen() string {
 		return "the runtime answers"
 	case CheckEndpoint:
 		return "the API answers through it"
+	case CheckTakenUp:
+		return "it has taken up its static pods"
 	case CheckNode:
 		return "its node has reported Ready since"
 	}
@@ -65,7 +70,7 @@ type Check struct {
 	Kind CheckKind
 	// Host the condition is about; "" for the cluster.
 	Host string
-	// Process is what CheckProcess looks at.
+	// Process is what CheckProcess and CheckTakenUp look at.
 	Process Process
 	// URL is what CheckHealthz asks, from the host itself.
 	URL string
