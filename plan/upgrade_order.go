@@ -48,13 +48,16 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 	kubelets := steps(masters, unitID(KubeletUnit))
 	members := steps(inv.With(inventory.RoleEtcd), resource.ID(EtcdUnit))
 
-	var before []StepID // of API servers
+	var before []StepID    // of API servers
+	var balancers []StepID // that have to be right before they can leave one out
 	for _, item := range d.Items {
 		id := item.Step.Resource.ID()
 		_, image := item.Step.Resource.(resource.Image)
 		_, orphan := item.Step.Resource.(resource.Orphan)
 		switch {
 		case !item.Change.Changes(), orphan: // what leaves goes when all is upgraded
+		case id == unitID(nginxUnit):
+			balancers = append(balancers, item.Step.ID())
 		case image:
 			before = append(before, item.Step.ID())
 		case runtimes[id]:
@@ -71,6 +74,9 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 		switch item.Step.Resource.ID() {
 		case pod(apiServerPod):
 			o.wait(id, before...)
+			if d.livingMaster(host) { // else a balancer may wait for it
+				o.wait(id, balancers...)
+			}
 		case pod(controllerPod), pod(schedulerPod):
 			o.wait(id, servers...)
 		case unitID(KubeletUnit):

@@ -3,22 +3,29 @@ package provision
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 
+// drainable are the balancers that can be told to send a member nothing new: those
+// of which the configuration is as planned, and not still to be changed by this
+// very run.
+func (r *run) drainable(member plan.Item) []plan.Drain {
+	return slices.DeleteFunc(slices.Clone(member.Step.Rollout.Drains), func(d plan.Drain) bool {
+		return r.changes[plan.NewStepID(d.Host, d.File.ID())]
+	})
+}
+
 // drain has the balancers send a member nothing new during its turn. One that
-// can't be told (its configuration is another one now, or is to be changed by
-// this very run; its host is not locked) sends it clients as ever: they find
-// another server while this one is away, as in a failure.
+// can't be told (its configuration is another one now; its host is not locked)
+// sends it clients as ever: they find another server while this one is away, as in
+// a failure.
 func (r *run) drain(t *turn) {
 	member := t.member()
-	for _, d := range member.Step.Rollout.Drains {
-		if r.changes[plan.NewStepID(d.Host, d.File.ID())] {
-			continue
-		}
+	for _, d := range t.drains {
 		r.reporter(member)("taking it out of the load balancer on " + d.Host)
 		if err := r.executor.balance(r.work, d, d.File.Content, d.Without); err == nil {
 			t.drained = append(t.drained, d)

@@ -29,7 +29,7 @@ type run struct {
 	members map[string]*graphNode
 	// stoppedBy is the member whose failure stopped the groups of a program.
 	stoppedBy map[string]plan.StepID
-	changes   map[plan.StepID]bool // steps that this run changes
+	changes   map[plan.StepID]bool // steps that this run is still to change
 	queue     []*graphNode         // ready to start, as soon as there is a slot
 	busy      map[string]int       // slots taken, by place
 	total     int                  // slots taken on all hosts
@@ -326,6 +326,11 @@ func (r *run) release(n *graphNode) {
 // for it.
 func (r *run) settle(n *graphNode, ok bool) {
 	r.left--
+	if ok {
+		for _, item := range n.items {
+			delete(r.changes, item.Step.ID())
+		}
+	}
 	for _, next := range n.next {
 		next.skipped = next.skipped || !ok
 		if next.waiting--; next.waiting == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -101,5 +102,43 @@ func TestUpgradesAreStagedFirst(t *testing.T) {
 				t.Errorf("brought before the first turn: to %v", early)
 			}
 		})
+	}
+}
+
+// A balancer that a run before left without a member is mended, and then told of
+// the member's turn as ever.
+func TestTurnDrainsABalancerThatWasMended(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin", "emei")
+	balancer, h := f.hosts["emei"], f.hosts["shaolin"]
+	balancer.program(t, "systemctl", systemctl)
+	with := resource.File{Path: balancer.path("/etc/upstreams"), Content: []byte("shaolin\nwudang\n"), Ownership: self(t, 0o640)}
+	manifest := plan.ManifestDirectory + "/kube-apiserver.yaml"
+	if err := errors.Join(os.WriteFile(with.Path, []byte("wudang\n"), 0o640), os.WriteFile(h.path(manifest), []byte("good\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	mended := f.step("emei", with)
+	f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Name: "kube-apiserver", Path: manifest, Manifest: "new\n"}, After: []plan.StepID{mended}, Rollout: &plan.Rollout{
+		Group: "apiserver", Drains: []plan.Drain{{Host: "emei", Unit: "balancer.service", File: with, Without: []byte("wudang\n")}},
+	}})
+	delta := f.everything(t)
+	found := resource.SHA256([]byte("good\n"))
+	delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: resource.SHA256([]byte("wudang\n"))}
+	delta.Items[1].Change = resource.Change{Action: resource.Update, Evidence: found}
+	turnOf(delta, 1).Kept = []plan.KeptFile{{Step: delta.Items[1].Step.ID(), Path: manifest, Found: found}}
+	var during []string
+	e := f.executor()
+	e.checks = &fakeChecks{works: func(plan.Rollout, processes) error {
+		during = append(during, balancer.read(t, with.Path))
+		return nil
+	}}
+	if _, err := e.Apply(t.Context(), delta); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"wudang\n"}, during); diff != "" {
+		t.Errorf("the balancer while the member is looked at (-want +got):\n%s", diff)
+	}
+	if got := balancer.read(t, with.Path); got != string(with.Content) {
+		t.Errorf("the balancer afterwards: %q", got)
 	}
 }

@@ -20,6 +20,7 @@ type turn struct {
 	changed []changedItem
 	started bool         // the member itself was come to
 	before  processes    // those that ran before the change
+	drains  []plan.Drain // balancers that can be told of its turn
 	drained []plan.Drain // balancers that send the member nothing for now
 	// cordoned says that its node was cordoned for the turn, and is to take pods
 	// again.
@@ -63,6 +64,7 @@ func (r *run) carryOutCommand(c rollout.Command) {
 	case rollout.Ask:
 		r.answer(n, rollout.Asked, r.ask)
 	case rollout.Change:
+		n.turn.drains = r.drainable(n.turn.member())
 		r.answer(n, rollout.Changed, r.changeMember)
 	case rollout.See:
 		r.answer(n, rollout.Seen, r.see)
