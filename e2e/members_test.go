@@ -50,9 +50,8 @@ func TestMembers(t *testing.T) {
 // members is a cluster whose members of etcd change.
 type members struct {
 	*world
-	client func(host string) *clientv3.Client
-	mu     sync.Mutex
-	hosts  []string // that clients are told of
+	mu    sync.Mutex
+	hosts []string // that clients are told of
 }
 
 var memberAddresses = map[string]string{"shaolin": "10.88.0.11", "wudang": "10.88.0.12", "emei": "10.88.0.13", "huashan": "10.88.0.14", "kunlun": "10.88.0.15"}
@@ -201,7 +200,7 @@ func (m *members) killed(t *testing.T, on string, moments ...string) {
 		b.kill(t)
 		t.Logf("killed after %s: %s", time.Since(b.begin).Round(100*time.Millisecond), strings.ReplaceAll(m.ssh(t, on, etcdctlOnHost+"member list"), "\n", "; "))
 	}
-	r := m.world.apply(t, "-lock-timeout", "2m")
+	r := m.apply(t, "-lock-timeout", "2m")
 	t.Logf("resumed: %s", r.elapsed.Round(100*time.Millisecond))
 }
 

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -25,9 +24,7 @@ const etcdConfig = "/etc/etcd/etcd.env"
 func memberDirectory(inv *inventory.Inventory) string { return inv.Etcd.DataDir + "/member" }
 
 // logDirectory is where a member keeps its write-ahead log.
-func logDirectory(inv *inventory.Inventory) string {
-	return cmp.Or(inv.Etcd.Args["wal-dir"], memberDirectory(inv)+"/wal")
-}
+func logDirectory(inv *inventory.Inventory) string { return memberDirectory(inv) + "/wal" }
 
 // memberQueries ask what tells a host that is, or was, a member of etcd from
 // one that never was.

@@ -83,7 +83,7 @@ func (s etcdStory) observe(t *testing.T) (*Plan, Observed) {
 		case has(s.stray):
 			whose = fact.EtcdData{MemberID: 0xe, ClusterID: storyCluster}
 		case i >= 0 && has(s.data):
-			whose = fact.EtcdData{MemberID: uint64(0xa0 + i), ClusterID: storyCluster} //nolint:gosec // a small number
+			whose = fact.EtcdData{MemberID: uint64(0xa0 + i), ClusterID: storyCluster}
 		}
 		o.Facts.Put(fact.Key{Kind: fact.KindEtcdData, Name: "/var/lib/etcd/member/wal"}, whose)
 		if has(s.state) {

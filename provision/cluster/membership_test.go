@@ -36,7 +36,7 @@ func peerOf(id uint64) string { return fmt.Sprintf("https://10.0.0.%d:2380", id)
 func newFakeEtcd(names ...string) *fakeEtcd {
 	f := &fakeEtcd{leader: 1, index: map[uint64]uint64{}}
 	for i, name := range names {
-		id := uint64(i + 1) //nolint:gosec // a few
+		id := uint64(i + 1)
 		f.members = append(f.members, &pb.Member{ID: id, Name: name, PeerURLs: []string{peerOf(id)}, ClientURLs: []string{"x"}})
 		f.index[id] = 9000
 	}
@@ -53,7 +53,7 @@ func (f *fakeEtcd) serve(t *testing.T, names ...string) []Member {
 			t.Fatal(err)
 		}
 		server := grpc.NewServer()
-		one := &fakeMember{f: f, id: uint64(i + 1)} //nolint:gosec // a few
+		one := &fakeMember{f: f, id: uint64(i + 1)}
 		pb.RegisterClusterServer(server, one)
 		pb.RegisterMaintenanceServer(server, one)
 		go func() { _ = server.Serve(listener) }()
@@ -154,7 +154,7 @@ func entries(names ...string) resource.EtcdList {
 	var list resource.EtcdList
 	for i, name := range names {
 		name, learner := strings.CutPrefix(name, "*")
-		id := uint64(i + 1) //nolint:gosec // a few
+		id := uint64(i + 1)
 		list = append(list, resource.EtcdEntry{ID: id, Name: name, PeerURLs: []string{peerOf(id)}, Learner: learner})
 	}
 	return list
