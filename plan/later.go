@@ -202,6 +202,10 @@ func (d *Delta) mustWait(missing []string) map[StepID]postponement {
 			if served[item.Step.Host] && !stays[item.Step.ID()] {
 				hold(item.Step, "%s may still use it", names)
 			}
+		case resource.EtcdRemoval:
+			if d.removesLate(r) { // its service stays as well
+				hold(item.Step, "%s may still use it", names)
+			}
 		case resource.AuthorityFile:
 			if slices.ContainsFunc(item.Change.Reasons, func(why resource.Reason) bool { return why.Cause == resource.Intent }) {
 				hold(item.Step, "another authority would cut off %s", names)

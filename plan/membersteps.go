@@ -86,6 +86,11 @@ func (d *Delta) MovesInEtcd(host string) bool {
 	return slices.ContainsFunc(d.members, func(c memberChange) bool { return c.host == host && c.host != "" })
 }
 
+// removesLate reports whether a member is removed that serves until then.
+func (d *Delta) removesLate(r resource.EtcdRemoval) bool {
+	return slices.ContainsFunc(d.members, func(c memberChange) bool { return c.late && c.entry.ID == r.Entry.ID })
+}
+
 // changeMembers returns the steps that change etcd's list of members, and says
 // what waits for what:
 //

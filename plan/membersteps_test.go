@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -188,4 +189,31 @@ func TestBootstrapOfAJoiner(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// While a worker is down a member joins all the same; the one that leaves, and
+// its service, stay until everybody can learn of it.
+func TestMembersMoveWithoutAWorker(t *testing.T) {
+	story(t, func(rt *rapid.T) {
+		w, d := simulatedCluster(t, rt)
+		w.powerCut("worker-0")
+		d.members = []string{"master-0", "master-1", "worker-1"}
+		p := compileWith(t, loadDraft(t, d), modelAuthority())
+		skipping := p.SkipUnreachable()
+		delta := w.diff(rt, skipping)
+		if r := newSimRun(rt, w, delta); r.execute() || len(r.failed) > 0 {
+			rt.Fatalf("without worker-0: %v", r.failed)
+		}
+		if !w.lists("worker-1") || !w.lists("master-2") || !w.runs("master-2", etcdUnit) {
+			rt.Fatalf("members: %+v", w.etcd.members)
+		}
+		if up, all := w.voters(0); up != 4 || all != 4 {
+			rt.Fatalf("%d of %d members have a vote and run", up, all)
+		}
+		w.restorePower()
+		w.converge(rt, p, "")
+		if w.lists("master-2") || w.runs("master-2", etcdUnit) {
+			rt.Fatalf("members in the end: %+v", w.etcd.members)
+		}
+	})
 }
