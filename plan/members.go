@@ -228,7 +228,7 @@ func guessMembers(p *Plan, observed Observed) []Problem {
 		case LacksData(inv, facts):
 			if lived && inPlan {
 				problems = append(problems, Problem{h.Name, fmt.Sprintf("has no data of etcd (%s is not there), though the cluster has lived, and etcd does not answer", memberDirectory(inv)),
-					"if `data_dir` was changed, change it back, or move the data; start the members that have their data; if all is lost, restore a snapshot on every member (etcdutl snapshot restore) before you go on"})
+					"if the role `etcd` is new here, take it away until etcd answers; if `data_dir` was changed, change it back, or move the data; start the members that have their data; if all is lost, restore a snapshot on every member (etcdutl snapshot restore) before you go on"})
 			}
 		default:
 			other := beganWith(facts, begun)
