@@ -33,11 +33,9 @@ func memberQueries(p *Plan, host inventory.Host) []fact.Query {
 	if !p.look().etcd {
 		return nil
 	}
-	queries := []fact.Query{
-		{Kind: fact.KindFile, Name: memberDirectory(inv)}, {Kind: fact.KindUnit, Name: etcdUnit}, {Kind: fact.KindEtcdData, Name: logDirectory(inv)},
-	}
+	queries := []fact.Query{{Kind: fact.KindFile, Name: memberDirectory(inv)}, {Kind: fact.KindUnit, Name: etcdUnit}}
 	if host.Has(inventory.RoleEtcd) {
-		queries = append(queries, fact.Query{Kind: fact.KindFile, Name: bootstrapFile, Content: true})
+		queries = append(queries, fact.Query{Kind: fact.KindFile, Name: bootstrapFile, Content: true}, fact.Query{Kind: fact.KindEtcdData, Name: logDirectory(inv)})
 	}
 	return queries
 }
@@ -118,7 +116,7 @@ func memberChanges(p *Plan, observed Observed) ([]memberChange, []Problem) {
 	if err != nil {
 		return nil, guessMembers(p, observed)
 	}
-	changes, problems := planMembers(seatsIn(p, observed), found)
+	changes, problems := planMembers(seatsIn(p, observed, found), found)
 	problems = append(problems, p.withoutServers(changes, found)...)
 	if len(problems) > 0 {
 		return nil, problems
@@ -126,16 +124,26 @@ func memberChanges(p *Plan, observed Observed) ([]memberChange, []Problem) {
 	return changes, nil
 }
 
-// seatsIn are the hosts of the inventory as far as etcd is concerned, then those
-// that leave it.
-func seatsIn(p *Plan, observed Observed) []seat {
+// isAt reports whether a listed member is that of a host, by its address or name.
+func isAt(m fact.EtcdMember, h inventory.Host) bool {
+	return slices.Contains(m.PeerURLs, peerURL(h)) || m.Name == h.Name
+}
+
+// seatsIn are the hosts of the inventory that are members of etcd, or are to be,
+// then those that leave it.
+func seatsIn(p *Plan, observed Observed, found fact.EtcdMembers) []seat {
 	inv := p.Inventory
+	leftOut := p.Elsewhere("")
 	var seats []seat
 	for _, h := range inv.Hosts {
-		s := seat{host: h.Name, peerURL: peerURL(h), wanted: h.Has(inventory.RoleEtcd), directory: memberDirectory(inv)}
+		member := h.Has(inventory.RoleEtcd)
+		if !member && !slices.ContainsFunc(found.Members, func(m fact.EtcdMember) bool { return isAt(m, h) }) {
+			continue // of many workers
+		}
+		s := seat{host: h.Name, peerURL: peerURL(h), wanted: member, directory: memberDirectory(inv)}
 		o, inPlan := observed.Hosts[h.Name]
 		s.planned = inPlan && o.Err == nil
-		s.leftOut = p.limited && !slices.Contains(p.Hosts(), h.Name)
+		s.leftOut = slices.Contains(leftOut, h.Name)
 		if facts, ok := observed.Learnt(h.Name); ok {
 			s.data = !LacksData(inv, facts)
 			if whose, err := facts.EtcdData(logDirectory(inv)); err == nil {

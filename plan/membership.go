@@ -9,7 +9,7 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-// seat is a host of the inventory as far as etcd's members are concerned.
+// seat is a host of the inventory that is a member of etcd, or is to be one.
 type seat struct {
 	host    string
 	peerURL string
