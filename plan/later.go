@@ -187,6 +187,7 @@ func (d *Delta) mustWait(missing []string) map[StepID]postponement {
 			served[item.Step.Host] = served[item.Step.Host] || kind.Program() || kind.Kind == resource.KindStaticPod || carriesPods(orphan.Was)
 		}
 	}
+	others := map[string]bool{} // authorities that would be other ones
 	byID := make(map[StepID]Item, len(d.Items))
 	for _, item := range d.Items {
 		byID[item.Step.ID()] = item
@@ -208,12 +209,18 @@ func (d *Delta) mustWait(missing []string) map[StepID]postponement {
 			}
 		case resource.AuthorityFile:
 			if slices.ContainsFunc(item.Change.Reasons, func(why resource.Reason) bool { return why.Cause == resource.Intent }) {
+				others[r.Authority] = true
 				hold(item.Step, "another authority would cut off %s", names)
 			}
 		case resource.Gate:
 			if lost := d.balancersLost(); r.Kind == resource.CheckEndpoint && len(lost) > 0 {
 				reasons[item.Step.ID()] = postponement{root: "the load balancer on " + strings.Join(lost, " or ")}
 			}
+		}
+	}
+	for _, item := range d.Items {
+		if c, ok := item.Step.Resource.(resource.Certificate); ok && others[c.Authority] && item.Change.Changes() {
+			hold(item.Step, "another authority would cut off %s", names)
 		}
 	}
 	for _, turn := range d.Turns {

@@ -236,6 +236,36 @@ func TestSkipKeepsWhatLeaves(t *testing.T) {
 	})
 }
 
+// With other authorities on some hosts only, the one that is left behind would
+// trust nobody any more. What a host alone lost comes back all the same.
+func TestSkipKeepsAuthorities(t *testing.T) {
+	story(t, func(rt *rapid.T) {
+		w, d := simulatedCluster(t, rt)
+		w.powerCut("worker-0")
+		p := compileWith(t, loadDraft(t, d), newAuthority(t))
+		delta := p.SkipUnreachable().Diff(w.observe(p))
+		for _, item := range delta.Items {
+			switch item.Step.Resource.(type) {
+			case resource.AuthorityFile, resource.Certificate, resource.StaticPod:
+				if item.Change.Changes() {
+					rt.Errorf("%s is to be changed", item.Step.ID())
+				}
+			}
+		}
+		if !slices.ContainsFunc(delta.Later, func(l Postponed) bool {
+			return l.Item.Step.ID() == "worker-1/authorityfile:"+caFile && l.Reason == "another authority would cut off worker-0"
+		}) {
+			rt.Errorf("the authority's certificate is not among what is left for later: %v", delta.Later)
+		}
+
+		same := compileWith(t, loadDraft(t, d), modelAuthority())
+		delete(w.host("worker-1").files, caFile)
+		if got := changedHosts(same.SkipUnreachable().Diff(w.observe(same))); !slices.Equal(got, []string{"worker-1"}) {
+			rt.Errorf("changed where a host lost its copy: %v", got)
+		}
+	})
+}
+
 // A first installation goes on without a master that is down, as far as the
 // others are a quorum.
 func TestSkipInAFirstInstallation(t *testing.T) {
