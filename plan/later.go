@@ -73,6 +73,9 @@ func (d *Delta) postpone() {
 		case waits:
 			d.Later = append(d.Later, Postponed{item, reason.text})
 		default:
+			if _, waits := reasons[NewStepID(item.Step.Host, unitID(KubeletUnit))]; waits && item.Step.Rollout != nil {
+				item.Step.Rollout = d.askable(item.Step) // no kubelet, no node
+			}
 			here[id] = true
 			items = append(items, item)
 		}

@@ -266,6 +266,43 @@ func TestSkipKeepsAuthorities(t *testing.T) {
 	})
 }
 
+// Whichever host is down, and whatever is changed: the others take what they are
+// given, nothing is left to be done on them, and all is as planned when the host
+// is back.
+func TestSkipSimulation(t *testing.T) {
+	story(t, func(rt *rapid.T) {
+		first := drawDraft(rt)
+		w := newWorld(t, modelAuthority())
+		p := compileWith(t, loadDraft(t, first), modelAuthority())
+		r := newSimRun(rt, w, w.diff(rt, p))
+		r.sorted = true
+		r.execute()
+		second := first.mutate(rt)
+		p = compileWith(t, loadDraft(t, second), modelAuthority())
+		down := rapid.SampledFrom(p.Hosts()).Draw(rt, "down")
+		w.host(down) // one that joins may be down, too
+		w.powerCut(down)
+		delta := p.SkipUnreachable().Diff(w.observe(p))
+		if len(delta.Problems) > 0 {
+			if strings.HasPrefix(down, "worker") || first.masters == 3 && first.minor == second.minor {
+				rt.Fatalf("problems without %s: %v", down, delta.Problems)
+			}
+			return
+		}
+		r = newSimRun(rt, w, delta)
+		r.execute()
+		r.finished()
+		if len(r.failed) > 0 {
+			rt.Fatalf("without %s: %v", down, r.failed)
+		}
+		if left := changes(p.SkipUnreachable().Diff(w.observe(p))); len(left) > 0 {
+			rt.Fatalf("left without %s: %v", down, left)
+		}
+		w.restorePower()
+		w.converge(rt, p, "")
+	})
+}
+
 // A first installation goes on without a master that is down, as far as the
 // others are a quorum.
 func TestSkipInAFirstInstallation(t *testing.T) {
