@@ -52,7 +52,7 @@ func applyEtcdVoter(ctx context.Context, t *task, v resource.EtcdVoter) (fact.Re
 	return t.listChange(ctx, func(ctx context.Context, members []cluster.Member, config *tls.Config) error {
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)
-		go t.endWhenHopeless(ctx, end, v.Entry.Name)
+		t.executor.Fleet.options.Fault.Go(func() { t.endWhenHopeless(ctx, end, v.Entry.Name) })
 		return cluster.Promote(ctx, members, config, v, t.report)
 	})
 }

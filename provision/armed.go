@@ -270,7 +270,7 @@ func (h *armedHost) join(ctx context.Context, t *task, a *arming) (*armedSession
 			if s.refused == nil {
 				working, stop := context.WithCancel(ctx)
 				s.working = stop
-				go t.machine.postpone(working, s.Session)
+				t.executor.Fleet.options.Fault.Go(func() { t.machine.postpone(working, s.Session) })
 			} else {
 				h.mu.Lock()
 				s.ending, h.session = true, nil

@@ -80,10 +80,10 @@ func (r *run) carryOutCommand(c rollout.Command) {
 		}
 		// Somebody else's failure, or an interrupt, came after its node was drained.
 		r.running++
-		go func() {
+		r.executor.Fleet.options.Fault.Go(func() {
 			r.uncordon(n.turn)
 			r.done <- outcome{node: n, end: &c}
-		}()
+		})
 	}
 }
 

@@ -147,7 +147,7 @@ func (a *app) carryOut(c *cli.Context, s *survey) (*provision.Report, error) {
 		defer fmt.Fprintln(a.out)
 		display = progress.NewPlain(a.out, workOf(s.delta), a.now)
 	}
-	runner := progress.Start(display)
+	runner := progress.Start(display, a.fault)
 	defer runner.Stop()
 	defer a.working(runner.Notice)()
 	return s.fleet.Apply(c.Context, s.delta, runner.Event)

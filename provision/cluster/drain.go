@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 const (
@@ -207,7 +207,7 @@ func (d *drain) look(ctx context.Context) (done bool, err error) {
 		return true, nil
 	}
 	reasons := make([]string, len(pods))
-	var group errgroup.Group
+	var group fault.Group
 	group.SetLimit(parallelEvictions)
 	for i, pod := range pods {
 		if pod.DeletionTimestamp != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // A change of etcd's list of members is made through the member that leads, and
@@ -164,11 +164,7 @@ type survey struct {
 
 func surveyOf(ctx context.Context, members []Member, tlsConfig *tls.Config) (survey, error) {
 	views := make([]view, len(members))
-	var group sync.WaitGroup
-	for i, m := range members {
-		group.Go(func() { views[i] = ask(ctx, m, tlsConfig) })
-	}
-	group.Wait()
+	fault.Each(len(members), func(i int) { views[i] = ask(ctx, members[i], tlsConfig) })
 	s := survey{status: map[uint64]*pb.StatusResponse{}}
 	leads, term := -1, uint64(0)
 	var failures []string

@@ -17,6 +17,7 @@ import (
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/provision"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Display shows events.
@@ -48,10 +49,11 @@ type Runner struct {
 	ended   chan struct{}
 }
 
-// Start returns a running Runner; it must be stopped.
-func Start(d Display) *Runner {
+// Start returns a running Runner; it must be stopped. faults is told of a panic of
+// the display between events.
+func Start(d Display, faults fault.Handler) *Runner {
 	r := &Runner{display: d, stop: make(chan struct{}), ended: make(chan struct{})}
-	go func() {
+	faults.Go(func() {
 		defer close(r.ended)
 		ticker := time.NewTicker(Interval)
 		defer ticker.Stop()
@@ -65,7 +67,7 @@ func Start(d Display) *Runner {
 				r.mu.Unlock()
 			}
 		}
-	}()
+	})
 	return r
 }
 

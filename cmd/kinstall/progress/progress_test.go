@@ -134,7 +134,7 @@ func TestLiveWritesOnlyWhatChanged(t *testing.T) {
 func TestRunnerStopsAndCloses(t *testing.T) {
 	ticked := make(chan struct{}, 1)
 	d := &recorder{ticked: ticked}
-	r := progress.Start(d)
+	r := progress.Start(d, nil)
 	r.Notice("hello")
 	<-ticked
 	r.Stop()
