@@ -70,7 +70,7 @@ func uncordon(node *corev1.Node, why string, spec, annotations map[string]any) {
 // Cordon keeps new pods from a node and marks it with why (resource.CordonFor…).
 // One that is cordoned already stays as it is: own says whether the cordon is one
 // for this very reason, from now or from a run that ended before it lifted it.
-// A node that is not there is an error.
+// A node that is not there takes no pods anyway.
 func (c *Client) Cordon(ctx context.Context, name, why string) (own bool, err error) {
 	err = c.patchNode(ctx, "cordon node "+name, name, func(node *corev1.Node) ([]byte, error) {
 		spec, annotations := map[string]any{}, map[string]any{}
@@ -80,6 +80,9 @@ func (c *Client) Cordon(ctx context.Context, name, why string) (own bool, err er
 		own = !node.Spec.Unschedulable || ownCordon(node) == why
 		return mergePatch(node, spec, nil, annotations)
 	})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
 	return own, err
 }
 

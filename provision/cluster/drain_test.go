@@ -344,6 +344,17 @@ func TestCordon(t *testing.T) {
 			}
 		})
 	}
+	ca := newAuthority(t)
+	nobody := newClient(t, ca, serve(t, ca, &podServer{}, "kubernetes.default.svc"))
+	if own, err := nobody.Cordon(testContext(t), "kunlun", resource.CordonForTurn); own || err != nil {
+		t.Errorf("a node that is not there: %v, %v", own, err)
+	}
+	if err := nobody.Uncordon(testContext(t), "kunlun", resource.CordonForTurn); err != nil {
+		t.Errorf("a node that is not there: %v", err)
+	}
+	if err := nobody.DeleteNode(testContext(t), "kunlun"); err != nil {
+		t.Errorf("a node that is not there: %v", err)
+	}
 	if err := newClient(t, newAuthority(t), gone("emei")).DeleteNode(canceled(t), "emei"); err == nil {
 		t.Error("no API server is no error")
 	}
