@@ -122,7 +122,7 @@ func TestUpgrade(t *testing.T) {
 				b := w.begin(t, "apply", "-yes", "-lock-timeout", "2m", w.inventory)
 				on := holds(t, w, b, 8*time.Minute, moment.machines, moment.command)
 				b.kill(t)
-				t.Logf("killed after %s: %s on %s is new", time.Since(b.begin).Round(100*time.Millisecond), moment.what, on)
+				t.Logf("killed at %s, after %s: %s on %s is new", time.Now().Format("15:04:05"), time.Since(b.begin).Round(100*time.Millisecond), moment.what, on)
 				sound(t, w, all)
 			}
 			r = w.apply(t, "-lock-timeout", "2m")

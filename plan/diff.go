@@ -158,6 +158,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		// A node goes with its host, and not before: see Delta.depart.
 		collect(Cluster, p.shared(observed), func(id resource.ID) bool { return ofCluster(id) && id.Kind() != resource.KindNode })
 	}
+	delta.tellBalancers()
 	delta.arrange(early, late)
 	delta.kubelets()
 	delta.Turns = delta.turns()

@@ -105,6 +105,36 @@ func (d *Delta) turns() []Turn {
 	return turns
 }
 
+// tellBalancers has balancers read their configuration anew that an apply told to
+// leave out a server, and that died before it told them otherwise: the plan mends
+// the file, and would not know that the balancer has read it as it is.
+func (d *Delta) tellBalancers() {
+	var units map[StepID]*Item
+	for i := range d.Items {
+		step := d.Items[i].Step
+		if step.Rollout == nil {
+			continue
+		}
+		for _, drain := range step.Rollout.Drains {
+			found, err := d.Observed.facts(drain.Host).File(drain.File.Path)
+			if err != nil || found.SHA256 != resource.SHA256(drain.Without) {
+				continue
+			}
+			if units == nil {
+				units = make(map[StepID]*Item, len(d.Items))
+				for j := range d.Items {
+					units[d.Items[j].Step.ID()] = &d.Items[j]
+				}
+			}
+			unit := units[NewStepID(drain.Host, unitID(drain.Unit))]
+			if unit != nil && unit.Change.Action == resource.NoOp {
+				unit.Change.Action = resource.Reload
+				unit.Change.Reasons = append(unit.Change.Reasons, resource.Reason{Cause: resource.Drift, Text: "reload: an apply that died has it leave out " + step.Host})
+			}
+		}
+	}
+}
+
 // askable is the rollout of a step without its own node where that is not Ready
 // before the change: other steps may have to come for that, which wait for this
 // one (a kubelet for its runtime, the API server's image for Docker), so that an

@@ -74,7 +74,15 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 		switch item.Step.Resource.ID() {
 		case pod(apiServerPod):
 			o.wait(id, before...)
-			if d.livingMaster(host) { // else a balancer may wait for it
+			switch {
+			case !d.livingMaster(host): // a balancer may wait for it
+			case item.Change.Action == resource.Verify:
+				// A run that died in its turn left it out; it is sent clients when it was
+				// seen to serve.
+				for _, balancer := range balancers {
+					o.wait(balancer, id)
+				}
+			default:
 				o.wait(id, balancers...)
 			}
 		case pod(controllerPod), pod(schedulerPod):

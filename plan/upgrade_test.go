@@ -444,3 +444,47 @@ func TestUpgradeOfKubelets(t *testing.T) {
 	}
 	golden(t, "testdata/upgrade/kubelets.txt", []byte(got.String()))
 }
+
+// An apply that died in an API server's turn left that out of its balancers. It
+// is seen to serve before it gets clients again, and only then the next one's turn
+// comes, of which balancers can be told.
+func TestUpgradeMendsBalancers(t *testing.T) {
+	w := living(t, loadDraft(t, upgradable(35, 4)))
+	p := compileWith(t, loadDraft(t, upgradable(36, 3)), modelAuthority())
+	unit, pod := NewStepID("master-0", unitID(nginxUnit)), resource.StaticPod{Path: manifestPath(apiServerPod)}.ID()
+	var upstream resource.File
+	for _, s := range p.Steps {
+		if s.Rollout != nil && s.Resource.ID() == pod && s.Host == "master-1" {
+			upstream = s.Rollout.Drains[0].File
+			w.write("master-0", upstream.Path, s.Rollout.Drains[0].Without, upstream.Own())
+		}
+	}
+	for _, s := range p.Steps {
+		if manifest, ok := s.Resource.(resource.StaticPod); ok && s.Host == "master-1" && s.Resource.ID() == pod { // written, and not seen
+			h, _ := p.Inventory.Host(s.Host)
+			text, _ := manifest.Render(w.facts(h, p.Queries(s.Host)))
+			w.write(s.Host, manifest.Path, []byte(text), manifest.Own())
+			w.start(s.Host, manifest.Name, true, read(manifest.Inputs, manifest.Path))
+		}
+	}
+	delta := p.Diff(w.observe(p))
+	nodes := delta.Graph()
+	if left := cycle(nodes); len(left) > 0 {
+		t.Fatalf("these wait for each other: %v", left)
+	}
+	at := map[StepID]int{}
+	for i, n := range nodes {
+		for _, item := range n.Items {
+			at[item.Step.ID()] = i
+		}
+	}
+	for _, c := range []struct{ then, first StepID }{
+		{unit, NewStepID("master-1", pod)},
+		{NewStepID("master-0", pod), unit},
+		{NewStepID("master-2", pod), unit},
+	} {
+		if !reaches(nodes, at[c.then], at[c.first]) {
+			t.Errorf("%s does not wait for %s", c.then, c.first)
+		}
+	}
+}
