@@ -42,7 +42,7 @@ func TestBenchmarkInstall(t *testing.T) {
 	if err := w.lab.Up(t.Context(), w.machines(t)); err != nil {
 		t.Fatal(err)
 	}
-	k := kubeadm{w: w}
+	k := kubeadm{w: w, version: components.Default().Kubernetes}
 	for i, host := range masters {
 		k.prepare(t, host, i)
 	}
@@ -81,7 +81,8 @@ func lastReport(t *testing.T, printed string) (report struct{ Connections, Execs
 // documentation says.
 type kubeadm struct {
 	w          *world
-	joinScript string
+	version    string // of Kubernetes
+	joinScript string // of a worker
 }
 
 // versions and paths of the mirror.
@@ -160,9 +161,8 @@ failSwapOn: false
 func (k *kubeadm) prepare(t *testing.T, host string, index int) {
 	t.Helper()
 	v := components.Default()
-	binaries := "dl.k8s.io/release/v" + v.Kubernetes + "/bin/linux/amd64/"
 	for _, name := range []string{"kubelet", "kubeadm", "kubectl"} {
-		k.send(t, host, mirrored(k.w, "%s%s", binaries, name), "/usr/local/bin/"+name)
+		k.send(t, host, k.binary(name), "/usr/local/bin/"+name)
 	}
 	k.send(t, host, mirrored(k.w, "github.com/containerd/containerd/releases/download/v%s/containerd-%s-linux-amd64.tar.gz", v.Containerd, v.Containerd), "/root/containerd.tar.gz")
 	k.send(t, host, mirrored(k.w, "github.com/containernetworking/plugins/releases/download/v%s/cni-plugins-linux-amd64-v%s.tgz", v.CNI, v.CNI), "/root/cni.tgz")
@@ -177,12 +177,27 @@ mkdir -p /opt/cni/bin /etc/kubernetes/manifests
 tar -xzf /root/containerd.tar.gz -C /usr/local; tar -xzf /root/cni.tgz -C /opt/cni/bin
 sysctl -qw net.ipv4.ip_forward=1
 systemctl daemon-reload; systemctl enable kubelet.service; systemctl start containerd.service`)
-	for _, archive := range []string{binaries + "kube-apiserver.tar", binaries + "kube-controller-manager.tar", binaries + "kube-scheduler.tar",
-		"registry.k8s.io/pause/" + v.Pause + ".tar", "registry.k8s.io/coredns/coredns/v" + v.CoreDNS + ".tar"} {
+	for _, archive := range []string{"registry.k8s.io/pause/" + v.Pause + ".tar", "registry.k8s.io/coredns/coredns/v" + v.CoreDNS + ".tar"} {
 		k.load(t, host, mirrored(k.w, "%s", archive))
 	}
 	k.load(t, host, etcdImage(t, k.w))
-	// The names kubeadm looks for.
+	k.images(t, host)
+	k.write(t, host, "/root/kubeadm.yaml", fmt.Sprintf(benchConfig, k.version))
+}
+
+// binary is where the mirror has a program of Kubernetes.
+func (k *kubeadm) binary(name string) string {
+	return mirrored(k.w, "dl.k8s.io/release/v%s/bin/linux/amd64/%s", k.version, name)
+}
+
+// images brings the control plane's images to a machine, and gives all images the
+// names that its kubeadm looks for.
+func (k *kubeadm) images(t *testing.T, host string) {
+	t.Helper()
+	v := components.Default()
+	for _, name := range []string{"kube-apiserver.tar", "kube-controller-manager.tar", "kube-scheduler.tar"} {
+		k.load(t, host, k.binary(name))
+	}
 	k.w.ssh(t, host, fmt.Sprintf(`set -e
 tag() { ctr -n k8s.io images tag --force "$1" "$2" >/dev/null; }
 for image in $(kubeadm config images list --kubernetes-version v%[1]s 2>/dev/null); do
@@ -190,11 +205,10 @@ for image in $(kubeadm config images list --kubernetes-version v%[1]s 2>/dev/nul
 	*/kube-proxy:*) ;;
 	*/kube-*) tag "${image%%%%:*}-amd64:v%[1]s" "$image" ;;
 	*/etcd:*) tag registry.k8s.io/etcd:bench "$image" ;;
-	*/coredns:*) tag registry.k8s.io/coredns/coredns:v%[2]s "$image" ;;
+	*/coredns:*) tag registry.k8s.io/coredns/coredns:v%[2]s "$image" || true ;;
 	*/pause:*) tag registry.k8s.io/pause:%[3]s "$image" || true ;;
 	esac
-done`, v.Kubernetes, v.CoreDNS, v.Pause))
-	k.write(t, host, "/root/kubeadm.yaml", fmt.Sprintf(benchConfig, v.Kubernetes))
+done`, k.version, v.CoreDNS, v.Pause))
 }
 
 func (k *kubeadm) load(t *testing.T, host, archive string) {
@@ -268,12 +282,17 @@ func (k *kubeadm) init(t *testing.T) time.Duration {
 	if !found {
 		t.Fatalf("kubeadm init names no hash:\n%s", out)
 	}
-	k.joinScript = "kubeadm join 10.88.0.11:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash " + strings.Fields(hash)[0] +
-		" --control-plane --certificate-key 1fce5d24e8a1ba2f0a1e7ba04b1d5d8d0a6f9f4c6d6b1f6f3a8d6c1e0b9a8f7e " + ignored
+	k.joinScript = "kubeadm join 10.88.0.11:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash " + strings.Fields(hash)[0] + " " + ignored
 	return took
 }
 
+// join joins a master.
 func (k *kubeadm) join(t *testing.T, host string) time.Duration {
+	_, took := k.timed(t, host, k.joinScript+" --control-plane --certificate-key 1fce5d24e8a1ba2f0a1e7ba04b1d5d8d0a6f9f4c6d6b1f6f3a8d6c1e0b9a8f7e")
+	return took
+}
+
+func (k *kubeadm) joinWorker(t *testing.T, host string) time.Duration {
 	_, took := k.timed(t, host, k.joinScript)
 	return took
 }
