@@ -45,7 +45,7 @@ lab-down: build ## remove the lab's machines (the caches stay)
 test: build ## unit, integration and end-to-end tests
 	. .ci/go-toolchain && go test -timeout 15m $$(go list ./... | grep -v '/e2e$$')
 	@# On their own: they say how long things take.
-	$(GO) test -timeout 40m -count 1 -v ./e2e
+	$(GO) test -timeout 80m -count 1 -v ./e2e
 
 .PHONY: test-networks
 test-networks: build ## every pod network on machines of its own (35 minutes)

@@ -95,20 +95,3 @@ func TestBenchmarkUpgrade(t *testing.T) {
 	t.Logf("kubeadm: the same, with all of that there before, kubeadm + drain, kubelet, uncordon: %.1f s (%s)", theirs.Seconds(), strings.Join(parts, ", "))
 	t.Logf("ratio kinstall/kubeadm: %.2f", ours.Seconds()/theirs.Seconds())
 }
-
-// buildPrevious brings the previous minor version of Kubernetes into the mirror
-// that all worlds share.
-func buildPrevious(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("end-to-end tests are left out with -short")
-	}
-	cache, err := components.DefaultCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	builder := components.Builder{CacheDir: cache, Versions: components.Default(), Log: t.Logf}
-	if _, err := builder.BuildKubernetes(t.Context(), components.PreviousKubernetes); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -64,14 +64,7 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := components.DefaultCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	builder := components.Builder{CacheDir: cache, Versions: components.Default(), Log: t.Logf}
-	if _, err := builder.BuildKubernetes(t.Context(), components.PreviousKubernetes); err != nil {
-		t.Fatal(err)
-	}
+	buildPrevious(t)
 	w := newWorld(t, "e2e-upgrade", "testdata/upgrade.hcl")
 	before, after := "v"+components.PreviousKubernetes, "v"+components.Default().Kubernetes
 	workers := []string{"huashan", "kunlun"}

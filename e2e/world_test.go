@@ -74,6 +74,23 @@ var prepared = sync.OnceValues(func() (world, error) {
 	return world{kinstall: binary, mirror: mirror}, nil
 })
 
+// buildPrevious brings the previous minor version of Kubernetes into the mirror
+// that all worlds share.
+func buildPrevious(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("end-to-end tests are left out with -short")
+	}
+	cache, err := components.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	builder := components.Builder{CacheDir: cache, Versions: components.Default(), Log: t.Logf}
+	if _, err := builder.BuildKubernetes(t.Context(), components.PreviousKubernetes); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // toolboxFile is the toolbox's archive beside each inventory.
 const toolboxFile = "toolbox.tar"
 
