@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -220,14 +219,16 @@ func TestMembershipChanges(t *testing.T) {
 				tt.prepare(f)
 			}
 			members := f.serve(t, names...)
-			limit := time.Minute
-			if strings.Contains(tt.fails, "last answer") || strings.Contains(tt.fails, "needed") {
-				limit = 2 * interval
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			defer cancel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			told := ""
-			report := func(text string) { told += text + "\n" }
+			waits := strings.Contains(tt.fails, "last answer") || strings.Contains(tt.fails, "needed")
+			report := func(text string) {
+				told += text + "\n"
+				if waits { // in vain: the time is up now
+					cancel(context.DeadlineExceeded)
+				}
+			}
 			var err error
 			switch r := tt.do.(type) {
 			case resource.EtcdLearner:
