@@ -20,7 +20,7 @@ func TestHosts(t *testing.T) {
 	}
 	w := newWorld(t, "e2e-hosts", "testdata/hosts.hcl")
 	s := &hostsStory{world: w, blocks: map[string]string{}}
-	for _, host := range []string{"wudang", "hengshan"} {
+	for _, host := range []string{"wudang", "emei", "hengshan"} {
 		s.remove(t, host)
 	}
 	r := w.apply(t)
@@ -30,12 +30,12 @@ func TestHosts(t *testing.T) {
 	}
 	tell(t, []chapter{
 		{"a worker comes", told(workerComes)},
-		{"a master comes", told(masterComes)},
+		{"two masters come, with members of etcd", told(mastersCome)},
 		{"a node is drained for maintenance, and comes back", told(maintenance)},
 		{"a drain that a budget forbids is given up", told(forbiddenDrain)},
 		{"a worker leaves", told(workerLeaves)},
 		{"a worker that left comes again", told(workerComesAgain)},
-		{"a master leaves", told(masterLeaves)},
+		{"two masters leave, with their members of etcd", told(mastersLeave)},
 		{"a worker is gone for good", told(workerIsGone)},
 	})
 }
@@ -157,16 +157,28 @@ func workerComes(t *testing.T, s *hostsStory) {
 	s.mustKubectl(t, "rollout", "status", "deployment/web", "--timeout=60s", "--request-timeout=0")
 }
 
-func masterComes(t *testing.T, s *hostsStory) {
+// members are those of etcd that have a vote, by their names.
+func (s *hostsStory) members(t *testing.T) string {
+	t.Helper()
+	return s.ssh(t, "shaolin", `etcdctl --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key member list | awk -F', ' '$2 == "started" && $6 == "false" { print $3 }' | sort | tr '\n' ' '`)
+}
+
+func mastersCome(t *testing.T, s *hostsStory) {
 	s.add(t, "wudang")
+	s.add(t, "emei")
 	r := s.apply(t)
-	t.Logf("a master added: %s", r.elapsed.Round(100*time.Millisecond))
-	s.settled(t, "shaolin", "wudang", "huashan", "hengshan")
-	if r := s.kubectl(t, "--server", "https://10.88.0.12:6443", "get", "--raw", "/readyz"); r.stdout != "ok" {
-		t.Errorf("the new API server: %s", r)
+	t.Logf("two masters added: %s", r.elapsed.Round(100*time.Millisecond))
+	s.settled(t, "shaolin", "wudang", "emei", "huashan", "hengshan")
+	for _, address := range []string{"10.88.0.12", "10.88.0.13"} {
+		if r := s.kubectl(t, "--server", "https://"+address+":6443", "get", "--raw", "/readyz"); r.stdout != "ok" {
+			t.Errorf("the API server at %s: %s", address, r)
+		}
+		if upstreams := s.ssh(t, "shaolin", "cat /etc/nginx/stream.d/kinstall.conf"); !strings.Contains(upstreams, address+":6443") {
+			t.Errorf("the balancer does not know the API server at %s:\n%s", address, upstreams)
+		}
 	}
-	if upstreams := s.ssh(t, "shaolin", "cat /etc/nginx/stream.d/kinstall.conf"); !strings.Contains(upstreams, "10.88.0.12:6443") {
-		t.Errorf("the balancer does not know the new API server:\n%s", upstreams)
+	if got := s.members(t); got != "emei shaolin wudang" {
+		t.Errorf("members of etcd: %q", got)
 	}
 }
 
@@ -180,7 +192,7 @@ func maintenance(t *testing.T, s *hostsStory) {
 	s.spread(t)
 	s.edit(t, "host \"huashan\" {\n", "host \"huashan\" {\n  state   = \"drained\"\n")
 	r := s.run(t, "plan", s.inventory)
-	if !strings.Contains(r.stdout, "cordon: drained in the inventory") || strings.Count(r.stdout, "pod default/web-") != 2 {
+	if !strings.Contains(r.stdout, "cordon: drained in the inventory") || strings.Count(r.stdout, "pod default/web-") != s.pods(t)["huashan"] {
 		t.Errorf("the plan of a drain: %s", r)
 	}
 	r = s.apply(t)
@@ -257,7 +269,7 @@ func forbiddenDrain(t *testing.T, s *hostsStory) {
 	asBefore()
 	s.edit(t, "  state   = \"drained\"\n", "")
 	s.mustKubectl(t, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
-	s.settled(t, "shaolin", "wudang", "huashan", "hengshan")
+	s.settled(t, "shaolin", "wudang", "emei", "huashan", "hengshan")
 }
 
 func workerLeaves(t *testing.T, s *hostsStory) {
@@ -277,7 +289,7 @@ func workerLeaves(t *testing.T, s *hostsStory) {
 	if left := s.ssh(t, "shaolin", "ip route show | grep -c 'via 10.88.0.14' || true"); left != "0" {
 		t.Errorf("the others still know %s ways to it", left)
 	}
-	s.settled(t, "shaolin", "wudang", "hengshan")
+	s.settled(t, "shaolin", "wudang", "emei", "hengshan")
 }
 
 // cleared expects that nothing of kinstall's runs on a host, and what it wrote is
@@ -302,17 +314,26 @@ func workerComesAgain(t *testing.T, s *hostsStory) {
 	s.add(t, "huashan")
 	r := s.apply(t)
 	t.Logf("added again: %s", r.elapsed.Round(100*time.Millisecond))
-	s.settled(t, "shaolin", "wudang", "huashan", "hengshan")
+	s.settled(t, "shaolin", "wudang", "emei", "huashan", "hengshan")
 	s.spread(t)
 }
 
-func masterLeaves(t *testing.T, s *hostsStory) {
+func mastersLeave(t *testing.T, s *hostsStory) {
 	s.remove(t, "wudang")
+	s.remove(t, "emei")
 	r := s.apply(t)
-	t.Logf("a master removed: %s", r.elapsed.Round(100*time.Millisecond))
-	s.cleared(t, "wudang")
-	if upstreams := s.ssh(t, "shaolin", "cat /etc/nginx/stream.d/kinstall.conf"); strings.Contains(upstreams, "10.88.0.12:6443") {
-		t.Errorf("the balancer still knows the API server:\n%s", upstreams)
+	t.Logf("two masters removed: %s", r.elapsed.Round(100*time.Millisecond))
+	for host, address := range map[string]string{"wudang": "10.88.0.12", "emei": "10.88.0.13"} {
+		s.cleared(t, host)
+		if left := s.ssh(t, host, "pidof etcd || true; ls -d /var/lib/etcd/member"); left != "/var/lib/etcd/member" {
+			t.Errorf("%s: etcd, or its data: %s", host, left)
+		}
+		if upstreams := s.ssh(t, "shaolin", "cat /etc/nginx/stream.d/kinstall.conf"); strings.Contains(upstreams, address+":6443") {
+			t.Errorf("the balancer still knows the API server at %s:\n%s", address, upstreams)
+		}
+	}
+	if got := s.members(t); got != "shaolin" {
+		t.Errorf("members of etcd: %q", got)
 	}
 	s.settled(t, "shaolin", "huashan", "hengshan")
 }

@@ -80,7 +80,12 @@ host "shaolin" {
 
 host "wudang" {
   address = "10.88.0.12"
-  roles   = ["master"]
+  roles   = ["etcd", "master"]
+}
+
+host "emei" {
+  address = "10.88.0.13"
+  roles   = ["etcd", "master"]
 }
 
 host "huashan" {
