@@ -24,6 +24,11 @@ func (e *Executor) etcdSeats() []string {
 			names = append(names, host.Name)
 		}
 	}
+	for _, host := range e.delta.Leaving {
+		if e.delta.MovesInEtcd(host.Name) {
+			names = append(names, host.Name)
+		}
+	}
 	return names
 }
 

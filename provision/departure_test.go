@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -228,5 +229,29 @@ func TestContainersEnd(t *testing.T) {
 				t.Errorf("left: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// A member of etcd on a host that leaves is asked as all others are: whether a
+// quorum stays depends on it.
+func TestLeavingMembersAreAsked(t *testing.T) {
+	f := newUnlockedFleet(t, Options{}, "shaolin")
+	f.inventory.Hosts[0].Roles = []string{inventory.RoleEtcd}
+	f.inventory.Etcd.DataDir = "/var/lib/etcd"
+	observed := plan.Observed{Leaving: map[string]plan.Observation{"down": {Err: errors.New("no route to host")}}}
+	for _, name := range []string{"wudang", "worker"} {
+		facts := fact.NewSet(fact.Host{State: fact.State{Resources: map[string]fact.Record{}}})
+		if name == "wudang" {
+			facts.Host.State.Resources[plan.EtcdUnit] = fact.Record{}
+			facts.Put(fact.Key{Kind: fact.KindUnit, Name: "etcd.service"}, fact.Unit{ActiveState: "active"})
+		}
+		observed.Leaving[name] = plan.Observation{Facts: facts}
+	}
+	f.admit([]plan.Departure{{Name: "wudang", HostRecord: fact.HostRecord{Address: "10.88.0.12", Port: 22}}})
+	if diff := cmp.Diff([]string{"wudang"}, f.members(observed)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if url := f.etcdMember("wudang").ClientURL; url != "https://10.88.0.12:2379" {
+		t.Errorf("asked at %s", url)
 	}
 }

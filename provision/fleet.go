@@ -16,7 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -454,6 +457,11 @@ func (f *Fleet) members(observed plan.Observed) []string {
 			names = append(names, host.Name)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(observed.Leaving)) {
+		if facts, ok := observed.Learnt(name); ok && plan.WasMember(f.inventory, facts) {
+			names = append(names, name)
+		}
+	}
 	return names
 }
 
@@ -647,10 +655,13 @@ func (f *Fleet) etcd(ctx context.Context, hosts []string) ([]cluster.Member, *tl
 
 // etcdMember is the member on a host, reached through that host.
 func (f *Fleet) etcdMember(name string) cluster.Member {
-	h, _ := f.inventory.Host(name)
+	var address netip.Addr
+	if m, ok := f.machines[name]; ok { // of a host that leaves, too
+		address = m.host.Address
+	}
 	return cluster.Member{
 		Name:      name,
-		ClientURL: "https://" + net.JoinHostPort(h.Address.String(), strconv.Itoa(plan.EtcdClientPort)),
+		ClientURL: "https://" + net.JoinHostPort(address.String(), strconv.Itoa(plan.EtcdClientPort)),
 		Dial:      f.dialFrom(name),
 	}
 }
