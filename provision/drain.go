@@ -52,6 +52,28 @@ func (e *Executor) balance(ctx context.Context, d plan.Drain, from, to []byte) e
 	}
 	return m.writeFile(ctx, fileWrite{
 		label: "change " + d.File.Path, path: d.File.Path, content: to, own: d.File.Own(), before: resource.SHA256(from),
-		then: "systemctl reload -- " + shell.Quote(d.Unit) + "\n",
+		then: reloadScript(d.Unit),
 	})
+}
+
+// reloadScript reloads a balancer, and waits until its processes of before take no
+// more clients: they do so for a moment after the reload has returned, and would
+// send them to the member that is about to go. nginx says so in their names. They
+// live on for the connections that they have; who does not stop to take clients
+// within 5 s is not waited for any longer.
+func reloadScript(unit string) string {
+	return fmt.Sprintf(`main=$(systemctl show -p MainPID -- %[1]s | sed -n 's/^MainPID=//p')
+before=
+for pid in $(cat "/proc/$main/task/$main/children" 2>/dev/null || true); do
+	if grep -aqs '^nginx: worker process' "/proc/$pid/cmdline"; then before="$before $pid"; fi
+done
+systemctl reload -- %[1]s
+tries=0
+for pid in $before; do
+	while [ "$tries" -lt 100 ] && grep -aqs '^nginx: worker process' "/proc/$pid/cmdline" && ! grep -aqs 'shutting down' "/proc/$pid/cmdline"; do
+		sleep 0.05
+		tries=$((tries + 1))
+	done
+done
+`, shell.Quote(unit))
 }
