@@ -340,9 +340,9 @@ func (c *memberPlanner) step(s memberChange) {
 // without a process that may try to go on with it.
 func (c *memberPlanner) clear(s seat) {
 	if s.data {
-		c.step(memberChange{action: clearData, host: s.host, reason: resource.Reason{Cause: resource.Drift, Text: s.others()}})
+		c.step(memberChange{action: clearData, host: s.host, reason: resource.Reason{Cause: resource.Follows, Text: "it is " + s.others()}})
 	} else if s.runs {
-		c.step(memberChange{action: clearData, host: s.host, reason: resource.Reason{Cause: resource.Drift, Text: "runs without its data"}})
+		c.step(memberChange{action: clearData, host: s.host, reason: resource.Reason{Cause: resource.Follows, Text: "etcd runs without it"}})
 	}
 }
 
