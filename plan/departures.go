@@ -39,7 +39,9 @@ func (p *Plan) Forget(hosts []string) *Plan {
 	if len(hosts) == 0 {
 		return p
 	}
-	return &Plan{Inventory: p.Inventory, Steps: p.Steps, Addresses: p.Addresses, limited: p.limited, skips: p.skips, forgotten: slices.Clone(hosts)}
+	other := p.another()
+	other.forgotten = slices.Clone(hosts)
+	return other
 }
 
 // Departures are the hosts that the keepers remember and the inventory lacks, by

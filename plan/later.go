@@ -19,7 +19,9 @@ type Postponed struct {
 // SkipUnreachable returns the plan that goes on without hosts that can't be
 // reached. Its deltas leave them for later, see Delta.Later.
 func (p *Plan) SkipUnreachable() *Plan {
-	return &Plan{Inventory: p.Inventory, Steps: p.Steps, Addresses: p.Addresses, limited: p.limited, forgotten: p.forgotten, skips: true}
+	other := p.another()
+	other.skips = true
+	return other
 }
 
 // Blocked reports whether hosts that can't be reached keep the delta from being

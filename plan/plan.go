@@ -130,7 +130,8 @@ func (p *Plan) Limit(hosts []string) *Plan {
 	for _, h := range hosts {
 		stay[h] = true
 	}
-	limited := &Plan{Inventory: p.Inventory, Addresses: p.Addresses, limited: true, skips: p.skips}
+	limited := p.another()
+	limited.Steps, limited.limited = nil, true
 	kept := map[StepID]bool{}
 	for _, s := range p.Steps {
 		keep := stay[s.Host]
@@ -146,6 +147,11 @@ func (p *Plan) Limit(hosts []string) *Plan {
 		limited.Steps = append(limited.Steps, s)
 	}
 	return limited
+}
+
+// another returns a plan like this one, to be changed before it is used.
+func (p *Plan) another() *Plan {
+	return &Plan{Inventory: p.Inventory, Steps: p.Steps, Addresses: p.Addresses, limited: p.limited, skips: p.skips, forgotten: p.forgotten}
 }
 
 func keptOnly(ids []StepID, kept map[StepID]bool) []StepID {

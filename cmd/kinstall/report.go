@@ -74,7 +74,7 @@ func painter(color bool) func(style, text string) string {
 // achievements is "212 created, 3 changed, 0 deleted, 1 restarted on 4 hosts in 58.3 s".
 func achievements(report *provision.Report) string {
 	counts := map[resource.Action]int{}
-	hosts := map[string]bool{}
+	hosts, elsewhere := map[string]bool{}, map[string]bool{}
 	for _, r := range report.Results {
 		if r.Kind != provision.Finished || r.Item.Change.Action == resource.Wait {
 			continue
@@ -82,6 +82,8 @@ func achievements(report *provision.Report) string {
 		counts[r.Item.Change.Action]++
 		if host := r.Item.Step.Host; host != plan.Operator && host != plan.Cluster {
 			hosts[host] = true
+		} else {
+			elsewhere[host] = true
 		}
 	}
 	text := fmt.Sprintf("%d created, %d changed, %d deleted, %d restarted", counts[resource.Create],
@@ -92,7 +94,15 @@ func achievements(report *provision.Report) string {
 	if n := counts[resource.Deferred]; n > 0 {
 		text += fmt.Sprintf(", %d settled that were judged later", n)
 	}
-	return text + fmt.Sprintf(" on %s in %.1f s", plural(len(hosts), "host"), report.Elapsed.Seconds())
+	where := "on " + plural(len(hosts), "host")
+	switch {
+	case len(hosts) > 0:
+	case elsewhere[plan.Cluster]:
+		where = "in the cluster"
+	case elsewhere[plan.Operator]:
+		where = "on the operator's machine"
+	}
+	return text + fmt.Sprintf(" %s in %.1f s", where, report.Elapsed.Seconds())
 }
 
 // printFailures says what failed and why, what was not begun for it, and how
