@@ -43,7 +43,9 @@ func defaultRecipe() recipe {
 			"iproute2", "iptables", "iputils-arping", "iputils-ping", "kmod", "libseccomp2", "nftables",
 			"openssh-server", "procps", "socat", "sudo", "systemd-sysv", "util-linux",
 		},
-		Offline:    []string{"bird2", "docker.io", "libnginx-mod-stream", "nginx", "openvswitch-switch"},
+		Offline: []string{
+			"bird2", "dnsmasq", "docker.io", "golang-cfssl", "haproxy", "keepalived", "libnginx-mod-stream", "nginx", "openvswitch-switch",
+		},
 		Repository: "/var/cache/kinstall-debs",
 		Setup:      rootSetup,
 		Unit:       machineUnit,
