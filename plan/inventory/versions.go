@@ -36,7 +36,7 @@ func releases() []release {
 		{minor: "1.36", patch: "1.36.3", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
 		{minor: "1.35", patch: "1.35.4", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
 		{minor: "1.34", patch: "1.34.4", etcd: "3.6.8", etcdMin: "3.5.24", etcdMax: "3.6"},
-		{minor: "1.33", patch: "1.33.13", etcd: "3.5.24", etcdMin: "3.5.21", etcdMax: "3.6"},
+		{minor: "1.33", patch: "1.33.13", etcd: "3.5.26", etcdMin: "3.5.21", etcdMax: "3.6"},
 	}
 }
 
