@@ -7,16 +7,6 @@ import (
 	"testing"
 )
 
-// moreWorkers makes ten hosts of the end-to-end cluster's four.
-const moreWorkers = `
-host "worker" {
-  count   = 6
-  name    = "worker-${count.index}"
-  address = cidrhost("10.88.0.0/24", 31 + count.index)
-  roles   = ["worker"]
-}
-`
-
 // TestBenchmarkWorker reports what one worker more costs a cluster of ten hosts:
 // how long apply takes, how much it sends, on how many hosts it changes something,
 // and how many requests a client loses meanwhile; with static routes, where every
@@ -26,15 +16,7 @@ func TestBenchmarkWorker(t *testing.T) {
 	if os.Getenv("KINSTALL_BENCH") == "" {
 		t.Skip("a benchmark: make bench")
 	}
-	content, err := os.ReadFile("testdata/cluster.hcl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inventory := t.TempDir() + "/ten.hcl"
-	if err := os.WriteFile(inventory, append(content, moreWorkers...), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, "bench-worker", inventory)
+	w := newWorld(t, "bench-worker", append(kubernetes("cluster"), "testdata/six-workers.hcl")...)
 	sent := w.sent(t)
 	ten := w.apply(t)
 	tenSent := w.sent(t) - sent

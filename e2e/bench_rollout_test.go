@@ -33,7 +33,7 @@ func TestBenchmarkRollout(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	w := newWorld(t, "bench-rollout", "testdata/cluster.hcl")
+	w := newWorld(t, "bench-rollout", kubernetes("cluster")...)
 	w.apply(t)
 
 	addresses := map[string]string{}

@@ -28,7 +28,7 @@ func TestBenchmarkInstall(t *testing.T) {
 	if os.Getenv("KINSTALL_BENCH") == "" {
 		t.Skip("a benchmark: make bench")
 	}
-	w := newWorld(t, "bench", "testdata/cluster.hcl")
+	w := newWorld(t, "bench", kubernetes("cluster")...)
 
 	ours := w.apply(t).elapsed
 	noop := w.apply(t)

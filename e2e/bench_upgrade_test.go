@@ -27,7 +27,7 @@ func TestBenchmarkUpgrade(t *testing.T) {
 		t.Skip("a benchmark: make bench")
 	}
 	buildPrevious(t)
-	w := newWorld(t, "bench-upgrade", "testdata/upgrade.hcl")
+	w := newWorld(t, "bench-upgrade", kubernetes("upgrade")...)
 	w.apply(t)
 	w.edit(t, fmt.Sprintf("%q", components.PreviousKubernetes), fmt.Sprintf("%q", components.Default().Kubernetes))
 	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")

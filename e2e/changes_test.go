@@ -31,7 +31,7 @@ func TestChanges(t *testing.T) {
 	if os.Getenv("KINSTALL_CHANGES") == "" {
 		t.Skip("part of make test-changes")
 	}
-	w := newWorld(t, "e2e-changes", "testdata/cluster.hcl")
+	w := newWorld(t, "e2e-changes", kubernetes("cluster")...)
 	killedInstallation(t, w)
 	good, err := os.ReadFile(w.inventory)
 	if err != nil {

@@ -28,7 +28,7 @@ var (
 // TestCluster tells the story of one cluster, from bare machines on; each part
 // builds on the ones before.
 func TestCluster(t *testing.T) {
-	w := newWorld(t, "e2e", "testdata/cluster.hcl")
+	w := newWorld(t, "e2e", kubernetes("cluster")...)
 	told := func(chapter func(*testing.T, *world)) func(*testing.T) {
 		return func(t *testing.T) { chapter(t, w) }
 	}

@@ -18,7 +18,7 @@ import (
 // TestChangesConfirm tells the story of changes that cut the operator off from a
 // host: the host undoes them by itself.
 func TestChangesConfirm(t *testing.T) {
-	w := newWorld(t, "e2e-confirm", "testdata/confirm.hcl")
+	w := newWorld(t, "e2e-confirm", "testdata/confirm.hcl", operatorPart, containersPart)
 	s := confirmStory{w}
 	s.moveOperator(t)
 	tell(t, []chapter{

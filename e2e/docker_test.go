@@ -20,7 +20,7 @@ import (
 // Kubernetes: containers reach each other by their addresses, whatever happens
 // to the hosts; each part builds on the ones before.
 func TestDocker(t *testing.T) {
-	w := newWorld(t, "e2e-docker", "testdata/docker.hcl")
+	w := newWorld(t, "e2e-docker", "testdata/docker.hcl", operatorPart)
 	s := newDockerStory(w)
 	tell(t, []chapter{
 		{"bare machines get Docker on the planned subnets", s.fromBare},
@@ -39,7 +39,7 @@ func TestDockerRelease(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker" {
 		t.Skip("part of make test-networks")
 	}
-	w := newWorld(t, "e2e-docker", "testdata/docker.hcl")
+	w := newWorld(t, "e2e-docker", "testdata/docker.hcl", operatorPart)
 	cache, err := components.DefaultCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestDockerOpenVSwitch(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-openvswitch" {
 		t.Skip("part of make test-networks")
 	}
-	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl")
+	w := newWorld(t, "e2e-dockertun", "testdata/docker.hcl", operatorPart)
 	w.edit(t, routesBlock, tunnelsBlock)
 	s := newDockerStory(w)
 	s.tunnels, s.unit = true, "kinstall-openvswitch.service"
@@ -90,7 +90,7 @@ func TestDockerFlannel(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-flannel" {
 		t.Skip("part of make test-networks")
 	}
-	w := newWorld(t, "e2e-dockflan", "testdata/docker.hcl")
+	w := newWorld(t, "e2e-dockflan", "testdata/docker.hcl", operatorPart)
 	withFlannel(t)
 	w.edit(t, routesBlock, flannelBlock)
 	w.edit(t, aloneRole, memberRole)
@@ -173,7 +173,7 @@ func TestDockerBird(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "docker-bird" {
 		t.Skip("part of make test-networks")
 	}
-	w := newWorld(t, "e2e-dockbird", "testdata/docker.hcl")
+	w := newWorld(t, "e2e-dockbird", "testdata/docker.hcl", operatorPart)
 	w.edit(t, routesBlock, `network "bird" {}`)
 	s := newDockerStory(w)
 	s.unit, s.learning = "bird.service", 15*time.Second

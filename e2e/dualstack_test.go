@@ -49,7 +49,7 @@ func TestNetworkDualStack(t *testing.T) {
 }
 
 func proveDualStack(t *testing.T, network dualStackCase) {
-	w := newWorld(t, "e2e-dual", "testdata/dualstack.hcl")
+	w := newWorld(t, "e2e-dual", kubernetes("dualstack")...)
 	if network.block != routesBlock {
 		withFlannel(t)
 		w.edit(t, routesBlock, network.block)
@@ -87,7 +87,7 @@ func TestNetworkBecomesDualStack(t *testing.T) {
 	if chosen := os.Getenv("KINSTALL_NETWORKS"); chosen != "all" && chosen != "dual-stack-change" {
 		t.Skip("part of make test-networks")
 	}
-	w := newWorld(t, "e2e-dual", "testdata/dualstack.hcl")
+	w := newWorld(t, "e2e-dual", kubernetes("dualstack")...)
 	content, err := os.ReadFile(w.inventory)
 	if err != nil {
 		t.Fatal(err)

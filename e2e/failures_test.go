@@ -19,7 +19,7 @@ import (
 // TestFailures tells what a user sees when something is wrong, and that
 // nothing is half-written then.
 func TestFailures(t *testing.T) {
-	w := newWorld(t, "e2e-fail", "testdata/single.hcl")
+	w := newWorld(t, "e2e-fail", kubernetes("single")...)
 	good, err := os.ReadFile(w.inventory)
 	if err != nil {
 		t.Fatal(err)

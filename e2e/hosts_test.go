@@ -18,7 +18,7 @@ func TestHosts(t *testing.T) {
 	if os.Getenv("KINSTALL_CHANGES") == "" {
 		t.Skip("part of make test-changes")
 	}
-	w := newWorld(t, "e2e-hosts", "testdata/hosts.hcl")
+	w := newWorld(t, "e2e-hosts", kubernetes("hosts")...)
 	s := &hostsStory{world: w, blocks: map[string]string{}}
 	for _, host := range []string{"wudang", "emei", "hengshan"} {
 		s.remove(t, host)

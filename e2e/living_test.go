@@ -21,7 +21,7 @@ host "songshan" {
 // leaves.
 func TestHostsAndVersions(t *testing.T) {
 	buildPrevious(t)
-	w := newWorld(t, "e2e-living", "testdata/single.hcl")
+	w := newWorld(t, "e2e-living", kubernetes("single")...)
 	previous, next := components.PreviousKubernetes, components.Default().Kubernetes
 	w.edit(t, fmt.Sprintf("%q", next), fmt.Sprintf("%q", previous))
 	nodes := func(t *testing.T, version string, want ...string) {

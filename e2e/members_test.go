@@ -29,7 +29,7 @@ func TestMembers(t *testing.T) {
 	if os.Getenv("KINSTALL_CHANGES") == "" {
 		t.Skip("part of make test-changes")
 	}
-	m := newMembers(t, "e2e-members", "testdata/members.hcl")
+	m := newMembers(t, "e2e-members", kubernetes("members")...)
 	m.become(t, "shaolin")
 	m.apply(t)
 	end := m.write(t)
@@ -56,8 +56,8 @@ type members struct {
 
 var memberAddresses = map[string]string{"shaolin": "10.88.0.11", "wudang": "10.88.0.12", "emei": "10.88.0.13", "huashan": "10.88.0.14", "kunlun": "10.88.0.15"}
 
-func newMembers(t *testing.T, name, inventory string) *members {
-	return &members{world: newWorld(t, name, inventory)}
+func newMembers(t *testing.T, name string, parts ...string) *members {
+	return &members{world: newWorld(t, name, parts...)}
 }
 
 var rolesOf = regexp.MustCompile(`(?s)host "(\w+)" \{.*?roles   = \[([^]]*)\]`)

@@ -81,7 +81,7 @@ func TestNetworks(t *testing.T) {
 // networkWorld boots the machines for a network block.
 func networkWorld(t *testing.T, lab, block string) *world {
 	t.Helper()
-	w := newWorld(t, lab, "testdata/networks.hcl")
+	w := newWorld(t, lab, kubernetes("networks")...)
 	if strings.Contains(block, "flannel") {
 		withFlannel(t)
 	}

@@ -39,7 +39,7 @@ const registryPassword = "s3cret 'of the registry"
 // registry with an authority of its own, by way of a proxy, and from a mirror
 // of Docker Hub.
 func TestRegistries(t *testing.T) {
-	w := newWorld(t, "e2e-pull", "testdata/single.hcl")
+	w := newWorld(t, "e2e-pull", kubernetes("single")...)
 	operator := operatorAddress(t, w)
 	certificate, authority := registryCertificate(t, operator)
 

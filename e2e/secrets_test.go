@@ -98,7 +98,7 @@ const (
 // others at any moment, stand among the arguments or in the environment of a
 // process, in what kinstall prints, in a log, or in what it leaves behind.
 func TestSecrets(t *testing.T) {
-	w := newWorld(t, "e2e-secrets", "testdata/single.hcl")
+	w := newWorld(t, "e2e-secrets", kubernetes("single")...)
 	const host = "taishan"
 	program := filepath.Join(t.TempDir(), "secretwatch")
 	build := exec.Command("go", "build", "-o", program, "./secretwatch")

@@ -65,7 +65,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	buildPrevious(t)
-	w := newWorld(t, "e2e-upgrade", "testdata/upgrade.hcl")
+	w := newWorld(t, "e2e-upgrade", kubernetes("upgrade")...)
 	before, after := "v"+components.PreviousKubernetes, "v"+components.Default().Kubernetes
 	workers := []string{"huashan", "kunlun"}
 	all := slices.Concat(masters, workers)

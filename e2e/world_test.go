@@ -103,9 +103,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// Parts that the inventories of stories have in common.
+const (
+	operatorPart   = "testdata/operator.hcl"
+	containersPart = "testdata/sandbox-containers.hcl"
+	nodesPart      = "testdata/sandbox-nodes.hcl"
+)
+
+// kubernetes names the parts of an inventory of nodes with containerd.
+func kubernetes(story string) []string {
+	return []string{"testdata/" + story + ".hcl", operatorPart, containersPart, nodesPart}
+}
+
 // newWorld boots the machines of an inventory, all of them bare, and removes
-// them when the test ends (KINSTALL_E2E_KEEP leaves them for a look).
-func newWorld(t *testing.T, name, inventoryFile string) *world {
+// them when the test ends (KINSTALL_E2E_KEEP leaves them for a look). The
+// inventory is made of parts, one after the other.
+func newWorld(t *testing.T, name string, parts ...string) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("end-to-end tests are left out with -short")
@@ -131,11 +144,15 @@ func newWorld(t *testing.T, name, inventoryFile string) *world {
 	w.lab.Progress = os.Stderr
 	w.dir = t.TempDir()
 	w.inventory = filepath.Join(w.dir, "inventory.hcl")
-	content, err := os.ReadFile(inventoryFile)
-	if err != nil {
-		t.Fatal(err)
+	var content [][]byte
+	for _, part := range parts {
+		text, err := os.ReadFile(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = append(content, text)
 	}
-	w.write(t, string(content))
+	w.write(t, string(bytes.Join(content, []byte("\n"))))
 
 	if err := os.Link(filepath.Join(filepath.Dir(w.kinstall), toolboxFile), filepath.Join(w.dir, toolboxFile)); err != nil {
 		t.Fatal(err)

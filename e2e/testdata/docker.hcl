@@ -1,34 +1,13 @@
 # Docker alone: three hosts without Kubernetes whose containers reach each other.
 
-variable "lab" {
-  type        = string
-  description = "directory with the operator's key and known_hosts"
-}
-
-variable "mirror" {
-  type        = string
-  description = "directory with binaries and images"
-}
-
 cluster "redis" {
   pod_cidr = "10.1.0.0/16"
-}
-
-ssh {
-  user        = "root"
-  key_file    = "${var.lab}/id_ed25519"
-  known_hosts = "${var.lab}/known_hosts"
 }
 
 network "routes" {}
 
 runtime "docker" {
   cgroup_driver = "cgroupfs" # a sandbox without cgroups v2
-}
-
-artifacts {
-  source = var.mirror
-  images = { "kinstall.example/toolbox:1" = "toolbox.tar" }
 }
 
 host "taishan" {

@@ -1,24 +1,8 @@
 # The cluster that is upgraded: three masters and two workers, at the previous minor.
 
-variable "lab" {
-  type        = string
-  description = "directory with the operator's key and known_hosts"
-}
-
-variable "mirror" {
-  type        = string
-  description = "directory with binaries and images"
-}
-
 cluster "wuxia" {
   version  = "1.35.4"
   endpoint = "kubernetes.default.svc:8443"
-}
-
-ssh {
-  user        = "root"
-  key_file    = "${var.lab}/id_ed25519"
-  known_hosts = "${var.lab}/known_hosts"
 }
 
 etcd {
@@ -30,39 +14,6 @@ network "routes" {}
 load_balancer "nginx" {
   hosts = ["emei"]
   port  = 8443
-}
-
-artifacts {
-  source = var.mirror
-  images = { "kinstall.example/toolbox:1" = "toolbox.tar" }
-}
-
-runtime "containerd" {
-  version      = "2.4.2"
-  runc_version = "1.1.5"
-  # A machine in a sandbox may not lower oom_score_adj.
-  settings = {
-    plugins = { "io.containerd.cri.v1.runtime" = { restrict_oom_score_adj = true } }
-  }
-}
-
-kubelet {
-  settings = {
-    failCgroupV1 = false
-    cgroupDriver = "cgroupfs"
-    failSwapOn   = false
-  }
-}
-
-kube_proxy {
-  settings = {
-    conntrack = {
-      maxPerCore            = 0
-      min                   = 0
-      tcpEstablishedTimeout = "0s"
-      tcpCloseWaitTimeout   = "0s"
-    }
-  }
 }
 
 dns {
