@@ -60,6 +60,44 @@ func TestHostsAndVersions(t *testing.T) {
 			}
 			nodes(t, previous, "songshan", "taishan")
 		}},
+		{"a worker has no power, and is left for later", func(t *testing.T) {
+			if err := w.lab.Stop(t.Context(), "songshan"); err != nil {
+				t.Fatal(err)
+			}
+			const setting = "    maxPods = 42\n"
+			w.edit(t, "    failSwapOn   = false\n", "    failSwapOn   = false\n"+setting)
+			r := w.run(t, "apply", "-yes", w.inventory)
+			if r.code != 4 || !strings.Contains(r.stderr, "-skip-unreachable") {
+				t.Errorf("without a word about it: %s", r)
+			}
+			capacity := func(node, want string) {
+				t.Helper()
+				eventually(t, time.Minute, "pods that "+node+" has room for", func() string {
+					if pods := w.mustKubectl(t, "get", "node", node, "-o", "jsonpath={.status.capacity.pods}"); pods != want {
+						return pods
+					}
+					return ""
+				})
+			}
+			capacity("taishan", "110")
+			r = w.run(t, "apply", "-yes", "-skip-unreachable", w.inventory)
+			t.Logf("without the worker: %s", r.elapsed.Round(100*time.Millisecond))
+			if r.code != 0 || !strings.Contains(r.stdout, "songshan") || !strings.Contains(r.stdout, "later") {
+				t.Errorf("%s", r)
+			}
+			capacity("taishan", "42")
+			capacity("songshan", "110")
+			if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 4 {
+				t.Errorf("a plan forgets who was left for later: %s", r)
+			}
+
+			if err := w.lab.Start(t.Context(), "songshan"); err != nil {
+				t.Fatal(err)
+			}
+			applied(t, "with it again")
+			capacity("songshan", "42")
+			nodes(t, previous, "songshan", "taishan")
+		}},
 		{"a minor version more", func(t *testing.T) {
 			w.edit(t, fmt.Sprintf("%q", previous), fmt.Sprintf("%q", next))
 			if r := w.run(t, "plan", w.inventory); !strings.Contains(r.stdout, "# Upgrade of Kubernetes "+previous+" → "+next) {
