@@ -202,6 +202,7 @@ func (t *text) section(s section) {
 	t.line(span{bold, "# " + title(t.delta, s.host)})
 	if s.host == plan.Cluster && t.delta.Observed.ClusterErr != nil {
 		t.message("the API was not observed: " + t.delta.Observed.ClusterErr.Error())
+		t.hint(advice(t.delta.Observed.ClusterErr))
 	}
 	items, more, host := t.repeated(s)
 	for _, item := range items {
@@ -226,13 +227,19 @@ func (t *text) unreachable() {
 	for _, host := range placesOf(t.delta, t.delta.Unreachable) {
 		err := t.delta.Unreachable[host]
 		t.message(title(t.delta, host) + ": " + strings.TrimPrefix(err.Error(), host+": "))
-		var adviser interface{ Hint() string }
-		if errors.As(err, &adviser) {
-			t.hint(adviser.Hint())
-		}
+		t.hint(advice(err))
 	}
 	t.line()
 	t.later()
+}
+
+// advice is what an error says should be done; "" if nothing.
+func advice(err error) string {
+	var adviser interface{ Hint() string }
+	if errors.As(err, &adviser) {
+		return adviser.Hint()
+	}
+	return ""
 }
 
 func (t *text) problems() {

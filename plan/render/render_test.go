@@ -443,7 +443,7 @@ func unreachable(*testing.T) *plan.Delta {
 	s.observed.Hosts["huashan"] = plan.Observation{Err: errors.New("huashan: probe: exit code 1: line one\nline two \x1b[2J")}
 	s.want("shaolin", resource.Package{Name: "conntrack"})
 	s.found("shaolin", fact.KindPackage, "conntrack", fact.Package{})
-	s.observed.ClusterErr = errors.New("dial kubernetes.default.svc:8443: connection refused")
+	s.observed.ClusterErr = fmt.Errorf("observe nodes: %w", adviceError{errors.New("open tunnel to 10.24.138.207:6443: administratively prohibited"), "let sshd forward connections"})
 	return s.delta()
 }
 
