@@ -252,12 +252,15 @@ func forbiddenDrain(t *testing.T, s *hostsStory) {
 	asBefore()
 
 	b := s.begin(t, "apply", "-yes", s.inventory)
-	eventually(t, 30*time.Second, "the node is cordoned", func() string {
-		if got := s.cordon(t, "huashan"); !strings.HasPrefix(got, "true") {
-			return fmt.Sprintf("it is %q", got)
+	eventually(t, 30*time.Second, "it waits for the budget", func() string {
+		if got := b.stdout.String(); !strings.Contains(strings.Join(strings.Fields(got), " "), says) {
+			return got
 		}
 		return ""
 	})
+	if got := s.cordon(t, "huashan"); !strings.HasPrefix(got, "true") {
+		t.Errorf("the node is not cordoned: %q", got)
+	}
 	if err := b.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ type drain struct {
 	node    string
 	report  func(string)
 	first   map[types.UID]bool // the pods that were there at the first look; nil before it
-	waiting []string           // what the last look waited for
+	waiting []string           // what the last whole look waited for
 }
 
 func (d *drain) failed(err error) error {
@@ -220,6 +220,9 @@ func (d *drain) look(ctx context.Context) (done bool, err error) {
 		})
 	}
 	err = group.Wait()
+	if ctx.Err() != nil {
+		return false, ctx.Err() // of what was cut short, the look before knows more
+	}
 	d.waiting = nil
 	for i, pod := range pods {
 		if reasons[i] != "" {

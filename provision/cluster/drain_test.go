@@ -246,6 +246,28 @@ func TestDrainWaitsForBudgets(t *testing.T) {
 	}
 }
 
+// A drain that is given up while it asks says what it was told before.
+func TestDrainGivenUpWhileItAsks(t *testing.T) {
+	for asked, want := range map[int]string{
+		1: "node emei was not drained: given up",
+		2: "node emei was not drained: given up; it waited for default/web-1: the disruption budget web needs 2 healthy pods",
+	} {
+		ca := newAuthority(t)
+		api := &podServer{pods: []corev1.Pod{pod("web-1", "ReplicaSet")}}
+		client := newClient(t, ca, serve(t, ca, api, "kubernetes.default.svc"))
+		ctx, giveUp := context.WithCancelCause(testContext(t))
+		api.onEvict = func(s *podServer, _ *corev1.Pod) *metav1.Status {
+			if len(s.evicted) == asked {
+				giveUp(errors.New("given up"))
+			}
+			return budget("The disruption budget web needs 2 healthy pods")
+		}
+		if err := client.Drain(ctx, "emei", func(string) {}); err == nil || err.Error() != want {
+			t.Errorf("given up at eviction %d: %v, not %s", asked, err, want)
+		}
+	}
+}
+
 // Where a pod would be gone for good, none is evicted.
 func TestDrainLeavesBarePods(t *testing.T) {
 	ca := newAuthority(t)
