@@ -254,7 +254,7 @@ func forbiddenDrain(t *testing.T, s *hostsStory) {
 	b := s.begin(t, "apply", "-yes", s.inventory)
 	eventually(t, 30*time.Second, "it waits for the budget", func() string {
 		if got := b.stdout.String(); !strings.Contains(strings.Join(strings.Fields(got), " "), says) {
-			return got
+			return "it says: " + got
 		}
 		return ""
 	})
