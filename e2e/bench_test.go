@@ -54,7 +54,7 @@ func TestBenchmarkInstall(t *testing.T) {
 		if strings.Count(out, " Ready") == 3 {
 			return ""
 		}
-		return out
+		return "the nodes: " + out
 	})
 	settling := time.Since(begin)
 

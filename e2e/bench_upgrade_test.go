@@ -60,7 +60,7 @@ func TestBenchmarkUpgrade(t *testing.T) {
 			if strings.Count(out, " Ready") == 5 && strings.Count(out, " v"+version) == 5 {
 				return ""
 			}
-			return out
+			return "the nodes: " + out
 		})
 	}
 	ready(components.PreviousKubernetes)

@@ -549,7 +549,7 @@ func (s *dockerStory) hostRemoved(t *testing.T) {
 	for _, host := range s.hosts() {
 		eventually(t, time.Minute, host+" knows no way to songshan", func() string {
 			if left := s.ssh(t, host, "ip route show "+gone+"; cat /usr/local/lib/kinstall/network.sh /etc/kinstall/routes 2>/dev/null | grep -c "+gone+" || true"); left != "0" {
-				return left
+				return "left: " + left
 			}
 			return ""
 		})

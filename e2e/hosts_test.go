@@ -229,7 +229,7 @@ func forbiddenDrain(t *testing.T, s *hostsStory) {
 	s.mustKubectl(t, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":4}}`)
 	eventually(t, 20*time.Second, "the budget allows nothing", func() string {
 		if got := s.mustKubectl(t, "get", "pdb", "web", "-o", "jsonpath={.status.disruptionsAllowed} {.status.desiredHealthy}"); got != "0 4" {
-			return got
+			return "allowed and needed: " + got
 		}
 		return ""
 	})

@@ -74,7 +74,7 @@ func TestHostsAndVersions(t *testing.T) {
 				t.Helper()
 				eventually(t, time.Minute, "pods that "+node+" has room for", func() string {
 					if pods := w.mustKubectl(t, "get", "node", node, "-o", "jsonpath={.status.capacity.pods}"); pods != want {
-						return pods
+						return "room for " + pods
 					}
 					return ""
 				})

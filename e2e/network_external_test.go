@@ -45,7 +45,7 @@ func TestNetworkExternal(t *testing.T) {
 	eventually(t, time.Minute, "every node is Ready", func() string {
 		nodes := w.mustKubectl(t, "get", "nodes", "--no-headers")
 		if strings.Count(nodes, " Ready ") != len(subnets) {
-			return nodes
+			return "the nodes: " + nodes
 		}
 		return ""
 	})

@@ -335,7 +335,8 @@ func (w *world) create(t *testing.T, manifest string) {
 }
 
 // eventually waits until a condition holds; the condition returns "" when it
-// does and else what it saw.
+// does and else what is wrong, in words of its own: what a program printed may be
+// empty.
 func eventually(t *testing.T, limit time.Duration, what string, condition func() string) time.Duration {
 	t.Helper()
 	begin := time.Now()
