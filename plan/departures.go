@@ -85,7 +85,10 @@ func (p *Plan) shared(observed Observed) fact.State {
 }
 
 // kept tells what keepers remember.
-func kept(id resource.ID) bool { return ofCluster(id) || describe(id).Scope == resource.ScopeKeepers }
+func kept(id resource.ID) bool {
+	scope := describe(id).Scope
+	return scope == resource.ScopeCluster || scope == resource.ScopeKeepers
+}
 
 // remember is what the keepers are to remember of a host: nothing new of one
 // that was not asked.

@@ -2,13 +2,16 @@ package plan
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Observation is what was learnt of one host.
@@ -90,47 +93,20 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	delta.Problems = slices.Concat(preflight(p, observed, delta.Unreachable), checkIdentities(p, observed), memberProblems, checkAuthorities(p, observed),
 		checkDrains(p, observed), checkDepartures(p, observed, delta.Leaving), delta.Upgrade.check(p, observed))
 
-	changed := map[StepID]bool{}
-	delta.Items = make([]Item, 0, len(p.Steps))
+	delta.judge()
+	delta.awaitChanges()
 	routes := map[string]resource.StaticRoutes{}
 	for i := range p.Steps {
-		step := &p.Steps[i]
-		if r, ok := step.Resource.(resource.StaticRoutes); ok {
-			routes[step.Host] = r
+		if r, ok := p.Steps[i].Resource.(resource.StaticRoutes); ok {
+			routes[p.Steps[i].Host] = r
 		}
-		if delta.Unreachable[step.Host] != nil {
-			continue
-		}
-		step, facts := delta.asFound(step, observed.facts(step.Host))
-		change, err := step.Resource.Diff(facts)
-		if err != nil {
-			delta.Problems = append(delta.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", step.resourceID(), err)})
-			continue
-		}
-		if _, isGate := step.Resource.(resource.Gate); isGate {
-			if delta.Upgrade != nil && step.resourceID() == etcdGateID {
-				change.Action = resource.Wait // it is asked before API servers are touched
-			}
-			for _, before := range step.After {
-				if changed[before] {
-					change.Action = resource.Wait
-				}
-			}
-		}
-		if change.Action != resource.NoOp {
-			changed[step.ID()] = true
-		}
-		if host, ok := step.Resource.(resource.Host); ok {
-			change.Record = p.remember(host.Name, observed)
-		}
-		if record, ok := facts.Host.State.Resources[string(step.resourceID())]; ok && record.Equal(change.Record) {
-			change.Record = record // no second copy of what is the same on nearly every host
-		}
-		delta.Items = append(delta.Items, Item{*step, change})
 	}
 	var early, late []Item           // what carries pods, and the rest
 	wanted := map[resource.ID]bool{} // of one host after the other
 	collect := func(host string, state fact.State, counts func(resource.ID) bool) {
+		if p.wantsAll(host, state) {
+			return
+		}
 		clear(wanted)
 		for _, i := range p.look().steps[host] {
 			wanted[p.Steps[i].resourceID()] = true
@@ -167,6 +143,92 @@ func (p *Plan) Diff(observed Observed) *Delta {
 		delta.Upgrade.Phases = delta.phases()
 	}
 	return delta
+}
+
+// judge compares the steps of all hosts that were reached with what was found
+// there, several hosts at a time: none needs to know what another one changes.
+func (d *Delta) judge() {
+	p := d.Plan
+	var hosts []string // and what stands for one
+	for host := range p.look().steps {
+		if d.Unreachable[host] == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	items := make([]Item, len(p.Steps)) // without a resource where there is none
+	var mu sync.Mutex
+	failed := map[int]error{}
+	workers := runtime.GOMAXPROCS(0)
+	fault.Each(workers, func(worker int) {
+		for h := worker; h < len(hosts); h += workers {
+			facts := d.Observed.facts(hosts[h])
+			for _, i := range p.look().steps[hosts[h]] {
+				var err error
+				if items[i], err = d.judgeStep(&p.Steps[i], facts); err != nil {
+					mu.Lock()
+					failed[i] = err
+					mu.Unlock()
+				}
+			}
+		}
+	})
+	d.Items = items[:0]
+	for i := range items {
+		if err := failed[i]; err != nil {
+			step := &p.Steps[i]
+			d.Problems = append(d.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", step.resourceID(), err)})
+		} else if items[i].Step.Resource != nil {
+			d.Items = append(d.Items, items[i])
+		}
+	}
+}
+
+func (d *Delta) judgeStep(planned *Step, found fact.Set) (Item, error) {
+	step, facts := d.asFound(planned, found)
+	change, err := step.Resource.Diff(facts)
+	if err != nil {
+		return Item{}, err
+	}
+	if host, ok := step.Resource.(resource.Host); ok {
+		change.Record = d.Plan.remember(host.Name, d.Observed)
+	}
+	if record, ok := facts.Host.State.Resources[string(step.resourceID())]; ok && record.Equal(change.Record) {
+		change.Record = record // no second copy of what is the same on nearly every host
+	}
+	return Item{*step, change}, nil
+}
+
+// awaitChanges makes gates wait for what changes before them.
+func (d *Delta) awaitChanges() {
+	changed := map[StepID]bool{}
+	for i := range d.Items {
+		step, change := &d.Items[i].Step, &d.Items[i].Change
+		if _, isGate := step.Resource.(resource.Gate); isGate {
+			if d.Upgrade != nil && step.resourceID() == etcdGateID {
+				change.Action = resource.Wait // it is asked before API servers are touched
+			}
+			for _, before := range step.After {
+				if changed[before] {
+					change.Action = resource.Wait
+				}
+			}
+		}
+		if change.Action != resource.NoOp {
+			changed[step.ID()] = true
+		}
+	}
+}
+
+// wantsAll reports whether the plan has all that a host's state remembers: then
+// nothing of it is an orphan.
+func (p *Plan) wantsAll(host string, state fact.State) bool {
+	remembered := 0
+	for _, i := range p.look().steps[host] {
+		if _, ok := state.Resources[string(p.Steps[i].resourceID())]; ok {
+			remembered++
+		}
+	}
+	return remembered == len(state.Resources)
 }
 
 func (o Observed) facts(host string) fact.Set {

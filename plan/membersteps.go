@@ -8,11 +8,13 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
+var bootstrapID = resource.NewID(resource.KindFile, bootstrapFile)
+
 // asFound returns a step and the facts it is judged by where the members of
 // etcd decide on them: what a member reads at its very first start.
 func (d *Delta) asFound(step *Step, facts fact.Set) (*Step, fact.Set) {
 	switch step.resourceID() {
-	case resource.NewID(resource.KindFile, bootstrapFile):
+	case bootstrapID:
 		return d.bootstrap(step, facts)
 	case EtcdUnit:
 		if d.memberStep(clearData, step.Host) != nil {

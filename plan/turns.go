@@ -46,12 +46,15 @@ func (d *Delta) turns() []Turn {
 	living, changes := map[string]bool{}, false
 	for i := range d.Items {
 		item := &d.Items[i]
-		r, facts := item.Step.Rollout, d.Observed.facts(item.Step.Host)
+		r := item.Step.Rollout
 		if r == nil {
 			continue
 		}
 		changes = changes || item.Change.Changes()
-		if !living[r.Group] && serves(item.Step.Resource, facts) && proven(item.Step.Resource, facts) {
+		if living[r.Group] {
+			continue
+		}
+		if facts := d.Observed.facts(item.Step.Host); serves(item.Step.Resource, facts) && proven(item.Step.Resource, facts) {
 			living[r.Group] = true
 		}
 	}
@@ -66,10 +69,10 @@ func (d *Delta) turns() []Turn {
 	claimed := map[StepID]bool{}
 	var turns []Turn
 	for i := range d.Items {
-		step, change := d.Items[i].Step, d.Items[i].Change
-		if step.Rollout == nil || !change.Changes() {
+		if d.Items[i].Step.Rollout == nil || !d.Items[i].Change.Changes() {
 			continue
 		}
+		step, change := d.Items[i].Step, d.Items[i].Change
 		facts := d.Observed.facts(step.Host)
 		up := serves(step.Resource, facts)
 		if !d.takesTurn(step, up, living[step.Rollout.Group]) {
@@ -111,7 +114,7 @@ func (d *Delta) turns() []Turn {
 func (d *Delta) tellBalancers() {
 	var units map[StepID]*Item
 	for i := range d.Items {
-		step := d.Items[i].Step
+		step := &d.Items[i].Step
 		if step.Rollout == nil {
 			continue
 		}

@@ -412,9 +412,11 @@ func (s Set) Has(key Key) bool {
 // Len is the number of answers.
 func (s Set) Len() int { return len(s.answers) }
 
-func get[T any](s Set, kind Kind, name string) (T, error) {
+// get takes the answers alone: what is known of the host is much to be copied for
+// each of them.
+func get[T any](answers map[Key]any, kind Kind, name string) (T, error) {
 	var zero T
-	value, ok := s.answers[Key{kind, name}]
+	value, ok := answers[Key{kind, name}]
 	if !ok {
 		return zero, fmt.Errorf("%s %s: %w", kind, name, ErrNotObserved)
 	}
@@ -426,61 +428,61 @@ func get[T any](s Set, kind Kind, name string) (T, error) {
 }
 
 // File returns the answer about a path.
-func (s Set) File(path string) (File, error) { return get[File](s, KindFile, path) }
+func (s Set) File(path string) (File, error) { return get[File](s.answers, KindFile, path) }
 
 // Unit returns the answer about a systemd unit.
-func (s Set) Unit(name string) (Unit, error) { return get[Unit](s, KindUnit, name) }
+func (s Set) Unit(name string) (Unit, error) { return get[Unit](s.answers, KindUnit, name) }
 
 // Package returns the answer about a package.
-func (s Set) Package(name string) (Package, error) { return get[Package](s, KindPackage, name) }
+func (s Set) Package(name string) (Package, error) { return get[Package](s.answers, KindPackage, name) }
 
 // Sysctl returns the value of a kernel parameter.
-func (s Set) Sysctl(key string) (Value, error) { return get[Value](s, KindSysctl, key) }
+func (s Set) Sysctl(key string) (Value, error) { return get[Value](s.answers, KindSysctl, key) }
 
 // Path tells what packets reach another host.
-func (s Set) Path(address string) (Path, error) { return get[Path](s, KindPath, address) }
+func (s Set) Path(address string) (Path, error) { return get[Path](s.answers, KindPath, address) }
 
 // Module tells whether a kernel module is loaded or built in.
-func (s Set) Module(name string) (Value, error) { return get[Value](s, KindModule, name) }
+func (s Set) Module(name string) (Value, error) { return get[Value](s.answers, KindModule, name) }
 
 // Route returns the answer about a destination.
-func (s Set) Route(destination string) (Route, error) { return get[Route](s, KindRoute, destination) }
+func (s Set) Route(destination string) (Route, error) { return get[Route](s.answers, KindRoute, destination) }
 
 // Pod returns the answer about a static pod.
-func (s Set) Pod(name string) (Pod, error) { return get[Pod](s, KindStaticPod, name) }
+func (s Set) Pod(name string) (Pod, error) { return get[Pod](s.answers, KindStaticPod, name) }
 
 // Routes returns the answer about all routes of a metric.
-func (s Set) Routes(name string) (Routes, error) { return get[Routes](s, KindRoutes, name) }
+func (s Set) Routes(name string) (Routes, error) { return get[Routes](s.answers, KindRoutes, name) }
 
 // Switch returns the answer about a bridge of Open vSwitch.
-func (s Set) Switch(name string) (Switch, error) { return get[Switch](s, KindSwitch, name) }
+func (s Set) Switch(name string) (Switch, error) { return get[Switch](s.answers, KindSwitch, name) }
 
 // Firewall tells whether a rule is there.
-func (s Set) Firewall(name string) (Value, error) { return get[Value](s, KindFirewall, name) }
+func (s Set) Firewall(name string) (Value, error) { return get[Value](s.answers, KindFirewall, name) }
 
 // DockerImage returns the answer about an image of Docker.
-func (s Set) DockerImage(ref string) (Image, error) { return get[Image](s, KindDockerImage, ref) }
+func (s Set) DockerImage(ref string) (Image, error) { return get[Image](s.answers, KindDockerImage, ref) }
 
 // Image returns the answer about an image reference.
-func (s Set) Image(ref string) (Image, error) { return get[Image](s, KindImage, ref) }
+func (s Set) Image(ref string) (Image, error) { return get[Image](s.answers, KindImage, ref) }
 
 // Node returns the answer about a Kubernetes node.
-func (s Set) Node(name string) (Node, error) { return get[Node](s, KindNode, name) }
+func (s Set) Node(name string) (Node, error) { return get[Node](s.answers, KindNode, name) }
 
 // Object returns the answer about a Kubernetes object.
-func (s Set) Object(name string) (Object, error) { return get[Object](s, KindObject, name) }
+func (s Set) Object(name string) (Object, error) { return get[Object](s.answers, KindObject, name) }
 
 // Etcd returns the keys below a prefix.
-func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s, KindEtcd, prefix) }
+func (s Set) Etcd(prefix string) (Etcd, error) { return get[Etcd](s.answers, KindEtcd, prefix) }
 
 // Deprecated returns what the API server of a host says of deprecated APIs.
 func (s Set) Deprecated(host string) (Deprecated, error) {
-	return get[Deprecated](s, KindDeprecated, host)
+	return get[Deprecated](s.answers, KindDeprecated, host)
 }
 
 // EtcdData tells whose data lies in a directory of write-ahead logs.
 func (s Set) EtcdData(directory string) (EtcdData, error) {
-	return get[EtcdData](s, KindEtcdData, directory)
+	return get[EtcdData](s.answers, KindEtcdData, directory)
 }
 
 // With returns the set with another answer in place of one.
@@ -495,7 +497,7 @@ var EtcdMembersKey = Key{Kind: KindEtcdMembers}
 
 // EtcdMembers returns etcd's list of members; it is not observed where etcd
 // does not answer.
-func (s Set) EtcdMembers() (EtcdMembers, error) { return get[EtcdMembers](s, KindEtcdMembers, "") }
+func (s Set) EtcdMembers() (EtcdMembers, error) { return get[EtcdMembers](s.answers, KindEtcdMembers, "") }
 
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/kinstall/kinstall/plan/fact"
 )
@@ -40,7 +41,10 @@ func (o Ownership) fields(found fact.File) []Field {
 
 // digest of the ownership, so that a record tells a changed mode in the
 // inventory from one changed on the host.
-func (o Ownership) digest() string { return fmt.Sprintf("%04o %s:%s", o.Mode, o.Owner, o.Group) }
+func (o Ownership) digest() string {
+	mode := strconv.FormatUint(uint64(o.Mode), 8)
+	return "0000"[min(len(mode), 4):] + mode + " " + o.Owner + ":" + o.Group
+}
 
 // compareOwnership adds what differs in mode and owner to a change.
 func compareOwnership(change *Change, facts fact.Set, id ID, want Ownership, found fact.File) {
