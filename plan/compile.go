@@ -211,6 +211,15 @@ func (c *compiler) content(host, path string, content []byte, after ...[]StepID)
 	return f
 }
 
+// tested adds a file as file does, which the program that reads it is asked about
+// before it is written.
+func (c *compiler) tested(host, path string, test resource.ConfigTest, data any, after ...[]StepID) resource.File {
+	f := c.templates.file(path, c.templates.Render(path[1:], data))
+	f.Test = test
+	c.add(host, f, append(after, c.parents(host, path))...)
+	return f
+}
+
 // directory adds a directory; it may be added by several components.
 func (c *compiler) directory(host, path string, mode uint32, after ...[]StepID) {
 	c.add(host, resource.Directory{Path: path, Ownership: resource.Ownership{Mode: mode}}, append(after, c.parents(host, path))...)

@@ -81,9 +81,9 @@ func (c *compiler) nginx(h inventory.Host) {
 	}
 
 	c.directory(h.Name, "/etc/nginx/stream.d", 0o755, packages)
-	upstream := c.file(h.Name, "/etc/nginx/stream.d/kinstall.conf", map[string]any{"Servers": servers, "Listen": listen})
+	upstream := c.tested(h.Name, "/etc/nginx/stream.d/kinstall.conf", resource.NginxTest, map[string]any{"Servers": servers, "Listen": listen})
 	c.drains(h.Name, nginxUnit, upstream, servers, listen)
-	stream := c.file(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", nil, packages, step(h.Name, upstream))
+	stream := c.tested(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", resource.NginxTest, nil, packages, step(h.Name, upstream))
 	inputs := []resource.Input{resource.Package{Name: "nginx"}, resource.Package{Name: "libnginx-mod-stream"}, upstream, stream}
 	c.serving(h.Name, resource.Unit{
 		Name:     nginxUnit,

@@ -15,7 +15,7 @@ import (
 
 func applyFile(ctx context.Context, t *task, f resource.File) (fact.Record, error) {
 	return t.item.Change.Record, t.machine.writeFile(ctx, fileWrite{
-		label: t.label(), path: f.Path, content: f.Content, own: f.Own(), before: t.item.Change.Evidence,
+		label: t.label(), path: f.Path, content: f.Content, own: f.Own(), before: t.item.Change.Evidence, test: f.Test,
 	})
 }
 

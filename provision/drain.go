@@ -51,7 +51,7 @@ func (e *Executor) balance(ctx context.Context, d plan.Drain, from, to []byte) e
 		return err
 	}
 	return m.writeFile(ctx, fileWrite{
-		label: "change " + d.File.Path, path: d.File.Path, content: to, own: d.File.Own(), before: resource.SHA256(from),
+		label: "change " + d.File.Path, path: d.File.Path, content: to, own: d.File.Own(), before: resource.SHA256(from), test: d.File.Test,
 		then: reloadScript(d.Unit),
 	})
 }

@@ -34,6 +34,9 @@ type fileWrite struct {
 	// first and then are scripts that run before and after the file is put in
 	// its place.
 	first, then string
+	// test is asked about the configuration with the new file, see
+	// resource.File.Test.
+	test resource.ConfigTest
 	// likeBefore keeps the owner and mode of the file that is replaced.
 	likeBefore bool
 }
@@ -66,6 +69,7 @@ func placeScript(w fileWrite, content string) string {
 	} else {
 		fmt.Fprintf(&b, "chown -- %s \"$tmp\"; chmod -- %04o \"$tmp\"\n", shell.Quote(w.own.Owner+":"+w.own.Group), w.own.Mode)
 	}
+	b.WriteString(testScript(w))
 	fmt.Fprintf(&b, "sync -- \"$tmp\"; mv -fT -- \"$tmp\" %s; sync -- %s\ntmp=\n", file, dir)
 	b.WriteString(w.then)
 	return b.String()
@@ -123,11 +127,18 @@ func guards(writes ...fileWrite) string {
 }
 
 // write runs a script that writes files; its error is ErrStale where one of
-// them is not as it was planned for.
+// them is not as it was planned for, and *RefusedError where the program that
+// reads one would not take it.
 func (m *machine) write(ctx context.Context, command ssh.Command) error {
-	_, err := m.change(ctx, command)
+	result, err := m.change(ctx, command)
 	var exit *ssh.ExitError
-	if errors.As(err, &exit) && exit.ExitCode == exitStale {
+	if !errors.As(err, &exit) {
+		return err
+	}
+	switch exit.ExitCode {
+	case exitRefused:
+		return refused(exit, string(result.Stdout))
+	case exitStale:
 		return fmt.Errorf("%s: %s: %s: %w", exit.Host, exit.Command, strings.TrimSpace(string(exit.Stderr)), ErrStale)
 	}
 	return err

@@ -237,7 +237,7 @@ func (r *run) changeMember(t *turn) error {
 			if item.Step.ID() != member.Step.ID() {
 				err = fmt.Errorf("%s: %w", label(item), err)
 			}
-			if len(t.changed) == 0 && errors.Is(err, ErrStale) {
+			if len(t.changed) == 0 && (errors.Is(err, ErrStale) || errors.As(err, new(*RefusedError))) {
 				r.undrain(t)
 				return untouchedError{err}
 			}

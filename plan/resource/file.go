@@ -72,6 +72,11 @@ type File struct {
 	Ownership
 	// Sensitive content is neither fetched nor shown.
 	Sensitive bool
+	// Test is how the program that reads the file is asked whether it would take
+	// it, before it replaces what is there. The file may be a part of a
+	// configuration: other parts are as they are on the host by then. Where the
+	// program is not installed yet, nobody is asked.
+	Test ConfigTest
 }
 
 // ID implements Resource.
