@@ -178,6 +178,7 @@ func (c *compiler) certificate(row certificateRow, h inventory.Host) resource.Ce
 		KeyPath:     keyFile(row.path),
 		Authority:   row.authority,
 		Issuer:      c.authorities.Certificate(row.authority),
+		Key:         resource.KeyAlgorithm(c.inventory.PKI.KeyAlgorithm),
 		CommonName:  strings.ReplaceAll(row.commonName, "%s", h.Name),
 		Server:      row.server,
 		Client:      row.client,

@@ -104,6 +104,10 @@ func (c *compiler) fail(summary, detail string, args ...any) {
 	c.diags = append(c.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(detail, args...)})
 }
 
+func (c *compiler) warn(summary, detail string, args ...any) {
+	c.diags = append(c.diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: summary, Detail: fmt.Sprintf(detail, args...)})
+}
+
 // check reports what an inventory may say and this compiler can't do.
 func (c *compiler) check() {
 	inv := c.inventory

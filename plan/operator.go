@@ -16,13 +16,20 @@ func (c *compiler) operator(before []byte) {
 		{AuthorityFrontProxy, "front-proxy-ca"},
 		{AuthorityServiceAccount, ""},
 	}
+	pki := c.inventory.PKI
+	subject := resource.Subject{
+		Organization: pki.Organization, OrganizationalUnit: pki.OrganizationalUnit, Country: pki.Country, Province: pki.Province, Locality: pki.Locality,
+	}
 	for _, a := range authorities {
 		if !c.inventory.Kubernetes() && (a.name != AuthorityEtcd || len(c.inventory.With(inventory.RoleEtcd)) == 0) {
 			continue
 		}
+		c.keepsKey(a.name)
 		c.add(Operator, resource.Authority{
 			Name:       a.name,
 			CommonName: a.commonName,
+			Subject:    subject,
+			Key:        resource.KeyAlgorithm(pki.KeyAlgorithm),
 			Validity:   c.inventory.Cluster.CAValidity,
 			Exists:     c.authorities.Exists(a.name),
 			// Of the pair that signs tokens this is nil.
@@ -44,4 +51,18 @@ func (c *compiler) operator(before []byte) {
 		Before: before,
 		After:  inventory.FormatLock(lock),
 	})
+}
+
+// keepsKey warns of an authority whose key is not what the inventory asks for:
+// another key would be another authority, and cut off everything that the old
+// one signed. Who says nothing of keys may bring an authority of any.
+func (c *compiler) keepsKey(authority string) {
+	wanted := resource.KeyAlgorithm(c.inventory.PKI.KeyAlgorithm)
+	cert := c.issuer(authority, c.authorities.Certificate(authority))
+	if cert == nil || wanted.Or() == resource.KeyDefault {
+		return
+	}
+	if found := resource.AlgorithmOf(cert.PublicKey); found != wanted {
+		c.warn("Authority keeps its key", "pki.key_algorithm is %q; the authority %q exists, with a key of %s, and keeps it: another one would cut off everything that it signed. Certificates get keys of the new kind.", wanted, authority, found)
+	}
 }

@@ -381,21 +381,6 @@ func artifactsBlock() *block {
 	}
 }
 
-func pkiBlock() *block {
-	return &block{
-		name:    "pki",
-		doc:     "Authorities and keys on this machine.",
-		target:  part(func(inv *Inventory) any { return &inv.PKI }),
-		example: "pki {\n  dir = \"secrets/pki\"\n}",
-		attrs: []attr{
-			{name: "dir", kind: filePath(), fallback: `"pki"`,
-				field:   of(func(p *PKI) any { return &p.Dir }),
-				doc:     "Directory of the authorities, relative to the inventory. Keep it private and backed up.",
-				example: `"pki"`},
-		},
-	}
-}
-
 func componentBlock(name, program, flag, value string, owned func() []owned, field func(*Inventory) any) *block {
 	example := `{ "` + flag + `" = ` + value + ` }`
 	return &block{

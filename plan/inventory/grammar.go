@@ -697,3 +697,29 @@ func registryUser(s string) *fault {
 	}
 	return faultf(invalidUser, "%s is not a user name of a registry.", quote(s))
 }
+
+// subjectText is a value of a certificate's subject: at most 64 characters
+// (RFC 5280, appendix A.1: ub-organization-name and its like).
+func subjectText(s string) *fault {
+	const limit = 64
+	switch f := anyText(s); {
+	case f != nil:
+		return f
+	case strings.TrimSpace(s) != s || s == "":
+		return faultf(invalidText, "%s is empty, or begins or ends with a blank.", quote(s))
+	case utf8.RuneCountInString(s) > limit:
+		return faultf(invalidText, "%s has more than %d characters, which certificates have no room for.", quote(s), limit)
+	case !utf8.ValidString(s):
+		return faultf(invalidText, "%s is not text in UTF-8.", quote(s))
+	}
+	return nil
+}
+
+var countryForm = regexp.MustCompile(`^[A-Z]{2}$`)
+
+func country(s string) *fault {
+	if countryForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidText, "%s is not a country: expected two capital letters (ISO 3166).", quote(s)).advise("Write it like \"CN\".")
+}

@@ -335,6 +335,12 @@ type Artifacts struct {
 // PKI is the `pki` block.
 type PKI struct {
 	Dir string // absolute; default "pki" beside the inventory
+	// KeyAlgorithm is what keys are made with, those of certificates and of
+	// authorities that kinstall creates: "ecdsa-p256" (default) | "ecdsa-p384" |
+	// "rsa-2048" | "rsa-3072" | "rsa-4096".
+	KeyAlgorithm string
+	// What the names of authorities say that kinstall creates, "" for nothing.
+	Organization, OrganizationalUnit, Country, Province, Locality string
 }
 
 // DNS is the `dns` block: the cluster's name service.

@@ -29,6 +29,9 @@ type Certificate struct {
 	// authority. nil to have it read when asked for.
 	IssuedBy *x509.Certificate
 
+	// Key is the algorithm of the certificate's key.
+	Key KeyAlgorithm
+
 	CommonName   string
 	Organization []string
 	DNSNames     []string
@@ -71,7 +74,7 @@ func (c Certificate) InputDigest(facts fact.Set) (string, bool) {
 
 // Text is the specification in words, one fact a line, as it is shown in a plan.
 func (c Certificate) Text() string {
-	return describeCertificate(c.CommonName, c.Organization, c.DNSNames, c.Addresses, c.usages(), c.Authority,
+	return describeCertificate(c.CommonName, c.Organization, c.DNSNames, c.Addresses, c.usages(), c.Key.Or(), c.Authority,
 		fmt.Sprintf("validity      %s, renewed %s before it ends", days(c.Validity), days(c.RenewBefore)))
 }
 
@@ -93,13 +96,18 @@ func days(d time.Duration) string {
 	return d.String()
 }
 
-func describeCertificate(cn string, organization, names, addresses, usages []string, issuer, validity string) string {
+// describeCertificate tells of a key only where it is not what kinstall makes
+// unless asked for another.
+func describeCertificate(cn string, organization, names, addresses, usages []string, key KeyAlgorithm, issuer, validity string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "subject       CN=%s", cn)
 	for _, o := range sorted(organization) {
 		fmt.Fprintf(&b, ", O=%s", o)
 	}
 	fmt.Fprintf(&b, "\nissuer        %s\nusages        %s\n%s\n", issuer, strings.Join(usages, ", "), validity)
+	if key != KeyDefault {
+		fmt.Fprintf(&b, "key           %s\n", key)
+	}
 	for _, n := range sorted(names) {
 		fmt.Fprintf(&b, "SAN           DNS %s\n", n)
 	}
@@ -147,7 +155,7 @@ func (c Certificate) Diff(facts fact.Set) (Change, error) {
 		change.Reasons = append(change.Reasons, c.judge(cert, facts.Host.Time, known && record.Files[c.Path] == found.SHA256)...)
 		describe = func() string {
 			return describeCertificate(cert.Subject.CommonName, cert.Subject.Organization, cert.DNSNames, addressStrings(cert.IPAddresses),
-				usagesOf(cert), c.issuerName(cert), fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly)))
+				usagesOf(cert), AlgorithmOf(cert.PublicKey), c.issuerName(cert), fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly)))
 		}
 	}
 	switch {
@@ -205,6 +213,9 @@ func (c Certificate) judge(cert *x509.Certificate, now time.Time, issuedHere boo
 	reasons = append(reasons, compareNames(addressStrings(cert.IPAddresses), c.Addresses)...)
 	if found, want := strings.Join(usagesOf(cert), ", "), strings.Join(c.usages(), ", "); found != want {
 		reasons = append(reasons, Reason{Intent, fmt.Sprintf("usages are %q", found)})
+	}
+	if found := AlgorithmOf(cert.PublicKey); found != c.Key.Or() {
+		reasons = append(reasons, Reason{Intent, fmt.Sprintf("key is %s instead of %s", found, c.Key.Or())})
 	}
 	withIssuer := false
 	if len(c.Issuer) == 0 {
@@ -306,8 +317,11 @@ func ParseCertificate(data []byte) (*x509.Certificate, error) {
 type Authority struct {
 	Name       string // "kubernetes", "etcd", "front-proxy", "service-account"
 	CommonName string // of a certificate authority; "" for a bare key pair
-	Validity   time.Duration
-	Exists     bool
+	Subject    Subject
+	// Key is the algorithm of its key when it is made; one that exists keeps its own.
+	Key      KeyAlgorithm
+	Validity time.Duration
+	Exists   bool
 	// Certificate of an authority that exists, in PEM; nil of a bare key pair.
 	Certificate []byte
 }
@@ -338,7 +352,10 @@ func (a Authority) Diff(fact.Set) (Change, error) {
 	}
 	change := Change{Action: Create, Sensitive: true}
 	if a.CommonName != "" {
-		change.Fields = []Field{{Name: "subject", After: "CN=" + a.CommonName}, {Name: "validity", After: days(a.Validity)}}
+		change.Fields = []Field{{Name: "subject", After: "CN=" + a.CommonName + a.Subject.String()}, {Name: "validity", After: days(a.Validity)}}
+		if a.Key.Or() != KeyDefault {
+			change.Fields = append(change.Fields, Field{Name: "key", After: string(a.Key)})
+		}
 	} else {
 		change.Fields = []Field{{Name: "key", After: "new, for signing tokens"}}
 	}

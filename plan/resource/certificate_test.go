@@ -112,6 +112,9 @@ func TestCertificateDiff(t *testing.T) {
 	renewed := spec
 	renewed.Issuer = longer.pem
 
+	rsaKey := spec
+	rsaKey.Key = resource.KeyRSA4096
+
 	for _, test := range []struct {
 		name    string
 		spec    resource.Certificate
@@ -156,6 +159,7 @@ func TestCertificateDiff(t *testing.T) {
 			reasons: because(resource.Expiry, "expires in 12 days")},
 		{name: "not valid yet", cert: ca.issue(t, func(c *x509.Certificate) { c.NotBefore = now().Add(day) }), want: resource.Replace,
 			reasons: because(resource.Drift, "not valid yet by the host's clock")},
+		{name: "another kind of key", spec: rsaKey, cert: good, want: resource.Replace, reasons: because(resource.Intent, "key is ecdsa-p256 instead of rsa-4096")},
 		{name: "garbage", cert: "garbage", want: resource.Replace, reasons: because(resource.Drift, "holds no PEM certificate")},
 		{name: "no key", cert: good, edit: func(_, k *fact.File) { *k = fact.File{} }, want: resource.Replace, reasons: because(resource.Drift, "private key missing")},
 		{name: "another key", cert: good, edit: func(_, k *fact.File) { k.SHA256 = sha("x") }, want: resource.Replace, reasons: because(resource.Drift, "private key changed on the host")},

@@ -29,11 +29,11 @@ const clockSkew = 5 * time.Minute
 
 // Create makes an authority that does not exist yet and writes it to the
 // directory, which is made if need be. An authority with a common name is a
-// certificate authority: ECDSA P-256, self-signed, for leaf certificates only
-// (path length 0). One without is a bare key pair for signing tokens: RSA with
-// 2048 bits, because tokens are verified outside the cluster too, and RS256 is
-// the one algorithm that every OpenID Connect relying party must support
-// (OpenID Connect Core 1.0, section 15.1).
+// certificate authority: self-signed, for leaf certificates only (path length
+// 0). One without is a bare key pair for signing tokens: RSA, with 2048 bits
+// unless the authority asks for more, because tokens are verified outside the
+// cluster too, and RS256 is the one algorithm that every OpenID Connect relying
+// party must support (OpenID Connect Core 1.0, section 15.1).
 //
 // The error wraps fs.ErrExist if the authority, or a file of its name, is
 // already there; then nothing was changed.
@@ -63,12 +63,52 @@ func (s *Store) Create(a resource.Authority) error {
 	return nil
 }
 
+// nameOf is the subject of a certificate authority.
+func nameOf(a resource.Authority) pkix.Name {
+	one := func(s string) []string {
+		if s == "" {
+			return nil
+		}
+		return []string{s}
+	}
+	return pkix.Name{
+		CommonName: a.CommonName, Organization: one(a.Subject.Organization), OrganizationalUnit: one(a.Subject.OrganizationalUnit),
+		Country: one(a.Subject.Country), Province: one(a.Subject.Province), Locality: one(a.Subject.Locality),
+	}
+}
+
+// newKey makes a private key.
+func newKey(algorithm resource.KeyAlgorithm) (key crypto.Signer, err error) {
+	switch algorithm.Or() {
+	case resource.KeyECDSAP256:
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case resource.KeyECDSAP384:
+		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case resource.KeyRSA2048:
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	case resource.KeyRSA3072:
+		key, err = rsa.GenerateKey(rand.Reader, 3072)
+	case resource.KeyRSA4096:
+		key, err = rsa.GenerateKey(rand.Reader, 4096)
+	default:
+		return nil, fmt.Errorf("keys of %q can't be made", algorithm)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generate key: %w", err)
+	}
+	return key, nil
+}
+
 func (s *Store) generate(l layout, a resource.Authority) (*pair, error) {
 	p := &pair{layout: l}
 	if a.CommonName == "" {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		algorithm := resource.KeyRSA2048
+		if a.Key.IsRSA() {
+			algorithm = a.Key
+		}
+		key, err := newKey(algorithm)
 		if err != nil {
-			return nil, fmt.Errorf("generate key: %w", err)
+			return nil, err
 		}
 		public, err := x509.MarshalPKIXPublicKey(key.Public())
 		if err != nil {
@@ -79,9 +119,9 @@ func (s *Store) generate(l layout, a resource.Authority) (*pair, error) {
 		if a.Validity <= 0 {
 			return nil, fmt.Errorf("validity is %s", a.Validity)
 		}
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		key, err := newKey(a.Key)
 		if err != nil {
-			return nil, fmt.Errorf("generate key: %w", err)
+			return nil, err
 		}
 		serial, err := newSerial()
 		if err != nil {
@@ -90,7 +130,7 @@ func (s *Store) generate(l layout, a resource.Authority) (*pair, error) {
 		now := s.now().UTC()
 		template := &x509.Certificate{
 			SerialNumber:          serial,
-			Subject:               pkix.Name{CommonName: a.CommonName},
+			Subject:               nameOf(a),
 			NotBefore:             now.Add(-clockSkew),
 			NotAfter:              now.Add(a.Validity),
 			KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,

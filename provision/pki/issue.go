@@ -3,8 +3,6 @@ package pki
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,7 +17,7 @@ import (
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-// Issue mints a leaf certificate with a new ECDSA P-256 key, both in PEM. The
+// Issue mints a leaf certificate with a new key, both in PEM. The
 // certificate says exactly what the specification does: subject, SANs, usages.
 // It is valid from five minutes ago for the specified time, but not beyond the
 // end of its authority. The caller writes the key to its host and keeps it
@@ -92,9 +90,11 @@ func (s *Store) sign(p *pair, spec resource.Certificate) (der []byte, key crypto
 		}
 		template.IPAddresses = append(template.IPAddresses, net.IP(address.Unmap().AsSlice()))
 	}
-	key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("generate key: %w", err)
+	if key, err = newKey(spec.Key); err != nil {
+		return nil, nil, err
+	}
+	if spec.Key.IsRSA() {
+		template.KeyUsage |= x509.KeyUsageKeyEncipherment
 	}
 	der, err = x509.CreateCertificate(rand.Reader, template, p.cert, key.Public(), p.signer)
 	if err != nil {

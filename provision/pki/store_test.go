@@ -64,6 +64,15 @@ func open(t *testing.T, dir string) *Store {
 	return s
 }
 
+// private gives a directory the mode that a store's has.
+func private(t *testing.T, dir string) string {
+	t.Helper()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // tree maps the names in a directory to mode and content.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()

@@ -53,7 +53,8 @@ artifacts {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 kubelet {

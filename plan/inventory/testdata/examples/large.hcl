@@ -50,7 +50,8 @@ artifacts {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 api_server {

@@ -42,7 +42,8 @@ load_balancer "nginx" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 kubelet {

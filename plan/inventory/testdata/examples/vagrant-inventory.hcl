@@ -41,7 +41,8 @@ load_balancer "nginx" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 kube_proxy {

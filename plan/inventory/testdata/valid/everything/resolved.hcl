@@ -78,7 +78,8 @@ artifacts {
 }
 
 pki {
-  dir = "/secrets"
+  dir           = "/secrets"
+  key_algorithm = "ecdsa-p256"
 }
 
 api_server {

@@ -40,7 +40,8 @@ runtime "containerd" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 kube_proxy {

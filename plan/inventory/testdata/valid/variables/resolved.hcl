@@ -37,7 +37,8 @@ runtime "containerd" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
 }
 
 kube_proxy {
