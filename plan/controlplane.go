@@ -27,9 +27,12 @@ const (
 // controlPlane adds the API server, controller manager and scheduler of a
 // master as static pods.
 //
-// The API servers' manifests wait for etcd, those of the other two for the
-// API's endpoint: each would otherwise end with an error, and the kubelet wait
-// ever longer before it tries again.
+// The API servers' manifests wait for etcd, those of the other two for the API
+// servers: each would otherwise end with an error, and the kubelet wait ever
+// longer before it tries again. They talk to the API server of their own host,
+// as kubeadm has them do: no load balancer's end stops a control plane. They wait
+// for all API servers all the same, because their group asks how the others of
+// their kind are, which are restarted when their API server goes away.
 //
 // A pod mounts exactly the files it reads, one by one, and is restarted when
 // one of them changes. The API server mounts the PKI's directory, because it
@@ -40,7 +43,11 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		return
 	}
 	inv := c.inventory
-	endpoint := inv.Cluster.Endpoint.String()
+	own := c.server(h)
+	var servers []StepID
+	for _, m := range inv.With(inventory.RoleMaster) {
+		servers = append(servers, step(Cluster, c.apiServerGate(m))...)
+	}
 	c.staticPod(h, staticPod{
 		name:    apiServerPod,
 		release: releaseAPIServer,
@@ -58,28 +65,26 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		release: releaseControllerManager,
 		args:    settings(c.controllerManagerArgs(h), inv.ControllerManager.Args),
 		files: append(c.credentials(h, caFile, caKeyFile, frontProxyCAFile, saKeyFile, controllerCert),
-			c.kubeconfig(h, controllerConfig, endpoint, userController, controllerCert)),
+			c.kubeconfig(h, controllerConfig, own, userController, controllerCert)),
 		address:   probeAddress(h, inv.ControllerManager.Args),
 		anonymous: true,
-		endpoint:  endpointAddress(inv.Cluster.Endpoint),
 		rollout: c.controllerRollout(h, controllerPod, func(on inventory.Host) string {
 			return healthzURL(probeAddress(on, inv.ControllerManager.Args), controllerPort, "/healthz")
 		}),
-		after: step(Cluster, c.endpointGate()),
+		after: servers,
 	})
 	c.staticPod(h, staticPod{
 		name:    schedulerPod,
 		release: releaseScheduler,
 		args:    settings(c.schedulerArgs(h), inv.Scheduler.Args),
 		files: append(c.credentials(h, caFile, schedulerCert),
-			c.kubeconfig(h, schedulerConfig, endpoint, userScheduler, schedulerCert)),
+			c.kubeconfig(h, schedulerConfig, own, userScheduler, schedulerCert)),
 		address:   probeAddress(h, inv.Scheduler.Args),
 		anonymous: true,
-		endpoint:  endpointAddress(inv.Cluster.Endpoint),
 		rollout: c.controllerRollout(h, schedulerPod, func(on inventory.Host) string {
 			return healthzURL(probeAddress(on, inv.Scheduler.Args), schedulerPort, "/livez")
 		}),
-		after: step(Cluster, c.endpointGate()),
+		after: servers,
 	})
 }
 
@@ -92,20 +97,8 @@ type staticPod struct {
 	reread    []resource.Input // what it reads anew whenever it changes
 	address   string           // where its probes ask
 	anonymous bool             // whether they may ask without credentials
-	// endpoint is where the API's endpoint leads, for programs that dial it: a
-	// pod has a copy of /etc/hosts from when it started and must start anew
-	// when the load balancer moves. "" for others, and when it needs no line there.
-	endpoint string
-	rollout  Rollout
-	after    []StepID
-}
-
-// endpointAddress is the address that /etc/hosts gives the endpoint's name.
-func endpointAddress(e inventory.Endpoint) string {
-	if !e.Address.IsValid() || e.Host == e.Address.String() {
-		return ""
-	}
-	return e.Address.String()
+	rollout   Rollout
+	after     []StepID
 }
 
 // mount is a file or directory of the host that a static pod sees at the same path.
@@ -122,7 +115,6 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 	manifest.Manifest = string(c.templates.Render(manifest.Path[1:], map[string]any{
 		"Address":   p.address,
 		"Anonymous": p.anonymous,
-		"Endpoint":  p.endpoint,
 		"Args":      p.args,
 		"Image":     image.Reference,
 		"Inputs":    resource.Placeholder,
@@ -258,4 +250,13 @@ func probeAddress(h inventory.Host, args map[string]string) string {
 	default:
 		return bind.String()
 	}
+}
+
+// server is where the programs of a host find the API: on a master at the API
+// server beside them, which depends on nobody else.
+func (c *compiler) server(h inventory.Host) string {
+	if h.Has(inventory.RoleMaster) {
+		return hostPort(h.Address, APIServerPort)
+	}
+	return c.inventory.Cluster.Endpoint.String()
 }

@@ -36,9 +36,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	inv := c.inventory
 	master := h.Has(inventory.RoleMaster)
-	server, staticPods := inv.Cluster.Endpoint.String(), ""
+	staticPods := ""
 	if master {
-		server, staticPods = hostPort(h.Address, APIServerPort), ManifestDirectory
+		staticPods = ManifestDirectory
 	}
 	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
 	config := c.templates.Render(kubeletConfig[1:], map[string]any{
@@ -65,7 +65,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, mergedYAML)),
-		c.kubeconfig(h, kubeletKubeconfig, server, "system:node:"+h.Name, kubeletClientCert),
+		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, kubeletClientCert),
 		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
 	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
 

@@ -37,9 +37,9 @@ func proxyHealthz(inv *inventory.Inventory) string {
 	return "http://" + address + "/livez"
 }
 
-// kubeProxy adds kube-proxy as a systemd service of a node. It goes through
-// the endpoint, never to one master; the API server's own bootstrap lets its
-// user do what it must (the ClusterRoleBinding system:node-proxier). It starts
+// kubeProxy adds kube-proxy as a systemd service of a node. The API server's own
+// bootstrap lets its user do what it must (the ClusterRoleBinding
+// system:node-proxier). It starts
 // when its node is known to the API, which it would otherwise wait for in ever
 // longer intervals.
 func (c *compiler) kubeProxy(h inventory.Host) {
@@ -57,7 +57,7 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubeProxy),
 		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", withHostName(c.templates.merge("kube-proxy", config, inv.KubeProxy.Settings, mergedYAML), h.Name)),
-		c.kubeconfig(h, kubeconfig, inv.Cluster.Endpoint.String(), userKubeProxy, kubeProxyCert),
+		c.kubeconfig(h, kubeconfig, c.server(h), userKubeProxy, kubeProxyCert),
 		c.unitFile(h.Name, kubeProxyUnit, nil),
 	}, c.credentials(h, caFile, kubeProxyCert)...)
 	after := [][]StepID{inputSteps(h.Name, inputs), step(h.Name, c.names), step(Cluster, resource.Node{Name: h.Name})}
