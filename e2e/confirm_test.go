@@ -213,7 +213,7 @@ func TestDropPort22(t *testing.T) {
 	}
 	// Not Plan.Diff, to which everything else on the host is an orphan.
 	delta := &plan.Delta{Plan: p, Observed: observed, Items: []plan.Item{
-		{Step: p.Steps[0], Change: resource.Change{Action: resource.Create}},
+		{Step: &p.Steps[0], Change: &resource.Change{Action: resource.Create}},
 	}}
 	if _, err := (&provision.Executor{Fleet: fleet, Authorities: authorities}).Apply(t.Context(), delta); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func TestArmed(t *testing.T) {
 		{Cluster, resource.Object{Kind: "DaemonSet", Name: "flannel"}, resource.Update, false},
 		{Operator, resource.Hostname{Name: "shaolin"}, resource.Update, false},
 	} {
-		item := Item{Step{Host: test.host, Resource: test.r}, resource.Change{Action: test.action}}
+		item := Item{&Step{Host: test.host, Resource: test.r}, &resource.Change{Action: test.action}}
 		if item.Armed() != test.want {
 			t.Errorf("%s on %s, %s: armed is %v", test.r.ID(), test.host, test.action, item.Armed())
 		}

@@ -188,7 +188,7 @@ func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) (stopped []Step
 	}
 	var last []StepID // before the host is forgotten
 	add := func(host string, r resource.Resource, change resource.Change, after ...StepID) StepID {
-		item := Item{Step{Host: host, Resource: r}, change}
+		item := Item{&Step{Host: host, Resource: r}, &change}
 		d.Items = append(d.Items, item)
 		id := item.Step.ID()
 		o.wait(id, after...)
@@ -202,7 +202,7 @@ func (d *Delta) leaves(o order, l Departure, elsewhere []StepID) (stopped []Step
 		change, _ := drain.Diff(d.Observed.Cluster) // it was observed
 		drained := add(Cluster, drain, change)
 		for i := range d.Items {
-			if item := &d.Items[i]; item.Change.Changes() && d.leadsToPods(item.Step) {
+			if item := &d.Items[i]; item.Change.Changes() && d.leadsToPods(*item.Step) {
 				o.wait(item.Step.ID(), drained)
 			}
 		}
@@ -240,7 +240,7 @@ func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...St
 	for _, item := range orphans(l.Name, state, func(id resource.ID) bool { return !kept(id) }) {
 		switch id := item.Step.Resource.ID(); {
 		case id == kubelet:
-			first = []StepID{add(l.Name, item.Step.Resource, item.Change, before...)}
+			first = []StepID{add(l.Name, item.Step.Resource, *item.Change, before...)}
 			all = append(all, first...)
 			if runtime != "" {
 				containers := resource.Containers{Runtime: runtime}
@@ -249,7 +249,7 @@ func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...St
 				all = append(all, first...)
 			}
 		case id.Kind() == resource.KindImage: // data of its runtime, which can't be asked any more
-			item.Change = resource.Change{Action: resource.NoOp}
+			item.Change = &resource.Change{Action: resource.NoOp}
 			rest = append(rest, item)
 		default:
 			rest = append(rest, item)
@@ -257,7 +257,7 @@ func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...St
 	}
 	for _, item := range rest {
 		if describe(item.Step.Resource.ID()).Program() {
-			programs = append(programs, add(l.Name, item.Step.Resource, item.Change, first...))
+			programs = append(programs, add(l.Name, item.Step.Resource, *item.Change, first...))
 		}
 	}
 	stopped = programs
@@ -266,7 +266,7 @@ func (d *Delta) clear(add func(string, resource.Resource, resource.Change, ...St
 	}
 	for _, item := range rest {
 		if !describe(item.Step.Resource.ID()).Program() {
-			all = append(all, add(l.Name, item.Step.Resource, item.Change, stopped...))
+			all = append(all, add(l.Name, item.Step.Resource, *item.Change, stopped...))
 		}
 	}
 	return slices.Concat(all, programs), stopped

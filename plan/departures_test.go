@@ -57,8 +57,8 @@ func leavingSteps(t *testing.T, delta *Delta) (own []Item, steps map[StepID]Step
 	byID := map[StepID]Item{}
 	var order []Step
 	for _, item := range delta.Items {
-		steps[item.Step.ID()], byID[item.Step.ID()] = item.Step, item
-		order = append(order, item.Step)
+		steps[item.Step.ID()], byID[item.Step.ID()] = *item.Step, item
+		order = append(order, *item.Step)
 	}
 	order = inOrder(order, placesOf(order)) // panics at a cycle
 	for _, s := range order {
@@ -134,7 +134,7 @@ func TestDepartures(t *testing.T) {
 					t.Errorf("the node is deleted before %s", id)
 				case onHost && drained && !waits(id, drain):
 					t.Errorf("%s does not wait for the drain", id)
-				case !onHost && drained && id != drain && item.Change.Changes() && delta.leadsToPods(item.Step) && !waits(id, drain):
+				case !onHost && drained && id != drain && item.Change.Changes() && delta.leadsToPods(*item.Step) && !waits(id, drain):
 					t.Errorf("%s: others lose the way to its pods before they have gone", id)
 				case id.Kind() == resource.KindEtcdKeys && item.Change.Changes() && drained && !waits(id, NewStepID(c.leaves, unitID(flannelUnit))):
 					t.Errorf("%s is changed while the host's flannel would write it again", id)

@@ -41,10 +41,27 @@ type Observed struct {
 	ClusterErr error
 }
 
-// Item is a step and what it would change.
+// Item is a step and what it would change. Where nothing changes, which is nearly
+// everywhere in a large cluster, both are shared: the step is the plan's own, the
+// change may be that of many hosts. Their fields are not set through an item; who
+// wants others gives the item a copy (OwnStep, OwnChange).
 type Item struct {
-	Step   Step
-	Change resource.Change
+	Step   *Step
+	Change *resource.Change
+}
+
+// OwnStep gives the item a copy of its step, for the caller to change.
+func (i *Item) OwnStep() *Step {
+	own := *i.Step
+	i.Step = &own
+	return i.Step
+}
+
+// OwnChange gives the item a copy of its change, for the caller to change.
+func (i *Item) OwnChange() *resource.Change {
+	own := *i.Change
+	i.Change = &own
+	return i.Change
 }
 
 // Problem is something that must be mended before anything may be applied.
@@ -115,7 +132,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 			if was := item.Step.Resource.ID(); was.Kind() == resource.KindRoute && routes[host].Table != nil && routes[host].Leads(was.Name()) {
 				// Remembered by a version that had a resource for each route. It stays: it is
 				// one of StaticRoutes now, and no more to be remembered by itself.
-				item.Change = resource.Change{Action: resource.NoOp}
+				item.Change = &resource.Change{Action: resource.NoOp}
 				late = append(late, item)
 			} else if carriesPods(item.Step.Resource.ID()) {
 				early = append(early, item)
@@ -155,16 +172,17 @@ func (d *Delta) judge() {
 			hosts = append(hosts, host)
 		}
 	}
-	items := make([]Item, len(p.Steps)) // without a resource where there is none
+	items := make([]Item, len(p.Steps)) // without a step where nothing is known
 	var mu sync.Mutex
 	failed := map[int]error{}
 	workers := runtime.GOMAXPROCS(0)
 	fault.Each(workers, func(worker int) {
+		same := unchanged{}
 		for h := worker; h < len(hosts); h += workers {
 			facts := d.Observed.facts(hosts[h])
 			for _, i := range p.look().steps[hosts[h]] {
 				var err error
-				if items[i], err = d.judgeStep(&p.Steps[i], facts); err != nil {
+				if items[i], err = d.judgeStep(&p.Steps[i], facts, same); err != nil {
 					mu.Lock()
 					failed[i] = err
 					mu.Unlock()
@@ -177,13 +195,13 @@ func (d *Delta) judge() {
 		if err := failed[i]; err != nil {
 			step := &p.Steps[i]
 			d.Problems = append(d.Problems, Problem{Host: step.Host, Summary: fmt.Sprintf("%s: %v", step.resourceID(), err)})
-		} else if items[i].Step.Resource != nil {
+		} else if items[i].Step != nil {
 			d.Items = append(d.Items, items[i])
 		}
 	}
 }
 
-func (d *Delta) judgeStep(planned *Step, found fact.Set) (Item, error) {
+func (d *Delta) judgeStep(planned *Step, found fact.Set, same unchanged) (Item, error) {
 	step, facts := d.asFound(planned, found)
 	change, err := step.Resource.Diff(facts)
 	if err != nil {
@@ -192,29 +210,41 @@ func (d *Delta) judgeStep(planned *Step, found fact.Set) (Item, error) {
 	if host, ok := step.Resource.(resource.Host); ok {
 		change.Record = d.Plan.remember(host.Name, d.Observed)
 	}
-	if record, ok := facts.Host.State.Resources[string(step.resourceID())]; ok && record.Equal(change.Record) {
-		change.Record = record // no second copy of what is the same on nearly every host
+	if change.Action == resource.NoOp {
+		return Item{step, same.share(step.resourceID(), change)}, nil
 	}
-	return Item{*step, change}, nil
+	own := change // so that only what is kept goes to the heap
+	return Item{step, &own}, nil
+}
+
+// unchanged are changes that change nothing, by resource: those of one host are
+// nearly always those of the next.
+type unchanged map[resource.ID]*resource.Change
+
+// share returns the change, or an equal one of another host.
+func (u unchanged) share(id resource.ID, change resource.Change) *resource.Change {
+	if known := u[id]; known != nil && known.Plain() && change.Plain() && known.Evidence == change.Evidence &&
+		known.Sensitive == change.Sensitive && known.Record.Equal(change.Record) {
+		return known
+	}
+	own := change
+	u[id] = &own
+	return &own
 }
 
 // awaitChanges makes gates wait for what changes before them.
 func (d *Delta) awaitChanges() {
 	changed := map[StepID]bool{}
 	for i := range d.Items {
-		step, change := &d.Items[i].Step, &d.Items[i].Change
-		if _, isGate := step.Resource.(resource.Gate); isGate {
-			if d.Upgrade != nil && step.resourceID() == etcdGateID {
-				change.Action = resource.Wait // it is asked before API servers are touched
-			}
-			for _, before := range step.After {
-				if changed[before] {
-					change.Action = resource.Wait
-				}
+		item := &d.Items[i]
+		if _, isGate := item.Step.Resource.(resource.Gate); isGate {
+			// etcd is asked before API servers of another version are touched.
+			if d.Upgrade != nil && item.Step.resourceID() == etcdGateID || slices.ContainsFunc(item.Step.After, func(before StepID) bool { return changed[before] }) {
+				item.OwnChange().Action = resource.Wait
 			}
 		}
-		if change.Action != resource.NoOp {
-			changed[step.ID()] = true
+		if item.Change.Action != resource.NoOp {
+			changed[item.Step.ID()] = true
 		}
 	}
 }
@@ -280,7 +310,7 @@ func orphans(host string, state fact.State, gone func(resource.ID) bool) []Item 
 	for _, id := range ids {
 		orphan := resource.Orphan{Was: resource.ID(id), Record: state.Resources[id]}
 		change, _ := orphan.Diff(fact.Set{}) // an orphan's Diff looks at nothing and can't fail
-		items = append(items, Item{Step{Host: host, Resource: orphan}, change})
+		items = append(items, Item{&Step{Host: host, Resource: orphan}, &change})
 	}
 	return items
 }

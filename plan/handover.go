@@ -86,7 +86,7 @@ func (d *Delta) newHandover() *handover {
 // gate adds a gate to the chain.
 func (h *handover) gate(kind resource.CheckKind, host, text string, after []StepID) {
 	step := Step{Host: Cluster, Resource: resource.Gate{Check: resource.Check{Kind: kind, Host: host, Text: text}}, After: sortedIDs(slices.Concat(after, h.last))}
-	h.gates = append(h.gates, Item{step, resource.Change{Action: resource.Wait}})
+	h.gates = append(h.gates, Item{&step, &resource.Change{Action: resource.Wait}})
 	h.last = []StepID{step.ID()}
 }
 
@@ -171,8 +171,8 @@ func (d *Delta) interimRoutes(hosts []string, leaving []Item) []Item {
 	for _, host := range hosts {
 		row, _ := d.Plan.addressRow(host)
 		items = append(items, Item{
-			Step{Host: host, Resource: resource.InterimRoutes{StaticRoutes: resource.StaticRoutes{Table: table, Own: []string{row.Address}}}},
-			resource.Change{Action: resource.Create, Fields: []resource.Field{{Name: "routes", After: fmt.Sprint(len(routes) - 1)}}},
+			&Step{Host: host, Resource: resource.InterimRoutes{StaticRoutes: resource.StaticRoutes{Table: table, Own: []string{row.Address}}}},
+			&resource.Change{Action: resource.Create, Fields: []resource.Field{{Name: "routes", After: fmt.Sprint(len(routes) - 1)}}},
 		})
 	}
 	return items

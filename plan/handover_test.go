@@ -60,8 +60,8 @@ func TestHandOver(t *testing.T) {
 			steps := map[StepID]Step{}
 			var order []Step
 			for _, item := range delta.Items {
-				steps[item.Step.ID()] = item.Step
-				order = append(order, item.Step)
+				steps[item.Step.ID()] = *item.Step
+				order = append(order, *item.Step)
 			}
 			order = inOrder(order, placesOf(order)) // panics at a cycle
 			if len(order) != len(delta.Items) {
@@ -187,12 +187,12 @@ func TestHandOverOfRestarts(t *testing.T) {
 	p := withNetwork(t, networks()["flannel-etcd"])
 	for action, gates := range map[resource.Action]int{resource.Restart: 6, resource.Reload: 0, resource.Update: 0} {
 		delta := &Delta{Plan: p}
-		for _, s := range p.Steps {
+		for i := range p.Steps {
 			change := resource.Change{Action: resource.NoOp}
-			if s.Successor {
+			if p.Steps[i].Successor {
 				change.Action = action
 			}
-			delta.Items = append(delta.Items, Item{s, change})
+			delta.Items = append(delta.Items, Item{&p.Steps[i], &change})
 		}
 		if found := delta.handOver(order{}, nil); len(found) != gates {
 			t.Errorf("%s: %d gates, want %d", action, len(found), gates)

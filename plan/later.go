@@ -76,7 +76,7 @@ func (d *Delta) postpone() {
 			d.Later = append(d.Later, Postponed{item, reason.text})
 		default:
 			if _, waits := reasons[NewStepID(item.Step.Host, unitID(KubeletUnit))]; waits && item.Step.Rollout != nil {
-				item.Step.Rollout = d.askable(item.Step) // no kubelet, no node
+				item.OwnStep().Rollout = d.askable(*item.Step) // no kubelet, no node
 			}
 			here[id] = true
 			items = append(items, item)
@@ -84,7 +84,9 @@ func (d *Delta) postpone() {
 	}
 	for i := range items {
 		// What is not in the delta won't happen: nothing that is left waits for it.
-		items[i].Step.After = keptOnly(items[i].Step.After, here)
+		if after := keptOnly(items[i].Step.After, here); len(after) < len(items[i].Step.After) {
+			items[i].OwnStep().After = after
+		}
 	}
 	d.Items = items
 	d.Turns = slices.DeleteFunc(d.Turns, func(t Turn) bool { return !here[t.Step] })
@@ -157,7 +159,7 @@ func (d *Delta) gatesWithout(missing []string) {
 				gate.Text = fmt.Sprintf("%d of %d members healthy, one leader", len(members)-n, len(members))
 			}
 		}
-		d.Items[i].Step.Resource = gate
+		d.Items[i].OwnStep().Resource = gate
 	}
 }
 
@@ -172,7 +174,7 @@ type postponement struct {
 func (d *Delta) mustWait(missing []string) map[StepID]postponement {
 	names := strings.Join(missing, ", ")
 	reasons := map[StepID]postponement{}
-	hold := func(step Step, format string, args ...any) {
+	hold := func(step *Step, format string, args ...any) {
 		if id := step.ID(); reasons[id].text == "" {
 			reasons[id] = postponement{fmt.Sprintf(format, args...), strings.Join([]string{strings.Trim(step.Host, "()"), string(step.Resource.ID().Kind()), step.Resource.ID().Name()}, " ")}
 		}
@@ -340,7 +342,7 @@ func (d *Delta) openGates(reasons map[StepID]postponement) {
 		item := &d.Items[i]
 		if _, isGate := item.Step.Resource.(resource.Gate); isGate && item.Change.Action == resource.Wait &&
 			!slices.ContainsFunc(item.Step.After, func(before StepID) bool { return changes[before] }) {
-			item.Change.Action = resource.NoOp
+			item.OwnChange().Action = resource.NoOp
 		}
 		_, waits := reasons[item.Step.ID()]
 		changes[item.Step.ID()] = !waits && item.Change.Action != resource.NoOp

@@ -127,7 +127,7 @@ func (d *Delta) changeMembers(o order, gone []Item) []Item {
 	last := down
 	for _, c := range d.members {
 		unit := NewStepID(c.host, EtcdUnit)
-		item := Item{Step: Step{Host: Cluster}}
+		step := Step{Host: Cluster}
 		var after []StepID
 		switch c.action {
 		case startMember:
@@ -135,40 +135,39 @@ func (d *Delta) changeMembers(o order, gone []Item) []Item {
 			last = []StepID{unit}
 			continue
 		case clearData:
-			item.Step = Step{Host: c.host, Resource: resource.EtcdData{Directory: memberDirectory(d.Plan.Inventory), Unit: etcdUnit, Reason: c.reason}}
+			step = Step{Host: c.host, Resource: resource.EtcdData{Directory: memberDirectory(d.Plan.Inventory), Unit: etcdUnit, Reason: c.reason}}
 		case addLearner:
-			item.Step.Resource = resource.EtcdLearner{Entry: c.entry, List: c.list}
+			step.Resource = resource.EtcdLearner{Entry: c.entry, List: c.list}
 			after = d.readyToStart(items[unit])
 		case promoteMember:
-			item.Step.Resource = resource.EtcdVoter{Entry: c.entry, List: c.list}
+			step.Resource = resource.EtcdVoter{Entry: c.entry, List: c.list}
 			if !slices.Contains(up, unit) { // else it was started by an apply before
 				after = []StepID{unit}
 			}
 		case removeMember:
-			item.Step.Resource = resource.EtcdRemoval{Entry: c.entry, List: c.list, Reason: c.reason}
+			step.Resource = resource.EtcdRemoval{Entry: c.entry, List: c.list, Reason: c.reason}
 			if c.late {
 				after = slices.Concat(up, d.learnsOfMembers())
 			}
 		}
 		if !c.late {
-			o.wait(Step{Host: Cluster, Resource: resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd}}}.ID(), item.Step.ID())
+			o.wait(Step{Host: Cluster, Resource: resource.Gate{Check: resource.Check{Kind: resource.CheckEtcd}}}.ID(), step.ID())
 			for _, id := range up {
-				o.wait(id, item.Step.ID())
+				o.wait(id, step.ID())
 			}
 		}
-		item.Step.After = sortedIDs(slices.DeleteFunc(slices.Concat(after, last), func(id StepID) bool { return id == "" }))
-		change, err := item.Step.Resource.Diff(d.Observed.facts(item.Step.Host))
+		step.After = sortedIDs(slices.DeleteFunc(slices.Concat(after, last), func(id StepID) bool { return id == "" }))
+		change, err := step.Resource.Diff(d.Observed.facts(step.Host))
 		if err != nil {
-			d.Problems = append(d.Problems, Problem{item.Step.Host, err.Error(), ""})
+			d.Problems = append(d.Problems, Problem{step.Host, err.Error(), ""})
 			continue
 		}
-		item.Change = change
-		steps = append(steps, item)
-		last = []StepID{item.Step.ID()}
+		steps = append(steps, Item{&step, &change})
+		last = []StepID{step.ID()}
 		if c.action == removeMember {
 			for _, orphan := range gone {
 				if orphan.Step.ID() == unit {
-					o.wait(unit, item.Step.ID())
+					o.wait(unit, step.ID())
 				}
 			}
 		}
@@ -184,7 +183,7 @@ func (d *Delta) readyToStart(unit *Item) []StepID {
 		return nil
 	}
 	u, ok := unit.Step.Resource.(resource.Unit)
-	if !ok || !d.takesTurn(unit.Step, serves(u, d.Observed.facts(unit.Step.Host)), true) {
+	if !ok || !d.takesTurn(*unit.Step, serves(u, d.Observed.facts(unit.Step.Host)), true) {
 		return unit.Step.After
 	}
 	inputs := inputSteps(unit.Step.Host, u.Inputs)

@@ -128,7 +128,7 @@ func TestMembersInOrder(t *testing.T) {
 			}
 			steps := map[StepID]Step{}
 			for _, item := range delta.Items {
-				steps[item.Step.ID()] = item.Step
+				steps[item.Step.ID()] = *item.Step
 			}
 			order := ordered(t, delta)
 			for _, chain := range tt.chains {

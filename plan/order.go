@@ -38,12 +38,13 @@ func (d *Delta) arrange(leaving, gone []Item) {
 		return
 	}
 	for i := range d.Items {
-		s := &d.Items[i].Step
-		if more := o[s.ID()]; len(more) > 0 {
-			s.After = sortedIDs(slices.Concat(s.After, more)) // a copy: the plan's own edges stay
+		item := &d.Items[i]
+		id := item.Step.ID()
+		if more := o[id]; len(more) > 0 {
+			item.OwnStep().After = sortedIDs(slices.Concat(item.Step.After, more)) // the plan's own edges stay
 		}
-		if other := turned[s.ID()]; len(other) > 0 {
-			s.After = slices.DeleteFunc(slices.Clone(s.After), func(id StepID) bool { return slices.Contains(other, id) })
+		if other := turned[id]; len(other) > 0 {
+			item.OwnStep().After = slices.DeleteFunc(slices.Clone(item.Step.After), func(id StepID) bool { return slices.Contains(other, id) })
 		}
 	}
 }

@@ -317,7 +317,7 @@ func (r *simRun) plain(n *simNode) {
 				end(err)
 				return
 			}
-			item.Change = change
+			item.Change = &change
 		}
 		record, err := r.perform(item)
 		if err != nil {
@@ -403,7 +403,7 @@ func (r *simRun) unchanged(item Item) error {
 }
 
 // adopt has the states in memory remember what is there.
-func (r *simRun) adopt(step Step, record fact.Record) {
+func (r *simRun) adopt(step *Step, record fact.Record) {
 	id := string(step.Resource.ID())
 	_, orphan := step.Resource.(resource.Orphan)
 	hosts := []string{step.Host}
@@ -542,7 +542,7 @@ func (r *simRun) change(n *simNode) error {
 			if err != nil {
 				return err
 			}
-			item.Change.Record = record
+			item.OwnChange().Record = record
 		}
 		n.changed = append(n.changed, item)
 		r.pending[item.Step.ID()] = item.Change.Record

@@ -72,13 +72,13 @@ func (d *Delta) turns() []Turn {
 		if d.Items[i].Step.Rollout == nil || !d.Items[i].Change.Changes() {
 			continue
 		}
-		step, change := d.Items[i].Step, d.Items[i].Change
+		step, change := *d.Items[i].Step, d.Items[i].Change
 		facts := d.Observed.facts(step.Host)
 		up := serves(step.Resource, facts)
 		if !d.takesTurn(step, up, living[step.Rollout.Group]) {
 			continue
 		}
-		d.Items[i].Step.Rollout = d.askable(step)
+		d.Items[i].OwnStep().Rollout = d.askable(step)
 		turn := Turn{Step: step.ID(), Group: step.Rollout.Group, Down: !up, Unchanged: change.Action == resource.Verify}
 		claim := func(id StepID) {
 			if part := items[id]; part != nil && !claimed[id] && isPart(*part, facts) {
@@ -114,7 +114,7 @@ func (d *Delta) turns() []Turn {
 func (d *Delta) tellBalancers() {
 	var units map[StepID]*Item
 	for i := range d.Items {
-		step := &d.Items[i].Step
+		step := d.Items[i].Step
 		if step.Rollout == nil {
 			continue
 		}
@@ -131,8 +131,9 @@ func (d *Delta) tellBalancers() {
 			}
 			unit := units[NewStepID(drain.Host, unitID(drain.Unit))]
 			if unit != nil && unit.Change.Action == resource.NoOp {
-				unit.Change.Action = resource.Reload
-				unit.Change.Reasons = append(unit.Change.Reasons, resource.Reason{Cause: resource.Drift, Text: "reload: an apply that died has it leave out " + step.Host})
+				change := unit.OwnChange()
+				change.Action = resource.Reload
+				change.Reasons = append(change.Reasons, resource.Reason{Cause: resource.Drift, Text: "reload: an apply that died has it leave out " + step.Host})
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func (d *Delta) kubelets() {
 	}
 	pods := map[string][]*Rollout{} // of masters that live
 	for i := range d.Items {
-		step := &d.Items[i].Step
+		step := d.Items[i].Step
 		if _, pod := step.Resource.(resource.StaticPod); pod && step.Rollout != nil && d.livingMaster(step.Host) {
 			pods[step.Host] = append(pods[step.Host], step.Rollout)
 		}
@@ -170,6 +170,6 @@ func (d *Delta) kubelets() {
 				}
 			}
 		}
-		item.Step.Rollout = &rollout
+		item.OwnStep().Rollout = &rollout
 	}
 }

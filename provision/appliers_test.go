@@ -44,7 +44,7 @@ func (impostor) Diff(fact.Set) (c resource.Change, err error) { return }
 // in the middle of an apply the other hosts go on.
 func TestApplierRefusesAnotherType(t *testing.T) {
 	for name, do := range map[string]applier{"apply": appliers[resource.KindFile], "remove": removers[resource.KindFile]} {
-		item := plan.Item{Step: plan.Step{Host: "shaolin", Resource: impostor{}}, Change: resource.Change{Action: resource.Create}}
+		item := plan.Item{Step: &plan.Step{Host: "shaolin", Resource: impostor{}}, Change: &resource.Change{Action: resource.Create}}
 		_, err := do(t.Context(), &task{item: item})
 		if want := "create file:/x: the step holds a provision.impostor"; err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", name, err, want)

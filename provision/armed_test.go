@@ -204,7 +204,7 @@ func TestUndoneUnitGetsItsFilesBack(t *testing.T) {
 	one, two := f.step("shaolin", config), f.step("shaolin", added)
 	f.step("shaolin", resource.Unit{Name: "bird.service", Inputs: []resource.Input{config, added}}, one, two)
 	delta := f.everything(t)
-	delta.Items[0].Change.Evidence = resource.SHA256([]byte("old\n"))
+	delta.Items[0].OwnChange().Evidence = resource.SHA256([]byte("old\n"))
 	_, err := f.executor().Apply(t.Context(), delta)
 	var undone *UndoneError
 	if !errors.As(err, &undone) {

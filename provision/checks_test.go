@@ -115,7 +115,7 @@ func TestRollBackOfWhatWasNotStarted(t *testing.T) {
 	for i := range delta.Items { // the second file can't be written
 		if file, ok := delta.Items[i].Step.Resource.(resource.File); ok && strings.HasSuffix(file.Path, "other.env") {
 			file.Owner = "nobody-of-this-name"
-			delta.Items[i].Step.Resource = file
+			delta.Items[i].OwnStep().Resource = file
 		}
 	}
 	e = f.executor()

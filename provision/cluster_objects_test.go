@@ -27,7 +27,7 @@ func TestSeenObject(t *testing.T) {
 		"judged later": {observed, resource.Deferred, false},
 		"not observed": {&Executor{delta: &plan.Delta{}}, resource.Deferred, false},
 	} {
-		task := &task{executor: tt.executor, item: plan.Item{Change: resource.Change{Action: tt.action}}}
+		task := &task{executor: tt.executor, item: plan.Item{Change: &resource.Change{Action: tt.action}}}
 		if seen := task.seen(o); (seen != nil) != tt.want || seen != nil && seen.Live != "a" {
 			t.Errorf("%s: %+v", name, seen)
 		}

@@ -223,7 +223,7 @@ func TestContainersEnd(t *testing.T) {
 			h.program(t, "sleep", "")
 			f.step("huashan", resource.Containers{Runtime: runtime})
 			delta := f.everything(t)
-			delta.Items[0].Change.Action = resource.Delete
+			delta.Items[0].OwnChange().Action = resource.Delete
 			f.mustApply(t, delta)
 			if left, err := os.ReadDir(h.path("/tasks")); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v", left, err)

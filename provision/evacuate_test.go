@@ -54,7 +54,7 @@ func evacuated(t *testing.T, hosts ...string) (*testFleet, *fakeHosts, *plan.Del
 	}
 	delta := f.everything(t)
 	for i := range delta.Items {
-		delta.Items[i].Change.Action = resource.Restart
+		delta.Items[i].OwnChange().Action = resource.Restart
 		turnOf(delta, i)
 	}
 	return f, s, delta

@@ -285,7 +285,7 @@ func (t *task) carryOut(ctx context.Context) error {
 		return err
 	}
 	if t.machine == nil {
-		t.item.Change.Record = record
+		t.item.OwnChange().Record = record
 		t.executor.adopt(t.item)
 		return nil
 	}
@@ -339,7 +339,7 @@ func (t *task) judgeAgain(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	t.item.Change = change
+	t.item.Change = &change
 	if !change.Changes() {
 		t.executor.adopt(t.item)
 		return false, nil

@@ -309,7 +309,7 @@ func (f *testFleet) everything(t *testing.T) *plan.Delta {
 	p := f.plan()
 	delta := &plan.Delta{Plan: p, Observed: plan.Observed{Hosts: map[string]plan.Observation{}}}
 	for _, s := range p.Steps {
-		delta.Items = append(delta.Items, plan.Item{Step: s, Change: resource.Change{Action: resource.Create, Record: fact.Record{Digest: "done"}}})
+		delta.Items = append(delta.Items, plan.Item{Step: &s, Change: &resource.Change{Action: resource.Create, Record: fact.Record{Digest: "done"}}})
 	}
 	for name := range f.hosts {
 		if _, err := f.connect(t.Context(), name); err != nil {

@@ -121,7 +121,7 @@ func (e *Executor) fetchReleases(ctx context.Context) (map[need]int64, error) {
 	for _, item := range e.delta.Items {
 		if n, ok := needOf(item); ok && !seen[n] {
 			seen[n] = true
-			item.Step.Host = plan.Operator
+			item.OwnStep().Host = plan.Operator
 			wanted = append(wanted, item)
 		}
 	}

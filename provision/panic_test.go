@@ -58,7 +58,7 @@ func TestPanicsBesideSteps(t *testing.T) {
 		e := f.executor()
 		e.checks = faultyChecks{}
 		r := newRun(t.Context(), withDelta(e, f.everything(t)))
-		r.started.add(plan.Item{Step: plan.Step{Host: "shaolin", Resource: resource.Unit{Name: "x.service"}, Rollout: &plan.Rollout{}}})
+		r.started.add(plan.Item{Step: &plan.Step{Host: "shaolin", Resource: resource.Unit{Name: "x.service"}, Rollout: &plan.Rollout{}}})
 		err := Recover(func() error {
 			r.seeStarted()
 			return nil

@@ -64,13 +64,13 @@ func TestUpgradesAreStagedFirst(t *testing.T) {
 			delta := f.everything(t)
 			for i := range delta.Items {
 				item := &delta.Items[i]
-				item.Change.Action = resource.Update
+				item.OwnChange().Action = resource.Update
 				if item.Step.Rollout != nil {
 					turn := turnOf(delta, i)
 					turn.Parts = []plan.StepID{plan.NewStepID(item.Step.Host, "artifact:kubelet")}
 				}
 				if item.Step.ID() == last {
-					item.Step.After = []plan.StepID{plan.NewStepID("shaolin", named("shaolin").ID())}
+					item.OwnStep().After = []plan.StepID{plan.NewStepID("shaolin", named("shaolin").ID())}
 				}
 			}
 			delta.Upgrade = c.upgrade
@@ -123,8 +123,8 @@ func TestTurnDrainsABalancerThatWasMended(t *testing.T) {
 	}})
 	delta := f.everything(t)
 	found := resource.SHA256([]byte("good\n"))
-	delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: resource.SHA256([]byte("wudang\n"))}
-	delta.Items[1].Change = resource.Change{Action: resource.Update, Evidence: found}
+	delta.Items[0].Change = &resource.Change{Action: resource.Update, Evidence: resource.SHA256([]byte("wudang\n"))}
+	delta.Items[1].Change = &resource.Change{Action: resource.Update, Evidence: found}
 	turnOf(delta, 1).Kept = []plan.KeptFile{{Step: delta.Items[1].Step.ID(), Path: manifest, Found: found}}
 	var during []string
 	e := f.executor()

@@ -81,7 +81,7 @@ func (r *run) seeHost(items []plan.Item) (failed plan.Item, err error) {
 		id := item.Step.Resource.ID()
 		if record, known := m.state.record(id); known {
 			record.Unproven = false
-			record.Started = now.started(item.Step)
+			record.Started = now.started(*item.Step)
 			m.state.put(id, record)
 		}
 	}

@@ -230,7 +230,7 @@ func (r *run) changeMember(t *turn) error {
 			task.staged = t.node.staged[item.Step.ID()]
 			var record fact.Record
 			if record, err = task.perform(r.work); err == nil {
-				item.Change.Record = record
+				item.OwnChange().Record = record
 			}
 		}
 		if err != nil {
@@ -317,7 +317,7 @@ func (r *run) record(t *turn) error {
 			continue
 		}
 		if c.item.Step.ID() == t.member().Step.ID() {
-			c.record.Started = t.now.started(c.item.Step)
+			c.record.Started = t.now.started(*c.item.Step)
 		}
 		if !c.record.Empty() {
 			m.state.put(id, c.record)

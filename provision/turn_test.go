@@ -88,7 +88,7 @@ func TestTurnsOneAtATimeWhereItServes(t *testing.T) {
 			}
 			delta := f.everything(t)
 			for i := range delta.Items {
-				delta.Items[i].Change.Action = resource.Update
+				delta.Items[i].OwnChange().Action = resource.Update
 				if living {
 					turnOf(delta, i)
 				}
@@ -130,7 +130,7 @@ func TestTurnLeavesAnIllClusterAlone(t *testing.T) {
 	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Rollout: &plan.Rollout{Group: "etcd"}})
 	delta := f.everything(t)
 	for i := range delta.Items {
-		delta.Items[i].Change.Action = resource.Restart
+		delta.Items[i].OwnChange().Action = resource.Restart
 		turnOf(delta, i)
 	}
 	e := f.executor()
@@ -184,7 +184,7 @@ func TestTurnsInterrupted(t *testing.T) {
 	second := f.add(plan.Step{Host: "wudang", Resource: named("b"), Rollout: &plan.Rollout{Group: "etcd"}})
 	delta := f.everything(t)
 	for i := range delta.Items {
-		delta.Items[i].Change.Action = resource.Restart
+		delta.Items[i].OwnChange().Action = resource.Restart
 		turnOf(delta, i)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -473,7 +473,7 @@ func TestTurnThatFailsPutsBackAManifest(t *testing.T) {
 			f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Name: "kube-apiserver", Path: manifest, Manifest: "bad " + resource.Placeholder + "\n"}, Rollout: &plan.Rollout{Group: "apiserver"}})
 			delta := f.everything(t)
 			found := resource.SHA256([]byte("good\n"))
-			delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+			delta.Items[0].Change = &resource.Change{Action: resource.Update, Evidence: found}
 			turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
 			e := f.executor()
 			checks := &fakeChecks{
@@ -514,7 +514,7 @@ func TestTurnLeavesAStaleFileAlone(t *testing.T) {
 	f.add(plan.Step{Host: "shaolin", Resource: resource.StaticPod{Path: manifest, Manifest: "new\n"}, Rollout: &plan.Rollout{Group: "apiserver"}})
 	delta := f.everything(t)
 	found := resource.SHA256([]byte("good\n"))
-	delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+	delta.Items[0].Change = &resource.Change{Action: resource.Update, Evidence: found}
 	turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
 	e := f.executor()
 	checks := &fakeChecks{}
@@ -552,7 +552,7 @@ func TestTurnDrainsTheBalancers(t *testing.T) {
 			}})
 			delta := f.everything(t)
 			found := resource.SHA256([]byte("good\n"))
-			delta.Items[0].Change = resource.Change{Action: resource.Update, Evidence: found}
+			delta.Items[0].Change = &resource.Change{Action: resource.Update, Evidence: found}
 			turnOf(delta, 0).Kept = []plan.KeptFile{{Step: delta.Items[0].Step.ID(), Path: manifest, Found: found}}
 			e := f.executor()
 			var during []string
@@ -597,7 +597,7 @@ func TestGoesOn(t *testing.T) {
 		{resource.Update, unit, true},
 		{resource.Update, pod, false},
 	} {
-		if got := goesOn(plan.Item{Step: plan.Step{Resource: c.of}, Change: resource.Change{Action: c.action}}); got != c.want {
+		if got := goesOn(plan.Item{Step: &plan.Step{Resource: c.of}, Change: &resource.Change{Action: c.action}}); got != c.want {
 			t.Errorf("%s of %T: %v", c.action, c.of, got)
 		}
 	}

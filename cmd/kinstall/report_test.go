@@ -22,7 +22,7 @@ func TestAchievements(t *testing.T) {
 	} {
 		report := &provision.Report{Elapsed: 2 * time.Second}
 		for _, place := range c.places {
-			item := plan.Item{Step: plan.Step{Host: place}, Change: resource.Change{Action: resource.Update}}
+			item := plan.Item{Step: &plan.Step{Host: place}, Change: &resource.Change{Action: resource.Update}}
 			report.Results = append(report.Results, provision.Result{Item: item, Kind: provision.Finished})
 		}
 		if got := achievements(report); got != c.want {

@@ -94,7 +94,7 @@ func (t *text) item(item plan.Item) {
 		t.head(head(item), sign, t.folded(item, notes))
 		return
 	}
-	body := t.fieldLines(change)
+	body := t.fieldLines(*change)
 	inline := ""
 	if len(notes) == 0 && len(body) == 1 && columns(head(item))+2+columns(body[0].text)-bodyIndent <= t.width() {
 		inline, body = body[0].text[bodyIndent:], nil
@@ -106,7 +106,7 @@ func (t *text) item(item plan.Item) {
 		body = append(body, span{dim, spaces(bodyIndent) + notShown})
 	default:
 		body = append(body, t.cut(diffLines(change.Text))...)
-		body = append(body, t.logLines(change)...)
+		body = append(body, t.logLines(*change)...)
 	}
 	// What was shown for another host is not repeated, as far as that saves lines.
 	if (len(body) > 1 || len(body) > 0 && len(notes) == 0) && !t.options.Verbose {

@@ -119,7 +119,7 @@ func TestManyHosts(t *testing.T) {
 		inv.Hosts = append(inv.Hosts, inventory.Host{Name: name, Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})})
 		step := plan.Step{Host: name, Resource: resource.Unit{Name: "kubelet.service"}}
 		p.Steps = append(p.Steps, step)
-		d.Items = append(d.Items, plan.Item{Step: step, Change: resource.Change{Action: resource.Restart}})
+		d.Items = append(d.Items, plan.Item{Step: &step, Change: &resource.Change{Action: resource.Restart}})
 	}
 	lines := text(t, d, render.Options{Width: 80})
 	all := strings.Join(lines, "\n")
@@ -144,7 +144,7 @@ func TestProblemsComeFirst(t *testing.T) {
 	inv := &inventory.Inventory{Hosts: []inventory.Host{{Name: "emei"}}}
 	step := plan.Step{Host: "emei", Resource: resource.Unit{Name: "kubelet.service"}}
 	d := &plan.Delta{Plan: &plan.Plan{Inventory: inv, Steps: []plan.Step{step}},
-		Items:    []plan.Item{{Step: step, Change: resource.Change{Action: resource.Restart}}},
+		Items:    []plan.Item{{Step: &step, Change: &resource.Change{Action: resource.Restart}}},
 		Problems: []plan.Problem{{Host: "emei", Summary: "no space"}}}
 	lines := text(t, d, render.Options{})
 	if lines[0] != "# problems" {

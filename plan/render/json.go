@@ -101,7 +101,7 @@ func NewDocument(d *plan.Delta) Document {
 				continue
 			}
 			changed[s.host] = true
-			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Armed: item.Armed(), Change: redacted(item.Change)})
+			doc.Changes = append(doc.Changes, Change{Host: s.host, ID: id, Kind: string(id.Kind()), Name: id.Name(), Armed: item.Armed(), Change: redacted(*item.Change)})
 		}
 	}
 	addresses := map[string]string{}

@@ -330,7 +330,7 @@ func sensitive(*testing.T) *plan.Delta {
 	s.want("wudang", resource.AuthorityFile{Authority: "etcd", Part: resource.PartPrivateKey, Path: "/etc/etcd/ca.key", SHA256: resource.SHA256([]byte(secret))})
 	s.foundFile("wudang", "/etc/etcd/ca.key", "another", 0o600)
 	d := s.delta()
-	d.Items = append(d.Items, plan.Item{Step: plan.Step{Host: "emei", Resource: resource.File{Path: "/etc/leaky"}}, Change: resource.Change{
+	d.Items = append(d.Items, plan.Item{Step: &plan.Step{Host: "emei", Resource: resource.File{Path: "/etc/leaky"}}, Change: &resource.Change{
 		Action: resource.Update, Sensitive: true,
 		Fields: []resource.Field{{Name: "token", Before: "old " + secret, After: secret, Sensitive: true}},
 		Text:   &resource.Text{Name: "content", Before: "old " + secret, After: secret},

@@ -33,7 +33,7 @@ func rolloutsOf(d *plan.Delta) []Rollout {
 	if len(d.Turns) == 0 {
 		return nil
 	}
-	steps := map[plan.StepID]plan.Step{}
+	steps := map[plan.StepID]*plan.Step{}
 	for _, item := range d.Items {
 		if item.Step.Rollout != nil {
 			steps[item.Step.ID()] = item.Step

@@ -34,7 +34,7 @@ func TestStaticRoutes(t *testing.T) {
 		}
 		p := &plan.Plan{Inventory: &inventory.Inventory{Hosts: []inventory.Host{{Name: "emei"}}}, Steps: []plan.Step{{Host: "emei", Resource: r}}}
 		var b strings.Builder
-		if err := Text(&b, &plan.Delta{Plan: p, Items: []plan.Item{{Step: p.Steps[0], Change: change}}}, Options{Width: 100}); err != nil {
+		if err := Text(&b, &plan.Delta{Plan: p, Items: []plan.Item{{Step: &p.Steps[0], Change: &change}}}, Options{Width: 100}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(begin+want+end, b.String()); diff != "" {

@@ -121,6 +121,11 @@ type Change struct {
 // writes nothing and may fail.
 func (c Change) Changes() bool { return c.Action != NoOp && c.Action != Wait }
 
+// Plain reports whether nothing is said of a resource but that it is as desired.
+func (c Change) Plain() bool {
+	return c.Action == NoOp && len(c.Reasons)+len(c.Fields)+len(c.Log)+len(c.Removes) == 0 && c.Text == nil && c.Hint == ""
+}
+
 // Because appends a reason.
 func (c *Change) because(cause Cause, text string) {
 	c.Reasons = append(c.Reasons, Reason{cause, text})

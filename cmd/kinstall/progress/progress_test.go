@@ -29,7 +29,7 @@ func newClock() *clock { return &clock{time.Date(2026, 3, 14, 9, 26, 53, 0, time
 func (c *clock) now() time.Time { return c.time }
 
 func item(host string, action resource.Action, r resource.Resource) plan.Item {
-	return plan.Item{Step: plan.Step{Host: host, Resource: r}, Change: resource.Change{Action: action}}
+	return plan.Item{Step: &plan.Step{Host: host, Resource: r}, Change: &resource.Change{Action: action}}
 }
 
 var hosts = []progress.Host{{Name: plan.Operator, Total: 1}, {Name: "shaolin", Total: 3}, {Name: "emei", Total: 2}, {Name: plan.Cluster, Total: 1}}
