@@ -194,7 +194,7 @@ func TestDropPort22(t *testing.T) {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	authorities, err := pki.Open(inv.PKI.Dir)
+	authorities, err := pki.Open(inv.PKI.Dir, pki.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

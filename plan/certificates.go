@@ -17,6 +17,7 @@ const (
 
 	caFile           = pkiDir + "/ca.crt"
 	caKeyFile        = pkiDir + "/ca.key"
+	clientCAFile     = pkiDir + "/client-ca.crt" // only below an intermediate, see clientCA
 	frontProxyCAFile = pkiDir + "/front-proxy-ca.crt"
 	saKeyFile        = pkiDir + "/sa.key"
 	saPublicFile     = pkiDir + "/sa.pub"
@@ -92,17 +93,47 @@ type authorityRow struct {
 
 // authorityTable is what hosts hold of the authorities. The controller manager
 // signs certificate requests, so masters hold the key of the Kubernetes
-// authority; the other authorities' keys never leave the operator's machine.
-func authorityTable() []authorityRow {
-	return []authorityRow{
-		{caFile, onNodes, AuthorityKubernetes, resource.PartCertificate},
-		{caKeyFile, onMasters, AuthorityKubernetes, resource.PartPrivateKey},
+// authority, unless that is with a signer; the other authorities' keys never
+// leave the operator's machine.
+func (c *compiler) authorityTable() []authorityRow {
+	rows := []authorityRow{{caFile, onNodes, AuthorityKubernetes, resource.PartCertificate}}
+	if c.clientCA() != caFile {
+		rows[0].part = resource.PartBundle
+		rows = append(rows, authorityRow{clientCAFile, onNodes, AuthorityKubernetes, resource.PartCertificate})
+	}
+	if c.signsRequests() {
+		rows = append(rows, authorityRow{caKeyFile, onMasters, AuthorityKubernetes, resource.PartPrivateKey})
+	}
+	return append(rows, []authorityRow{
 		{frontProxyCAFile, onMasters, AuthorityFrontProxy, resource.PartCertificate},
 		{saKeyFile, onMasters, AuthorityServiceAccount, resource.PartPrivateKey},
 		{saPublicFile, onMasters, AuthorityServiceAccount, resource.PartPublicKey},
 		{etcdCAFile, anyOf(onEtcd, onMasters, onFlannelEtcd), AuthorityEtcd, resource.PartCertificate},
-	}
+	}...)
 }
+
+// clientCA is where the certificate lies that vouches for the API's clients: the
+// Kubernetes authority's own. Where that is an intermediate, caFile holds its root
+// as well, which pods may need to verify the API; whatever else the root's
+// owners sign would be good for clients, too, with any name and group.
+func (c *compiler) clientCA() string {
+	if len(c.authorities.Chain(AuthorityKubernetes)) > 0 {
+		return clientCAFile
+	}
+	return caFile
+}
+
+// apiAuthorityFiles are where the certificates of the Kubernetes authority lie.
+func (c *compiler) apiAuthorityFiles() []string {
+	if file := c.clientCA(); file != caFile {
+		return []string{caFile, file}
+	}
+	return []string{caFile}
+}
+
+// signsRequests reports whether the controller manager can sign certificate
+// requests: it needs the key of the Kubernetes authority.
+func (c *compiler) signsRequests() bool { return c.inventory.PKI.SignerOf(AuthorityKubernetes) == nil }
 
 // hostNames are a host's own name and address.
 func hostNames(_ *inventory.Inventory, h inventory.Host) []string {
@@ -148,7 +179,7 @@ func subjectAlternatives(names []string) (dns, addresses []string) {
 
 // certificates adds a host's part of the PKI.
 func (c *compiler) certificates(h inventory.Host) {
-	for _, row := range authorityTable() {
+	for _, row := range c.authorityTable() {
 		if row.on(c.inventory, h) {
 			f := c.authorityFile(row)
 			c.add(h.Name, f, step(Operator, resource.Authority{Name: row.authority}), c.parents(h.Name, row.path))
@@ -178,7 +209,9 @@ func (c *compiler) certificate(row certificateRow, h inventory.Host) resource.Ce
 		KeyPath:     keyFile(row.path),
 		Authority:   row.authority,
 		Issuer:      c.authorities.Certificate(row.authority),
+		Chain:       c.authorities.Chain(row.authority),
 		Key:         resource.KeyAlgorithm(c.inventory.PKI.KeyAlgorithm),
+		Remote:      c.inventory.PKI.SignerOf(row.authority) != nil,
 		CommonName:  strings.ReplaceAll(row.commonName, "%s", h.Name),
 		Server:      row.server,
 		Client:      row.client,
@@ -218,7 +251,7 @@ func (c *compiler) credentials(h inventory.Host, paths ...string) []resource.Inp
 }
 
 func (c *compiler) credential(h inventory.Host, path string) resource.Input {
-	for _, row := range authorityTable() {
+	for _, row := range c.authorityTable() {
 		if row.path == path && row.on(c.inventory, h) {
 			return c.authorityFile(row)
 		}

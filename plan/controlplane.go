@@ -48,11 +48,15 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	for _, m := range inv.With(inventory.RoleMaster) {
 		servers = append(servers, step(Cluster, c.apiServerGate(m))...)
 	}
+	signing := c.apiAuthorityFiles()
+	if c.signsRequests() {
+		signing = append(signing, caKeyFile)
+	}
 	c.staticPod(h, staticPod{
 		name:    apiServerPod,
 		release: releaseAPIServer,
 		args:    settings(c.apiServerArgs(h), inv.APIServer.Args),
-		files:   c.credentials(h, caFile, frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile),
+		files:   c.credentials(h, append(c.apiAuthorityFiles(), frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile)...),
 		reread:  c.credentials(h, APIServerCertificate, apiServerEtcdCert, apiServerNodeCert, frontProxyCert),
 		address: h.Address.String(),
 		// The probes have no credentials.
@@ -64,7 +68,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 		name:    controllerPod,
 		release: releaseControllerManager,
 		args:    settings(c.controllerManagerArgs(h), inv.ControllerManager.Args),
-		files: append(c.credentials(h, caFile, caKeyFile, frontProxyCAFile, saKeyFile, controllerCert),
+		files: append(c.credentials(h, append(signing, frontProxyCAFile, saKeyFile, controllerCert)...),
 			c.kubeconfig(h, controllerConfig, own, userController, controllerCert)),
 		address:   probeAddress(h, inv.ControllerManager.Args),
 		anonymous: true,
@@ -161,7 +165,7 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		"advertise-address":                  h.Address.String(),
 		"allow-privileged":                   "true",
 		"authorization-mode":                 "Node,RBAC",
-		"client-ca-file":                     caFile,
+		"client-ca-file":                     c.clientCA(),
 		"enable-admission-plugins":           "NodeRestriction",
 		"etcd-cafile":                        etcdCAFile,
 		"etcd-certfile":                      apiServerEtcdCert,
@@ -205,15 +209,13 @@ func (c *compiler) serviceNetworks() []string {
 // controllerManagerArgs name no networks: only the allocator of the nodes' pod
 // networks would ask for them, which is off.
 func (c *compiler) controllerManagerArgs(h inventory.Host) map[string]string {
-	return map[string]string{
+	args := map[string]string{
 		"allocate-node-cidrs":              "false", // the plan does
 		"authentication-kubeconfig":        controllerConfig,
 		"authorization-kubeconfig":         controllerConfig,
 		"bind-address":                     loopback(h),
-		"client-ca-file":                   caFile,
+		"client-ca-file":                   c.clientCA(),
 		"cluster-name":                     c.inventory.Cluster.Name,
-		"cluster-signing-cert-file":        caFile,
-		"cluster-signing-key-file":         caKeyFile,
 		"kubeconfig":                       controllerConfig,
 		"leader-elect":                     "true",
 		"requestheader-client-ca-file":     frontProxyCAFile,
@@ -221,6 +223,11 @@ func (c *compiler) controllerManagerArgs(h inventory.Host) map[string]string {
 		"service-account-private-key-file": saKeyFile,
 		"use-service-account-credentials":  "true",
 	}
+	if c.signsRequests() { // without, nobody in the cluster signs requests
+		args["cluster-signing-cert-file"] = c.clientCA() // one certificate, it insists
+		args["cluster-signing-key-file"] = caKeyFile
+	}
+	return args
 }
 
 func (c *compiler) schedulerArgs(h inventory.Host) map[string]string {

@@ -43,7 +43,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
 	config := c.templates.Render(kubeletConfig[1:], map[string]any{
 		"CgroupDriver":  inv.Runtime.CgroupDriver,
-		"ClientCA":      caFile,
+		"ClientCA":      c.clientCA(),
 		"Certificate":   kubeletCert,
 		"Key":           keyFile(kubeletCert),
 		"DNSAddress":    dns.String(),
@@ -67,7 +67,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, mergedYAML)),
 		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, kubeletClientCert),
 		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
-	}, c.credentials(h, caFile, kubeletCert, kubeletClientCert)...)
+	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert, kubeletClientCert)...)...)
 
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
 		step(h.Name, resource.Package{Name: "iptables"})}

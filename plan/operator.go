@@ -34,7 +34,11 @@ func (c *compiler) operator(before []byte) {
 			Exists:     c.authorities.Exists(a.name),
 			// Of the pair that signs tokens this is nil.
 			Certificate: c.authorities.Certificate(a.name),
+			Remote:      pki.SignerOf(a.name) != nil,
 		})
+	}
+	if c.inventory.Kubernetes() && !c.signsRequests() {
+		c.warn("Nobody signs requests in the cluster", "The key of the authority %q is with the signer at %s: the controller manager can't sign CertificateSigningRequests. kinstall's own certificates don't need it; what requests certificates of the cluster's API does.", AuthorityKubernetes, pki.SignerOf(AuthorityKubernetes).Place)
 	}
 	lock := c.lock
 	lock.Subnets = c.subnets
@@ -59,7 +63,7 @@ func (c *compiler) operator(before []byte) {
 func (c *compiler) keepsKey(authority string) {
 	wanted := resource.KeyAlgorithm(c.inventory.PKI.KeyAlgorithm)
 	cert := c.issuer(authority, c.authorities.Certificate(authority))
-	if cert == nil || wanted.Or() == resource.KeyDefault {
+	if cert == nil || wanted.Or() == resource.KeyDefault || c.inventory.PKI.SignerOf(authority) != nil {
 		return
 	}
 	if found := resource.AlgorithmOf(cert.PublicKey); found != wanted {

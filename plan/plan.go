@@ -229,6 +229,9 @@ func sortIDs(ids []StepID) []StepID {
 type Authorities interface {
 	// Certificate returns an authority's certificate in PEM, nil if there is none.
 	Certificate(name string) []byte
+	// Chain returns what follows a certificate that the authority signed where it
+	// is served, in PEM: its own and those above it but for the root; nil of a root.
+	Chain(name string) []byte
 	// SHA256 returns the digest of a part's file, "" if there is none.
 	SHA256(name string, part resource.Part) string
 	// Exists reports whether the authority is there.

@@ -33,11 +33,15 @@ func checkAuthorities(p *Plan, observed Observed) []Problem {
 		if left <= 0 {
 			when = fmt.Sprintf("ended on %s, %d days ago", end.UTC().Format(time.DateOnly), int(-left/(24*time.Hour)))
 		}
+		hint := fmt.Sprintf("give it a new certificate for the same key, in %s, and keep a copy of the old one: what it signed stays valid, and apply brings the new one to the hosts\n"+
+			"openssl x509 -in %[2]s-ca.crt -signkey %[2]s-ca.key -days %[3]d -out %[2]s-ca.new && mv %[2]s-ca.new %[2]s-ca.crt",
+			p.Inventory.PKI.Dir, a.Name, int(a.Validity/(24*time.Hour)))
+		if a.Remote || !a.SelfSigned() {
+			hint = fmt.Sprintf("have it certified anew for the same key, and put that certificate in the place of the old one in %s/%s-ca.crt: what it signed stays valid, and apply brings the new one to the hosts", p.Inventory.PKI.Dir, a.Name)
+		}
 		problems = append(problems, Problem{Operator,
 			fmt.Sprintf("the authority %q %s, and with it what it signed: %s", a.Name, when, strings.Join(p.signedBy(a.Name), ", ")),
-			fmt.Sprintf("give it a new certificate for the same key, in %s, and keep a copy of the old one: what it signed stays valid, and apply brings the new one to the hosts\n"+
-				"openssl x509 -in %[2]s-ca.crt -signkey %[2]s-ca.key -days %[3]d -out %[2]s-ca.new && mv %[2]s-ca.new %[2]s-ca.crt",
-				p.Inventory.PKI.Dir, a.Name, int(a.Validity/(24*time.Hour)))})
+			hint})
 	}
 	return problems
 }

@@ -239,7 +239,7 @@ func (t *Turn) keep(item Item, facts fact.Set) {
 		add(r.Path, false)
 		add(r.KeyPath, true)
 	case resource.AuthorityFile:
-		add(r.Path, r.Part != resource.PartCertificate)
+		add(r.Path, r.Part == resource.PartPrivateKey)
 	case resource.Artifact:
 		for _, m := range r.Members {
 			add(m.To, false)

@@ -54,7 +54,7 @@ func applyCertificate(ctx context.Context, t *task, c resource.Certificate) (fac
 			shell.Quote(own.Owner+":"+own.Group), shell.Quote(c.Path), own.Mode,
 			shell.Quote(keyOwn.Owner+":"+keyOwn.Group), shell.Quote(c.KeyPath), keyOwn.Mode))
 	}
-	certificate, key, err := t.executor.Authorities.Issue(c)
+	certificate, key, err := t.executor.Authorities.Issue(ctx, c)
 	if err != nil {
 		return fact.Record{}, err
 	}

@@ -610,7 +610,7 @@ func (e clusterChecks) instance(server cluster.Server) (cluster.Instance, error)
 func (e clusterChecks) servesCertificate(host string) func(context.Context, *x509.Certificate) error {
 	wanted := e.latest(host, resource.NewID("cert", plan.APIServerCertificate)).Files[plan.APIServerCertificate]
 	return func(_ context.Context, served *x509.Certificate) error {
-		file := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Raw})
+		file := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Raw}), e.Authorities.Chain(plan.AuthorityKubernetes)...)
 		if wanted != "" && resource.SHA256(file) != wanted {
 			return errors.New("still serves its previous certificate")
 		}

@@ -58,8 +58,9 @@ type Authorities interface {
 	plan.Authorities
 	// Create makes an authority that does not exist; it never overwrites one.
 	Create(resource.Authority) error
-	// Issue mints a new key and a certificate for it, both in PEM.
-	Issue(resource.Certificate) (certificate, key []byte, err error)
+	// Issue mints a new key and a certificate for it, both in PEM, the
+	// certificate with its chain.
+	Issue(context.Context, resource.Certificate) (certificate, key []byte, err error)
 	// Bytes returns the material a host holds of an authority.
 	Bytes(name string, part resource.Part) ([]byte, error)
 	// ClientTLS returns a configuration with a short-lived client certificate

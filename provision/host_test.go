@@ -234,7 +234,7 @@ func newFleet(t *testing.T, options Options, names ...string) *testFleet {
 // newUnlockedFleet is a fleet that has not dialled yet.
 func newUnlockedFleet(t *testing.T, options Options, names ...string) *testFleet {
 	t.Helper()
-	store, err := pki.Open(filepath.Join(t.TempDir(), "pki"))
+	store, err := pki.Open(filepath.Join(t.TempDir(), "pki"), pki.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,9 @@ func (e *Executor) checkLocal(ctx context.Context) error {
 	if err := e.checkWritable(); err != nil {
 		return err
 	}
+	if err := e.checkSigners(); err != nil {
+		return err
+	}
 	sizes, err := e.fetchReleases(ctx)
 	if err != nil {
 		return err
@@ -76,6 +79,32 @@ func (e *Executor) checkWritable() error {
 			return &LocalError{fmt.Errorf("%s can't be written to %s: %w", dirs[dir], dir, err),
 				"apply writes them before it changes a host; make the directory writable, or run kinstall on a copy of the inventory's directory"}
 		}
+	}
+	return nil
+}
+
+// checkSigners has those sign, of whom certificates will be asked, for kinstall
+// itself, as it will need anyway: what answers nothing or garbage is found before
+// a host is changed. The front proxy's authority has no clients but API servers.
+func (e *Executor) checkSigners() error {
+	needed := map[string]bool{}
+	for _, item := range e.delta.Items {
+		if c, ok := item.Step.Resource.(resource.Certificate); ok && c.Remote && item.Change.Changes() && item.Change.Action != resource.Update {
+			needed[c.Authority] = true
+		}
+	}
+	var failures []error
+	for _, client := range []struct {
+		authority    string
+		organization []string
+	}{{plan.AuthorityEtcd, nil}, {plan.AuthorityKubernetes, []string{"system:masters"}}} {
+		if needed[client.authority] {
+			_, err := e.Authorities.ClientTLS(client.authority, "kinstall", client.organization, adminLifetime)
+			failures = append(failures, err)
+		}
+	}
+	if err := errors.Join(failures...); err != nil {
+		return &LocalError{Err: err}
 	}
 	return nil
 }

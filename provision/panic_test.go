@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 // faulty authorities panic where they should issue.
 type faulty struct{ Authorities }
 
-func (faulty) Issue(resource.Certificate) (certificate, key []byte, err error) {
+func (faulty) Issue(context.Context, resource.Certificate) (certificate, key []byte, err error) {
 	var none []int
 	return nil, nil, errors.New(string(rune(none[3])))
 }

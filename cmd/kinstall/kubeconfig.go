@@ -47,7 +47,7 @@ func (a *app) kubeconfig(c *cli.Context) error {
 			return usageError("add -force to replace it", "%s is already there and was left as it is", path)
 		}
 	}
-	config, err := a.backend.kubeconfig(inv)
+	config, err := a.backend.kubeconfig(c.Context, inv)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (th *theater) run(args ...string) int {
 	if th.load == nil {
 		th.load = inventory.Load
 	}
-	b := backend{load: th.load, kubeconfig: func(inv *inventory.Inventory) ([]byte, error) {
+	b := backend{load: th.load, kubeconfig: func(_ context.Context, inv *inventory.Inventory) ([]byte, error) {
 		return []byte("kubeconfig of " + inv.Cluster.Name + "\n"), nil
 	}}
 	b.prepare = func(_ context.Context, inv *inventory.Inventory, _ *inventory.Lock) (*prepared, hcl.Diagnostics, error) {

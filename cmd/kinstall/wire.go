@@ -17,13 +17,14 @@ import (
 	"github.com/kinstall/kinstall/provision"
 	"github.com/kinstall/kinstall/provision/pki"
 	"github.com/kinstall/kinstall/provision/release"
+	"github.com/kinstall/kinstall/provision/signer"
 )
 
 // backend is what commands need of the other packages; tests put fakes in.
 type backend struct {
 	load       func(path string, o inventory.Options) (*inventory.Inventory, *inventory.Lock, hcl.Diagnostics)
 	prepare    func(context.Context, *inventory.Inventory, *inventory.Lock) (*prepared, hcl.Diagnostics, error)
-	kubeconfig func(*inventory.Inventory) ([]byte, error)
+	kubeconfig func(context.Context, *inventory.Inventory) ([]byte, error)
 }
 
 // prepared is a compiled inventory and the way to its hosts.
@@ -61,7 +62,7 @@ func realBackend() backend {
 // prepare compiles: with the authorities beside the inventory, and a lock that
 // has the digest of every release.
 func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock) (*prepared, hcl.Diagnostics, error) {
-	authorities, err := pki.Open(inv.PKI.Dir)
+	authorities, err := openPKI(inv)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,6 +89,25 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 		return &realFleet{Fleet: provision.NewFleet(inv, authorities, options), authorities: authorities, releases: releases}
 	}
 	return &prepared{plan: p, connect: connect}, diags, nil
+}
+
+// openPKI opens the directory of the authorities, and makes ready those who sign
+// for authorities whose keys are not in it.
+func openPKI(inv *inventory.Inventory) (*pki.Store, error) {
+	options := pki.Options{Signers: map[string]pki.Signer{}}
+	for _, described := range inv.PKI.Signers {
+		s, err := signer.New(described)
+		if err != nil {
+			return nil, fmt.Errorf("signer %q at %s: %w", described.Kind, described.Place, err)
+		}
+		for _, name := range described.Authorities {
+			if !inv.Kubernetes() && name != plan.AuthorityEtcd {
+				continue // nobody uses it
+			}
+			options.Signers[name] = s
+		}
+	}
+	return pki.Open(inv.PKI.Dir, options)
 }
 
 // releasesOf opens the source of artifacts and learns the digests that neither
@@ -129,18 +149,22 @@ func (f *realFleet) Apply(ctx context.Context, d *plan.Delta, notify func(provis
 // kubeconfig is an administrator's. It leads to the load balancer's address
 // where that is known: the operator's machine need not resolve the name that
 // the hosts do.
-func kubeconfig(inv *inventory.Inventory) ([]byte, error) {
-	store, err := pki.Open(inv.PKI.Dir)
+func kubeconfig(ctx context.Context, inv *inventory.Inventory) ([]byte, error) {
+	store, err := openPKI(inv)
 	if err != nil {
 		return nil, err
 	}
 	if !store.Exists(plan.AuthorityKubernetes) {
 		return nil, usageError(fmt.Sprintf("`kinstall apply %s` creates it", inv.Path), "the cluster has no authority yet in %s", inv.PKI.Dir)
 	}
-	certificate, key, err := store.Issue(resource.Certificate{
+	certificate, key, err := store.Issue(ctx, resource.Certificate{
 		Authority: plan.AuthorityKubernetes, CommonName: "kubernetes-admin", Organization: []string{"system:masters"},
-		Client: true, Validity: inv.Cluster.CertValidity,
+		Client: true, Validity: inv.Cluster.CertValidity, RenewBefore: inv.Cluster.CertRenewBefore, Key: resource.KeyAlgorithm(inv.PKI.KeyAlgorithm),
 	})
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := store.Bytes(plan.AuthorityKubernetes, resource.PartBundle)
 	if err != nil {
 		return nil, err
 	}
@@ -149,5 +173,5 @@ func kubeconfig(inv *inventory.Inventory) ([]byte, error) {
 		host = address.String()
 	}
 	server := "https://" + net.JoinHostPort(host, strconv.Itoa(inv.Cluster.Endpoint.Port))
-	return pki.Kubeconfig(inv.Cluster.Name, server, store.Certificate(plan.AuthorityKubernetes), certificate, key), nil
+	return pki.Kubeconfig(inv.Cluster.Name, server, bundle, certificate, key), nil
 }

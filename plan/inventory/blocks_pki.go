@@ -1,6 +1,10 @@
 package inventory
 
-import "github.com/kinstall/kinstall/plan/resource"
+import (
+	"time"
+
+	"github.com/kinstall/kinstall/plan/resource"
+)
 
 func pkiBlock() *block {
 	subject := func(name, what, example string, g grammar, field func(*PKI) any) attr {
@@ -31,6 +35,69 @@ func pkiBlock() *block {
 			subject("country", "Country (C, two letters)", `"CN"`, country, func(p *PKI) any { return &p.Country }),
 			subject("province", "State or province (ST)", `"Henan"`, subjectText, func(p *PKI) any { return &p.Province }),
 			subject("locality", "Locality (L)", `"Dengfeng"`, subjectText, func(p *PKI) any { return &p.Locality }),
+		},
+		blocks: []*block{signerBlock()},
+	}
+}
+
+func signerBlock() *block {
+	cfssl, command := []string{SignerCFSSL}, []string{SignerCommand}
+	return &block{
+		name: "signer",
+		doc:  "Who signs for authorities whose keys are not on this machine. Their certificates lie in pki.dir, with no key beside them; each certificate is asked for when it is due, and held to what was asked before it is used.",
+		many: true,
+		label: &label{name: "KIND", doc: "`cfssl`: a cfssl server, by its authenticated API. `command`: a program on this machine.",
+			kind: choice(SignerKinds()...), field: of(func(s *Signer) any { return &s.Kind })},
+		target: func(outer any, make bool) any {
+			if !make {
+				return nil
+			}
+			signer := &Signer{}
+			pki := outer.(*PKI)
+			pki.Signers = append(pki.Signers, signer)
+			return signer
+		},
+		each: func(outer any) []any {
+			var all []any
+			for _, signer := range outer.(*PKI).Signers {
+				all = append(all, signer)
+			}
+			return all
+		},
+		example: `signer "cfssl" {
+  url           = "https://ca.example.com:8888"
+  profile       = "kubernetes"
+  auth_key_file = "secrets/cfssl.key"
+}`,
+		attrs: []attr{
+			{name: "authorities", kind: list("authorities", oneOf(signedAuthorities()...), false), computed: "`[\"kubernetes\", \"etcd\", \"front-proxy\"]`",
+				field:   of(func(s *Signer) any { return &s.Authorities }),
+				doc:     "Which authorities it signs for. kinstall keeps the key pair that signs service accounts' tokens in any case: it is no certificate authority.",
+				example: `["kubernetes"]`},
+			{name: "url", kind: text("URL", plainURL("https", "http")), labels: cfssl,
+				field:   of(func(s *Signer) any { return &s.URL }),
+				doc:     "The server, without /api.",
+				example: `"https://ca.example.com:8888"`},
+			{name: "profile", kind: text("name", profileName), labels: cfssl, computed: "the server's default",
+				field:   of(func(s *Signer) any { return &s.Profile }),
+				doc:     "By which of the server's profiles it signs. The profile decides on usages and validity: it must have \"server auth\" and \"client auth\", and more time than cert_renew_before.",
+				example: `"kubernetes"`},
+			{name: "auth_key_file", kind: filePath(), labels: cfssl,
+				field:   of(func(s *Signer) any { return &s.AuthKeyFile }),
+				doc:     "File of this machine with the key of the server's auth_keys, in hexadecimal digits. It must be readable by you alone.",
+				example: `"secrets/cfssl.key"`},
+			{name: "ca_file", kind: filePath(), labels: cfssl, computed: "the system's authorities",
+				field:   of(func(s *Signer) any { return &s.CAFile }),
+				doc:     "File of this machine with the authorities (PEM) that vouch for an https url.",
+				example: `"cfssl-ca.pem"`},
+			{name: "command", kind: arguments(), labels: command,
+				field:   of(func(s *Signer) any { return &s.Command }),
+				doc:     "Program and arguments, run for each certificate in the inventory's directory without a shell: the request (PEM) on standard input, the certificate (PEM) on standard output. KINSTALL_AUTHORITY and KINSTALL_NOT_AFTER stand in its environment.",
+				example: `["./sign.sh", "--profile", "node"]`},
+			{name: "timeout", kind: duration(time.Second), computed: "`\"30s\"`",
+				field:   of(func(s *Signer) any { return &s.Timeout }),
+				doc:     "How long one certificate may take.",
+				example: `"1m"`},
 		},
 	}
 }

@@ -1,6 +1,9 @@
 package inventory
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // ethernetMTU is what interfaces have where nobody chose another.
 const ethernetMTU = 1500
@@ -30,6 +33,9 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	d.completeCgroupDriver(inv)
 	if rt := &inv.Runtime; rt.Kind == RuntimeDocker && !d.isSet(&rt.Version) && !d.isSet(&rt.Package) {
 		rt.Package = "docker.io"
+	}
+	for _, s := range inv.PKI.Signers {
+		d.completeSigner(s)
 	}
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
@@ -69,5 +75,18 @@ func (d *decoder) completeCgroupDriver(inv *Inventory) {
 	*driver = CgroupSystemd
 	if said, ok := inv.Kubelet.Settings["cgroupDriver"].(string); ok {
 		*driver = said
+	}
+}
+
+func (d *decoder) completeSigner(s *Signer) {
+	s.Dir = d.env.dir
+	if header, ok := d.headers[s]; ok {
+		s.Place = place(header)
+	}
+	if !d.isSet(&s.Authorities) {
+		s.Authorities = signedAuthorities()
+	}
+	if !d.isSet(&s.Timeout) {
+		s.Timeout = 30 * time.Second
 	}
 }

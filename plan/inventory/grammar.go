@@ -723,3 +723,12 @@ func country(s string) *fault {
 	}
 	return faultf(invalidText, "%s is not a country: expected two capital letters (ISO 3166).", quote(s)).advise("Write it like \"CN\".")
 }
+
+var profileForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
+func profileName(s string) *fault {
+	if profileForm.MatchString(s) {
+		return nil
+	}
+	return faultf(invalidText, "%s is not the name of a profile: letters, digits, '-', '_' and '.'.", quote(s))
+}

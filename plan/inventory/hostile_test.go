@@ -78,6 +78,12 @@ func needed() map[string][]string {
 		"host.ssh.bastion":       {`address = "10.1.0.9"`},
 		"runtime.proxy":          {`http = "http://proxy.example.com:3128"`},
 		"runtime.registry":       {`mirrors = ["https://mirror.example.com"]`},
+		"signer.authorities":     {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.timeout":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.url":             {`auth_key_file = "key"`},
+		"signer.profile":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.auth_key_file":   {`url = "https://ca.example.com"`},
+		"signer.ca_file":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
 		"registry.username":      {`password_file = "password"`},
 		"registry.password_file": {`username = "user"`},
 	}
@@ -85,7 +91,7 @@ func needed() map[string][]string {
 
 // labels are those of blocks that have one, unless the attribute asks for others.
 func labels() map[string]string {
-	return map[string]string{"cluster": "c", "host": "b", "network": "routes", "runtime": "containerd", "load_balancer": "nginx", "registry": "registry.example.com"}
+	return map[string]string{"cluster": "c", "host": "b", "network": "routes", "runtime": "containerd", "load_balancer": "nginx", "registry": "registry.example.com", "signer": "cfssl"}
 }
 
 // settingOf is a setting with text in it.
@@ -165,6 +171,7 @@ type noAuthorities struct{}
 
 func (noAuthorities) Certificate(string) []byte           { return nil }
 func (noAuthorities) SHA256(string, resource.Part) string { return "" }
+func (noAuthorities) Chain(string) []byte                 { return nil }
 func (noAuthorities) Exists(string) bool                  { return false }
 
 // rendered loads and compiles; nil values when the inventory is refused.

@@ -407,6 +407,39 @@ func list(name string, g grammar, sorted bool) kind {
 	}
 }
 
+// arguments is a command line: an argument may stand in it twice, and be empty,
+// but for the first.
+func arguments() kind {
+	return kind{
+		name: "list of arguments",
+		want: cty.List(cty.String),
+		set: func(_ env, v cty.Value, dst any) []*fault {
+			var faults []*fault
+			var items []string
+			for i, element := range v.AsValueSlice() {
+				var f *fault
+				switch {
+				case element.IsNull():
+					f = faultf(wrongType, "The element is null.")
+				case i == 0 && element.AsString() == "":
+					f = faultf(invalidText, "The program has no name.")
+				default:
+					f = anyText(element.AsString())
+				}
+				if f != nil {
+					f.path = []any{i}
+					faults = append(faults, f)
+					continue
+				}
+				items = append(items, element.AsString())
+			}
+			*dst.(*[]string) = items
+			return faults
+		},
+		get: getList,
+	}
+}
+
 func pathList() kind {
 	return kind{
 		name: "list of paths",

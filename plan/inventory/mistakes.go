@@ -92,6 +92,7 @@ const (
 	renewWindow
 	cgroupDrivers
 	invalidRegistry
+	invalidSigner
 	invalidLock
 	mistakeCount
 )
@@ -416,6 +417,9 @@ var mistakeTable = [mistakeCount]explanation{
 	invalidRegistry: {hcl.DiagError, "Invalid registry",
 		"A registry block says something the runtime can't do, or says only half of it.",
 		"See the block registry in docs/inventory.md."},
+	invalidSigner: {hcl.DiagError, "Invalid signer",
+		"A signer block says half of what it takes to sign, or signs for an authority that another one signs for.",
+		"See the block signer in docs/inventory.md."},
 	invalidLock: {hcl.DiagError, "Invalid lock file",
 		"The lock file beside the inventory is damaged, perhaps by a merge.",
 		"Restore it from version control; kinstall apply writes it."},

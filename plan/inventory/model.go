@@ -12,6 +12,7 @@ package inventory
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -341,6 +342,49 @@ type PKI struct {
 	KeyAlgorithm string
 	// What the names of authorities say that kinstall creates, "" for nothing.
 	Organization, OrganizationalUnit, Country, Province, Locality string
+	Signers                                                       []*Signer // in the order of the file
+}
+
+// SignerOf returns who signs for an authority whose key is not kept in Dir,
+// nil for one whose key is.
+func (p PKI) SignerOf(authority string) *Signer {
+	for _, s := range p.Signers {
+		if slices.Contains(s.Authorities, authority) {
+			return s
+		}
+	}
+	return nil
+}
+
+// The kinds of signers.
+const (
+	SignerCFSSL   = "cfssl"   // a cfssl server
+	SignerCommand = "command" // a program
+)
+
+// SignerKinds are all kinds of signers, in the order they are told of.
+func SignerKinds() []string { return []string{SignerCFSSL, SignerCommand} }
+
+// signedAuthorities are those that a signer may sign for: the pair that signs
+// service accounts' tokens is no certificate authority.
+func signedAuthorities() []string { return []string{"kubernetes", "etcd", "front-proxy"} }
+
+// Signer is a `signer "KIND"` block of the PKI.
+type Signer struct {
+	Kind        string        // SignerCFSSL | SignerCommand
+	Authorities []string      // which it signs for; default: all
+	Timeout     time.Duration // of one certificate; default 30s
+
+	// URL, Profile, AuthKeyFile and CAFile are SignerCFSSL's: where the server
+	// is, by which of its profiles it signs ("": its default), the key that
+	// requests are authenticated with, and who vouches for an https URL ("": the
+	// system's authorities). The files lie on this machine; their content is no
+	// part of an Inventory.
+	URL, Profile, AuthKeyFile, CAFile string
+	Command                           []string // SignerCommand's: program and arguments
+
+	Dir   string // of the inventory, absolute: where a command runs
+	Place string // of the block, as FILE:LINE
 }
 
 // DNS is the `dns` block: the cluster's name service.

@@ -43,6 +43,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.loadBalancer()
 	r.endpoint()
 	r.certificates()
+	r.signers()
 	r.runtime()
 	r.sysctls()
 	r.artifacts()

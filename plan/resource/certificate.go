@@ -25,12 +25,19 @@ type Certificate struct {
 	// in PEM, empty while the authority does not exist.
 	Authority string
 	Issuer    []byte
+	// Chain follows the certificate in its file, in PEM: the authority's own
+	// certificate and those above it but for the root, which whoever verifies has.
+	// nil where the authority is a root itself.
+	Chain []byte
 	// IssuedBy is Issuer, read: hosts have thousands of certificates of one
 	// authority. nil to have it read when asked for.
 	IssuedBy *x509.Certificate
 
 	// Key is the algorithm of the certificate's key.
 	Key KeyAlgorithm
+	// Remote says that somebody else signs for the authority, who may give a
+	// certificate for servers and clients alike where one of the two was asked for.
+	Remote bool
 
 	CommonName   string
 	Organization []string
@@ -74,11 +81,12 @@ func (c Certificate) InputDigest(facts fact.Set) (string, bool) {
 
 // Text is the specification in words, one fact a line, as it is shown in a plan.
 func (c Certificate) Text() string {
-	return describeCertificate(c.CommonName, c.Organization, c.DNSNames, c.Addresses, c.usages(), c.Key.Or(), c.Authority,
+	return describeCertificate(c.CommonName, c.Organization, c.DNSNames, c.Addresses, c.Usages(), c.Key.Or(), c.Authority,
 		fmt.Sprintf("validity      %s, renewed %s before it ends", days(c.Validity), days(c.RenewBefore)))
 }
 
-func (c Certificate) usages() []string {
+// Usages names what the certificate is for: "server", "client".
+func (c Certificate) Usages() []string {
 	var usages []string
 	if c.Server {
 		usages = append(usages, "server")
@@ -148,14 +156,18 @@ func (c Certificate) Diff(facts fact.Set) (Change, error) {
 	}
 	describe := func() string { return "not a certificate\n" }
 	cert, err := ParseCertificate(found.Content)
+	_, rest := pem.Decode(found.Content)
 	switch {
 	case err != nil:
 		change.because(Drift, err.Error())
 	default:
+		if !bytes.Equal(bytes.TrimSpace(rest), bytes.TrimSpace(c.Chain)) {
+			change.because(Intent, "its chain is not that of authority "+c.Authority)
+		}
 		change.Reasons = append(change.Reasons, c.judge(cert, facts.Host.Time, known && record.Files[c.Path] == found.SHA256)...)
 		describe = func() string {
 			return describeCertificate(cert.Subject.CommonName, cert.Subject.Organization, cert.DNSNames, addressStrings(cert.IPAddresses),
-				usagesOf(cert), AlgorithmOf(cert.PublicKey), c.issuerName(cert), fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly)))
+				UsagesOf(cert), AlgorithmOf(cert.PublicKey), c.issuerName(cert), fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly)))
 		}
 	}
 	switch {
@@ -211,8 +223,8 @@ func (c Certificate) judge(cert *x509.Certificate, now time.Time, issuedHere boo
 	}
 	reasons = append(reasons, compareNames(cert.DNSNames, c.DNSNames)...)
 	reasons = append(reasons, compareNames(addressStrings(cert.IPAddresses), c.Addresses)...)
-	if found, want := strings.Join(usagesOf(cert), ", "), strings.Join(c.usages(), ", "); found != want {
-		reasons = append(reasons, Reason{Intent, fmt.Sprintf("usages are %q", found)})
+	if found := UsagesOf(cert); !c.fits(found) {
+		reasons = append(reasons, Reason{Intent, fmt.Sprintf("usages are %q", strings.Join(found, ", "))})
 	}
 	if found := AlgorithmOf(cert.PublicKey); found != c.Key.Or() {
 		reasons = append(reasons, Reason{Intent, fmt.Sprintf("key is %s instead of %s", found, c.Key.Or())})
@@ -268,7 +280,17 @@ func (c Certificate) issuerName(cert *x509.Certificate) string {
 	return cert.Issuer.CommonName
 }
 
-func usagesOf(cert *x509.Certificate) []string {
+// fits reports whether usages are those of the specification, or more than those
+// where somebody else decides on them.
+func (c Certificate) fits(found []string) bool {
+	if c.Remote {
+		return !slices.ContainsFunc(c.Usages(), func(u string) bool { return !slices.Contains(found, u) })
+	}
+	return slices.Equal(found, c.Usages())
+}
+
+// UsagesOf names what a certificate may be used for: "server", "client".
+func UsagesOf(cert *x509.Certificate) []string {
 	var usages []string
 	for _, want := range []struct {
 		usage x509.ExtKeyUsage
@@ -324,6 +346,8 @@ type Authority struct {
 	Exists   bool
 	// Certificate of an authority that exists, in PEM; nil of a bare key pair.
 	Certificate []byte
+	// Remote says that somebody else keeps its key.
+	Remote bool
 }
 
 // Ends returns the time at which a certificate authority ends; ok is false of
@@ -337,6 +361,12 @@ func (a Authority) Ends() (end time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	return cert.NotAfter, true
+}
+
+// SelfSigned reports whether an authority's certificate is its own root.
+func (a Authority) SelfSigned() bool {
+	cert, err := ParseCertificate(a.Certificate)
+	return err == nil && bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
 // ID implements Resource.
@@ -370,6 +400,11 @@ const (
 	PartCertificate Part = "certificate"
 	PartPrivateKey  Part = "private key"
 	PartPublicKey   Part = "public key"
+	// PartBundle is the certificate with those above it, up to its root: for who
+	// verifies servers and may know of no other anchor than a root. Clients are
+	// verified by PartCertificate: below the root there may be other authorities,
+	// whose certificates are nobody's here.
+	PartBundle Part = "certificate with its chain"
 )
 
 // AuthorityFile is an authority's material on a host: one and the same

@@ -146,7 +146,7 @@ func (s *Store) generate(l layout, a resource.Authority) (*pair, error) {
 		if p.cert, err = x509.ParseCertificate(der); err != nil {
 			return nil, fmt.Errorf("read back certificate: %w", err)
 		}
-		p.signer, p.publicPEM = key, encodeCertificate(der)
+		p.signer, p.publicPEM, p.bundlePEM = key, encodeCertificate(der), encodeCertificate(der)
 	}
 	var err error
 	p.keyPEM, err = encodeKey(p.signer)

@@ -24,7 +24,7 @@ func TestKeyAlgorithms(t *testing.T) {
 			if got, want := authority.Subject.String(), "CN=etcd-ca,OU=Platform,O=Wuxia Ltd,L=Dengfeng,ST=Henan,C=CN"; got != want {
 				t.Errorf("subject %q, want %q", got, want)
 			}
-			certPEM, _, err := open(t, dir).Issue(resource.Certificate{Authority: "etcd", CommonName: "emei", Key: algorithm, Server: true, Validity: year})
+			certPEM, _, err := open(t, dir).Issue(t.Context(), resource.Certificate{Authority: "etcd", CommonName: "emei", Key: algorithm, Server: true, Validity: year})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func halfPair(missing, there string) *FileError {
 	return &FileError{
 		Path: missing,
 		Err:  fmt.Errorf("is missing, but %s is there: %w", filepath.Base(there), errHalf),
-		hint: fmt.Sprintf("restore it from a backup; only if no cluster was ever built from %s, remove that file and a new pair will be made", there),
+		hint: fmt.Sprintf("restore it from a backup; only if no cluster was ever built from %s, remove that file and a new pair will be made; if somebody else keeps the key, name a signer in the inventory", there),
 	}
 }
 

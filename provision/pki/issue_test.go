@@ -66,7 +66,7 @@ var apiserver = resource.Certificate{
 
 func TestIssue(t *testing.T) {
 	s := open(t, filled(t, "kubernetes"))
-	certPEM, keyPEM, err := s.Issue(apiserver)
+	certPEM, keyPEM, err := s.Issue(t.Context(), apiserver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestIssue(t *testing.T) {
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
 		t.Error(err)
 	}
-	again, _, err := s.Issue(apiserver)
+	again, _, err := s.Issue(t.Context(), apiserver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestIssueSatisfiesDiff(t *testing.T) {
 	s := open(t, filled(t, "kubernetes"))
 	spec := apiserver
 	spec.Issuer = s.Certificate("kubernetes")
-	certPEM, keyPEM, err := s.Issue(spec)
+	certPEM, keyPEM, err := s.Issue(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestIssueEndsWithItsAuthority(t *testing.T) {
 	spec := resource.Certificate{Authority: "etcd", CommonName: "client", Client: true, Validity: year}
 
 	s.now = func() time.Time { return end.Add(-time.Hour) }
-	certPEM, _, err := s.Issue(spec)
+	certPEM, _, err := s.Issue(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestIssueEndsWithItsAuthority(t *testing.T) {
 	}
 	for name, now := range map[string]time.Time{"expired": end, "ahead of": end.Add(-20 * year)} {
 		s.now = func() time.Time { return now }
-		if _, _, err := s.Issue(spec); err == nil || !strings.Contains(err.Error(), name) {
+		if _, _, err := s.Issue(t.Context(), spec); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("at %s: got error %v, want one that says %q", now, err, name)
 		}
 	}
@@ -166,7 +166,7 @@ func TestAuthorityRenewedWithItsKey(t *testing.T) {
 	dir := filled(t, "etcd")
 	before := open(t, dir)
 	spec := resource.Certificate{Authority: "etcd", Issuer: before.Certificate("etcd"), CommonName: "client", Client: true, Validity: year}
-	leaf, _, err := before.Issue(spec)
+	leaf, _, err := before.Issue(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestAuthorityRenewedWithItsKey(t *testing.T) {
 		t.Errorf("ends %s after %s, path length 0: %t, usage %v", renewed.NotAfter, old.NotAfter, renewed.MaxPathLenZero, renewed.KeyUsage)
 	}
 	spec.Issuer = after.Certificate("etcd")
-	another, _, err := after.Issue(spec)
+	another, _, err := after.Issue(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestIssueRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := apiserver
 			change(&spec)
-			if cert, key, err := s.Issue(spec); err == nil || cert != nil || key != nil {
+			if cert, key, err := s.Issue(t.Context(), spec); err == nil || cert != nil || key != nil {
 				t.Errorf("got error %v, %d and %d bytes", err, len(cert), len(key))
 			} else if !strings.Contains(err.Error(), spec.Authority) {
 				t.Errorf("error %q does not name the authority", err)
@@ -229,7 +229,7 @@ func TestIssueRefuses(t *testing.T) {
 
 func TestClientTLS(t *testing.T) {
 	s := open(t, filled(t, "kubernetes", "etcd"))
-	certPEM, keyPEM, err := s.Issue(apiserver)
+	certPEM, keyPEM, err := s.Issue(t.Context(), apiserver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestClientTLS(t *testing.T) {
 
 func TestKubeconfig(t *testing.T) {
 	s := open(t, filled(t, "kubernetes"))
-	certPEM, keyPEM, err := s.Issue(resource.Certificate{Authority: "kubernetes", CommonName: "admin", Organization: []string{"system:masters"}, Client: true, Validity: year})
+	certPEM, keyPEM, err := s.Issue(t.Context(), resource.Certificate{Authority: "kubernetes", CommonName: "admin", Organization: []string{"system:masters"}, Client: true, Validity: year})
 	if err != nil {
 		t.Fatal(err)
 	}

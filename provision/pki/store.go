@@ -25,7 +25,9 @@
 //
 // Authorities brought along from elsewhere work if they are in this layout:
 // RSA, ECDSA or Ed25519, in PKCS#8, PKCS#1 or SEC 1, unencrypted. The first
-// certificate of a file is the authority's own.
+// certificate of a file is the authority's own; the file of an intermediate holds
+// those above it up to the root, too. The key of an authority that a Signer signs
+// for is not in the directory.
 package pki
 
 import (
@@ -75,10 +77,13 @@ func layoutOf(name string) (layout, error) {
 // pair is one authority's material.
 type pair struct {
 	layout
-	keyPEM    []byte
-	publicPEM []byte
+	keyPEM    []byte // nil where the key is with a Signer
+	publicPEM []byte // of a certificate authority: with what is trusted beside it, without those above it
 	signer    crypto.Signer
+	remote    Signer            // nil where the key is here
 	cert      *x509.Certificate // nil of a bare key pair
+	chain     []*x509.Certificate
+	bundlePEM []byte // the whole file
 }
 
 // bytes returns a part as it stands in its file, nil if the authority has no such part.
@@ -88,28 +93,50 @@ func (p *pair) bytes(part resource.Part) []byte {
 		return p.keyPEM
 	case p.part:
 		return p.publicPEM
+	case resource.PartBundle:
+		if p.part == resource.PartCertificate {
+			return p.bundlePEM
+		}
 	}
 	return nil
 }
 
+// Options are what a store takes beside its directory.
+type Options struct {
+	// Signers sign for authorities whose keys are not in the directory, by the
+	// authority's name.
+	Signers map[string]Signer
+}
+
 // Store is a pki directory. Its methods may be called concurrently.
 type Store struct {
-	dir string
-	now func() time.Time
+	dir     string
+	options Options
+	now     func() time.Time
 
-	mu    sync.RWMutex
-	pairs map[string]*pair
+	mu      sync.RWMutex
+	pairs   map[string]*pair
+	clients map[string]*clientCertificate // of authorities that a Signer signs for
 }
 
 // Open reads a pki directory. A directory that does not exist is an empty
-// store and is not created. All that is wrong with the directory is reported
-// at once; each finding is a *FileError.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir, now: time.Now, pairs: map[string]*pair{}}
+// store and is not created, unless authorities must be in it, for which others
+// sign. All that is wrong with the directory is reported at once; each finding is
+// a *FileError.
+func Open(dir string, options Options) (*Store, error) {
+	s := &Store{dir: dir, options: options, now: time.Now, pairs: map[string]*pair{}, clients: map[string]*clientCertificate{}}
 	info, err := os.Stat(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && len(options.Signers) == 0:
 		return s, nil
+	case errors.Is(err, fs.ErrNotExist):
+		var missing []error
+		for _, l := range layouts {
+			if remote := options.Signers[l.name]; remote != nil {
+				missing = append(missing, noCertificate(filepath.Join(dir, l.public), remote))
+			}
+		}
+		return nil, errors.Join(missing...)
 	case err != nil:
 		return nil, fileError(dir, "open pki directory", err)
 	case !info.IsDir():
@@ -145,7 +172,18 @@ func (s *Store) read(l layout) (*pair, error) {
 	keyPEM, keyErr := readFile(keyPath, true)
 	publicPEM, publicErr := readFile(publicPath, false)
 	keyMissing, publicMissing := errors.Is(keyErr, fs.ErrNotExist), errors.Is(publicErr, fs.ErrNotExist)
+	remote := s.options.Signers[l.name]
 	switch {
+	case remote != nil && !keyMissing:
+		return nil, &FileError{Path: keyPath, Err: fmt.Errorf("is there, although %s signs for the authority %q", remote, l.name),
+			hint: "keep one of the two: remove the block signer from the inventory, or the key from the directory"}
+	case remote != nil && publicMissing:
+		return nil, noCertificate(publicPath, remote)
+	case remote != nil && publicErr != nil:
+		return nil, publicErr
+	case remote != nil:
+		p := &pair{layout: l, remote: remote}
+		return p, p.read(publicPath, publicPEM)
 	case keyMissing && publicMissing:
 		return nil, nil
 	case keyMissing:
@@ -162,13 +200,11 @@ func (s *Store) read(l layout) (*pair, error) {
 	}
 	var public crypto.PublicKey
 	if l.part == resource.PartCertificate {
-		if p.cert, err = parseAuthority(publicPEM); err == nil {
-			public = p.cert.PublicKey
+		if err := p.read(publicPath, publicPEM); err != nil {
+			return nil, err
 		}
-	} else {
-		public, err = parsePublic(publicPEM)
-	}
-	if err != nil {
+		public = p.cert.PublicKey
+	} else if public, err = parsePublic(publicPEM); err != nil {
 		return nil, &FileError{Path: publicPath, Err: err, hint: "restore the file from a backup"}
 	}
 	if own, ok := p.signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(public) {
@@ -191,6 +227,17 @@ func (s *Store) Certificate(name string) []byte {
 		return nil
 	}
 	return bytes.Clone(p.bytes(resource.PartCertificate))
+}
+
+// Chain returns what follows a certificate of the authority where it is served:
+// the authority's own certificate and those above it, but for the root, in PEM.
+// nil of a root.
+func (s *Store) Chain(name string) []byte {
+	p, err := s.pair(name)
+	if err != nil {
+		return nil
+	}
+	return p.served()
 }
 
 // SHA256 returns the digest of a part's file in lower-case hex, "" if there is none.
@@ -311,20 +358,4 @@ func parsePublic(data []byte) (crypto.PublicKey, error) {
 		return nil, fmt.Errorf("holds a public key that can't be parsed: %w", err)
 	}
 	return public, nil
-}
-
-// parseAuthority reads the first certificate, which must be allowed to sign others.
-func parseAuthority(data []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("holds no PEM certificate")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("holds a certificate that can't be parsed: %w", err)
-	}
-	if !cert.BasicConstraintsValid || !cert.IsCA || (cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0) {
-		return nil, errors.New("holds a certificate that is not a certificate authority's")
-	}
-	return cert, nil
 }

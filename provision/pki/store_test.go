@@ -57,7 +57,7 @@ func filled(t *testing.T, names ...string) string {
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir)
+	s, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestConcurrentCreate(t *testing.T) {
 		}
 		wg.Go(func() { // a reader meanwhile sees whole pairs or none
 			<-start
-			if _, err := Open(dir); err != nil {
+			if _, err := Open(dir, Options{}); err != nil {
 				t.Errorf("open meanwhile: %v", err)
 			}
 		})
@@ -381,7 +381,7 @@ func TestOpenRefuses(t *testing.T) {
 			[]string{"service-account.pub: does not belong to the private key service-account.key"}, ""},
 		"leaf certificate for an authority": {
 			func(t *testing.T, dir string) {
-				cert, key, err := open(t, dir).Issue(resource.Certificate{Authority: "etcd", CommonName: "leaf", Client: true, Validity: year})
+				cert, key, err := open(t, dir).Issue(t.Context(), resource.Certificate{Authority: "etcd", CommonName: "leaf", Client: true, Validity: year})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -409,7 +409,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filled(t)
 			c.spoil(t, dir)
-			_, err := Open(dir)
+			_, err := Open(dir, Options{})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -456,7 +456,7 @@ func TestOpenTakesAuthoritiesFromElsewhere(t *testing.T) {
 	write(t, filepath.Join(dir, "kubernetes-ca.crt"), string(certPEM), 0o644)
 	write(t, filepath.Join(dir, "kubernetes-ca.key"), string(keyPEM), 0o600)
 	s := open(t, dir)
-	leaf, _, err := s.Issue(resource.Certificate{Authority: "kubernetes", CommonName: "x", Client: true, Validity: time.Hour})
+	leaf, _, err := s.Issue(t.Context(), resource.Certificate{Authority: "kubernetes", CommonName: "x", Client: true, Validity: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

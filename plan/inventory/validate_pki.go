@@ -1,0 +1,43 @@
+package inventory
+
+import "strings"
+
+// signers sees to it that each signer can be reached and that each authority
+// has one at most.
+func (r *rules) signers() {
+	taken := map[string]*Signer{}
+	for _, s := range r.inv.PKI.Signers {
+		r.signer(s)
+		if !r.good(&s.Kind, &s.Authorities) {
+			continue
+		}
+		if len(s.Authorities) == 0 {
+			r.report(invalidSigner.at(r.subject(&s.Authorities, s), "It signs for no authority."))
+		}
+		for i, name := range s.Authorities {
+			if other := taken[name]; other != nil {
+				r.report(advise(invalidSigner.at(r.subject(&s.Authorities, s, i), "The signer at %s signs for the authority %q already.", other.Place, name),
+					"Say in authorities which one signs for which."))
+				continue
+			}
+			taken[name] = s
+		}
+	}
+}
+
+func (r *rules) signer(s *Signer) {
+	if !r.good(&s.Kind, &s.URL, &s.AuthKeyFile, &s.CAFile, &s.Command) {
+		return
+	}
+	switch {
+	case s.Kind == SignerCFSSL && s.URL == "":
+		r.report(advise(invalidSigner.at(r.subject(nil, s), "It is not said where the cfssl server is."), "Add it, like: url = \"https://ca.example.com:8888\""))
+	case s.Kind == SignerCFSSL && s.AuthKeyFile == "":
+		r.report(advise(invalidSigner.at(r.subject(nil, s), "Requests to cfssl are authenticated, and there is no key for that."),
+			"Add auth_key_file, with the key that stands in the server's auth_keys."))
+	case s.Kind == SignerCFSSL && s.CAFile != "" && !strings.HasPrefix(s.URL, "https:"):
+		r.report(advise(invalidSigner.at(r.subject(&s.CAFile, s), "ca_file vouches for https servers, and %s is none.", quote(s.URL)), "Use https, or remove ca_file."))
+	case s.Kind == SignerCommand && len(s.Command) == 0:
+		r.report(advise(invalidSigner.at(r.subject(&s.Command, s), "It is not said what to run."), "Add it, like: command = [\"./sign.sh\"]"))
+	}
+}
