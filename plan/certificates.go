@@ -96,7 +96,7 @@ type authorityRow struct {
 // authority, unless that is with a signer; the other authorities' keys never
 // leave the operator's machine.
 func (c *compiler) authorityTable() []authorityRow {
-	rows := []authorityRow{{caFile, onNodes, AuthorityKubernetes, resource.PartCertificate}}
+	rows := []authorityRow{{caFile, anyOf(onNodes, onBalanced(caFile)), AuthorityKubernetes, resource.PartCertificate}}
 	if c.clientCA() != caFile {
 		rows[0].part = resource.PartBundle
 		rows = append(rows, authorityRow{clientCAFile, onNodes, AuthorityKubernetes, resource.PartCertificate})

@@ -11,8 +11,10 @@ import (
 // wherever the file stands, in a step or as a balancer's way to leave a server out.
 func TestConfigurationsAreTested(t *testing.T) {
 	tests := map[string]resource.ConfigTest{
-		"/etc/nginx/":      resource.NginxTest,
-		"/etc/keepalived/": resource.KeepalivedTest,
+		"/etc/nginx/":                     resource.NginxTest,
+		"/etc/keepalived/":                resource.KeepalivedTest,
+		"/etc/haproxy/kinstall.cfg":       resource.HAProxyTest,
+		"/etc/haproxy/kinstall-local.cfg": resource.LocalHAProxyTest,
 	}
 	found := map[resource.ConfigTest]bool{}
 	look := func(name string, f resource.File) {
@@ -42,7 +44,9 @@ func TestConfigurationsAreTested(t *testing.T) {
 			}
 		}
 	}
-	if !found[resource.NginxTest] {
-		t.Error("no variant has a file of nginx")
+	for _, test := range []resource.ConfigTest{resource.NginxTest, resource.HAProxyTest, resource.LocalHAProxyTest} {
+		if !found[test] {
+			t.Errorf("no variant has a file that %s tests", test)
+		}
 	}
 }

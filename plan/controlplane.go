@@ -161,7 +161,7 @@ func (p staticPod) mounts() []mount {
 // certificates, which are verified.
 func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 	inv := c.inventory
-	return map[string]string{
+	args := map[string]string{
 		"advertise-address":                  h.Address.String(),
 		"allow-privileged":                   "true",
 		"authorization-mode":                 "Node,RBAC",
@@ -194,6 +194,12 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		"tls-cert-file":        APIServerCertificate,
 		"tls-private-key-file": keyFile(APIServerCertificate),
 	}
+	if len(inv.With(inventory.RoleMaster)) > 1 {
+		// Whatever kind of load balancer there is: with another one, API servers need
+		// no restart; and one of the user's own may ask them, too.
+		args["shutdown-delay-duration"] = shutdownDelay(inv).String()
+	}
+	return args
 }
 
 // serviceNetworks are those of all families, IPv4 first: a service has one
@@ -257,13 +263,4 @@ func probeAddress(h inventory.Host, args map[string]string) string {
 	default:
 		return bind.String()
 	}
-}
-
-// server is where the programs of a host find the API: on a master at the API
-// server beside them, which depends on nobody else.
-func (c *compiler) server(h inventory.Host) string {
-	if h.Has(inventory.RoleMaster) {
-		return hostPort(h.Address, APIServerPort)
-	}
-	return c.inventory.Cluster.Endpoint.String()
 }

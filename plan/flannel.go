@@ -174,12 +174,12 @@ func (c *compiler) flannelKeys() {
 	c.add(Cluster, keys, step(Cluster, c.etcdGate()))
 }
 
-// flannelObjects adds flannel as a DaemonSet. It talks to the endpoint, as all
+// flannelObjects adds flannel as a DaemonSet. It talks to the load balancer, as all
 // programs outside of pods do: the service's address needs kube-proxy, which
 // may not be there yet, or not at all.
 func (c *compiler) flannelObjects() {
 	inv := c.inventory
-	after := step(Cluster, c.endpointGate())
+	after := c.served()
 	var nodes []StepID
 	for _, h := range inv.Nodes() {
 		nodes = append(nodes, step(h.Name, c.image(releaseFlannelImage))...)
@@ -192,9 +192,13 @@ func (c *compiler) flannelObjects() {
 		case "DaemonSet":
 			container := []any{"spec", "template", "spec", "containers", 0}
 			env, _ := o.at(append(container, "env")...).([]any)
+			host, port := inv.Cluster.Endpoint.Host, inv.Cluster.Endpoint.Port
+			if inv.BalancesLocally() {
+				host, port = inventory.LocalAddress, inv.LoadBalancer.Port
+			}
 			o.set(append(env,
-				map[string]any{"name": "KUBERNETES_SERVICE_HOST", "value": inv.Cluster.Endpoint.Host},
-				map[string]any{"name": "KUBERNETES_SERVICE_PORT", "value": strconv.Itoa(inv.Cluster.Endpoint.Port)},
+				map[string]any{"name": "KUBERNETES_SERVICE_HOST", "value": host},
+				map[string]any{"name": "KUBERNETES_SERVICE_PORT", "value": strconv.Itoa(port)},
 			), append(container, "env")...)
 			o.set(c.releases[releaseFlannelImage].Image, append(container, "image")...)
 			o.set(resource.SHA256(c.flannelNetwork()), "spec", "template", "metadata", "annotations", "kinstall.io/configuration")

@@ -31,14 +31,21 @@ func (c *compiler) gates() {
 			step(h.Name, resource.StaticPod{Path: ManifestDirectory + "/kube-apiserver.yaml"}),
 			step(h.Name, resource.Unit{Name: KubeletUnit}))
 	}
-	for _, h := range inv.Hosts {
-		if inv.Balances(h.Name) {
-			servers = append(servers, step(h.Name, resource.Unit{Name: nginxUnit}))
-		}
-	}
 	// All API servers, not just the first: one whose access rules are not read
 	// yet refuses kubelets, who then wait for seconds before they come again.
-	c.add(Cluster, c.endpointGate(), servers...)
+	if b, ok := balancerOf(inv); ok && b.local {
+		// Where the endpoint for people leads is not seen to: nodes don't dial it.
+		for _, h := range inv.Nodes() {
+			c.add(Cluster, c.localGate(h, b), append(servers, step(h.Name, resource.Unit{Name: b.unit}))...)
+		}
+	} else {
+		for _, h := range inv.Hosts {
+			if ok && b.on(inv, h) {
+				servers = append(servers, step(h.Name, resource.Unit{Name: b.unit}))
+			}
+		}
+		c.add(Cluster, c.endpointGate(), servers...)
+	}
 
 	for _, h := range inv.Nodes() {
 		after := [][]StepID{step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, resource.Node{Name: h.Name})}
@@ -62,13 +69,39 @@ func (c *compiler) apiServerGate(h inventory.Host) resource.Gate {
 
 func (c *compiler) endpointGate() resource.Gate {
 	gate := resource.Gate{Check: resource.Check{Kind: resource.CheckEndpoint, Text: "/readyz at " + c.inventory.Cluster.Endpoint.String()}}
-	if c.inventory.LoadBalancer != nil {
+	if b, ok := balancerOf(c.inventory); ok {
 		for _, host := range c.inventory.LoadBalancer.Hosts {
-			gate.Watches = append(gate.Watches, resource.Process{Host: host, Unit: nginxUnit})
+			gate.Watches = append(gate.Watches, resource.Process{Host: host, Unit: b.unit})
 		}
 		sortWatches(gate.Watches)
 	}
 	return gate
+}
+
+// localGate waits until a node finds the API through its own balancer.
+func (c *compiler) localGate(h inventory.Host, b balancerKind) resource.Gate {
+	return resource.Gate{Check: throughBalancer(h.Name), Watches: []resource.Process{{Host: h.Name, Unit: b.unit}}}
+}
+
+// served are the steps after which the API serves objects of the cluster.
+func (c *compiler) served() []StepID {
+	if !c.inventory.BalancesLocally() {
+		return step(Cluster, c.endpointGate())
+	}
+	var servers []StepID
+	for _, m := range c.inventory.With(inventory.RoleMaster) {
+		servers = append(servers, step(Cluster, c.apiServerGate(m))...)
+	}
+	return servers
+}
+
+// servedTo are the steps after which it serves the programs of a host that is no
+// master.
+func (c *compiler) servedTo(h inventory.Host) []StepID {
+	if b, ok := balancerOf(c.inventory); ok && b.local {
+		return step(Cluster, c.localGate(h, b))
+	}
+	return step(Cluster, c.endpointGate())
 }
 
 func sortWatches(watches []resource.Process) {

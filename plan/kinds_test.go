@@ -8,6 +8,7 @@ import (
 
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/templates"
 )
 
 // Whatever kind of network, runtime or load balancer an inventory may name has
@@ -25,8 +26,17 @@ func TestEveryKindOfTheInventoryIsDescribed(t *testing.T) {
 	}
 	for _, b := range balancerKinds() {
 		balancers = append(balancers, b.kind)
-		if b.add == nil {
-			t.Errorf("load balancer %s is added by nothing", b.kind)
+		upstreams := 0
+		for _, f := range b.files {
+			if f.upstream {
+				upstreams++
+			}
+			if !slices.Contains(templates.Names(), f.path[1:]) {
+				t.Errorf("load balancer %s: %s has no template", b.kind, f.path)
+			}
+		}
+		if len(b.packages) == 0 || b.unit == "" || b.asks == nil || upstreams != 1 {
+			t.Errorf("load balancer %s is described in part: %+v", b.kind, b)
 		}
 	}
 	for _, c := range []struct {

@@ -24,7 +24,7 @@ var schedules = map[string]resource.Schedule{
 //
 // A master's kubelet talks to the API server of its own host and starts as
 // early as it can, since it is what runs that API server. A worker's goes
-// through the endpoint and starts when that answers, so that it registers at
+// through the load balancer and starts when that answers, so that it registers at
 // its first attempt.
 //
 // Taints stand in the kubelet's configuration, too, so that a new node has them
@@ -93,7 +93,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	if master {
 		after = append(after, step(h.Name, resource.Directory{Path: ManifestDirectory}))
 	} else {
-		after = append(after, step(Cluster, c.endpointGate()))
+		after = append(after, c.servedTo(h))
 	}
 	c.serving(h.Name, resource.Unit{Name: KubeletUnit, Inputs: inputs}, c.kubeletRollout(h), after...)
 
@@ -107,5 +107,5 @@ func (c *compiler) kubelet(h inventory.Host) {
 	for _, t := range h.Taints {
 		node.Taints = append(node.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
 	}
-	c.add(Cluster, node, step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, c.endpointGate()))
+	c.add(Cluster, node, step(h.Name, resource.Unit{Name: KubeletUnit}), c.served())
 }

@@ -1,93 +1,250 @@
 package plan
 
 import (
+	"net"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
-const nginxUnit = "nginx.service"
-
-// balancerKind is what one kind of load balancer is told from the others by.
+// balancerKind describes one kind of load balancer: what a host gets that carries
+// it, and what others count on.
 type balancerKind struct {
-	kind string
-	add  func(*compiler, inventory.Host) // to a host that carries it
+	kind     string
+	packages []string
+	unit     string // that serves; every file, and each package, is one of its inputs
+	files    []balancerFile
+	// credentials are files of the PKI that it reads when it reads its configuration.
+	credentials []string
+	// local: every node carries one, for itself alone; else the hosts that the
+	// inventory names.
+	local bool
+	// idle are units that its packages start beside it and that nobody asked for.
+	idle []string
+	// asks says that it asks each API server again and again whether it is ready.
+	// One that is about to end says that it isn't, and is sent nothing new (see
+	// shutdownDelay): nothing has to be said to balancers, of which there may be
+	// thousands. Where it can't ask, its configuration says who is left out.
+	asks func(*inventory.Inventory) bool
+}
+
+// balancerFile is a file of a load balancer, rendered from the template at its path.
+type balancerFile struct {
+	path string
+	// upstream: it names the API servers and where clients are listened to, as an
+	// upstream says.
+	upstream bool
+	// restart: it is read when the unit starts; others when it is reloaded.
+	restart bool
+	// folder: its directory is kinstall's to make.
+	folder bool
+	test   resource.ConfigTest // how its program is asked about it beforehand
 }
 
 // balancerKinds has one line for each of inventory.BalancerKinds.
 func balancerKinds() []balancerKind {
-	return []balancerKind{
-		{inventory.BalancerNginx, (*compiler).nginx},
-	}
+	return []balancerKind{nginxBalancer(), haproxyBalancer(), localBalancer()}
 }
 
-// loadBalancer adds a layer-4 load balancer over all API servers to the hosts
-// that carry it.
-func (c *compiler) loadBalancer(h inventory.Host) {
-	if !c.inventory.Balances(h.Name) {
-		return
+// balancerOf describes the load balancer of an inventory; false without one.
+func balancerOf(inv *inventory.Inventory) (balancerKind, bool) {
+	if inv.LoadBalancer == nil {
+		return balancerKind{}, false
 	}
 	for _, b := range balancerKinds() {
-		if b.kind == c.inventory.LoadBalancer.Kind {
-			b.add(c, h)
+		if b.kind == inv.LoadBalancer.Kind {
+			return b, true
 		}
+	}
+	panic("plan: load balancer " + inv.LoadBalancer.Kind + " is not described")
+}
+
+// on reports whether a host carries it.
+func (b balancerKind) on(inv *inventory.Inventory, h inventory.Host) bool {
+	if b.local {
+		return h.IsNode()
+	}
+	return inv.Balances(h.Name)
+}
+
+// onBalanced are hosts with a load balancer that reads the file of the PKI.
+func onBalanced(credential string) condition {
+	return func(inv *inventory.Inventory, h inventory.Host) bool {
+		b, ok := balancerOf(inv)
+		return ok && b.on(inv, h) && slices.Contains(b.credentials, credential)
 	}
 }
 
-// upstreamServer is one API server as a balancer's configuration has it.
+// upstream is what the files of balancers are rendered from.
+type upstream struct {
+	Servers []upstreamServer
+	Listen  []upstreamListen
+	Timeout string // of silent connections, like "1h"
+	// Of balancers that ask: the authority of the API servers, how often, and
+	// which answer says that one is ready.
+	Authority string
+	Interval  string
+	Ready     string
+}
+
+// upstreamServer is one API server.
 type upstreamServer struct {
 	Name, Address string
+	Weight        int  // 0: as all others
 	Down          bool // it is sent nothing new
 }
 
-// drains remembers, for each API server, the configuration of a balancer that
-// sends it nothing new. With a single one there is nobody else to send it to.
-func (c *compiler) drains(host, unit string, upstream resource.File, servers []upstreamServer, listen []string) {
-	for i := range servers {
-		if len(servers) < 2 {
-			return
+// upstreamListen is where clients come; without an address, at all of IPv4's.
+type upstreamListen struct {
+	Address string
+	Port    int
+}
+
+// loadBalancer adds the load balancer to a host that carries it: a layer-4 proxy
+// over all API servers. Files of Debian's packages stay as they are; what belongs
+// to kinstall stands in files of its own.
+func (c *compiler) loadBalancer(h inventory.Host) {
+	b, ok := balancerOf(c.inventory)
+	if !ok || !b.on(c.inventory, h) {
+		return
+	}
+	packages := c.packages(h.Name, b.packages...)
+	unit := resource.Unit{Name: b.unit}
+	for _, name := range b.packages {
+		unit.Inputs = append(unit.Inputs, resource.Package{Name: name})
+	}
+	data := c.upstream(b, h)
+	// A configuration is tried out with all that it names.
+	read := c.credentials(h, b.credentials...)
+	credentials := inputSteps(h.Name, read)
+	var earlier []StepID
+	for _, f := range b.files {
+		if f.folder {
+			c.directory(h.Name, path.Dir(f.path), 0o755, packages)
 		}
-		without := slices.Clone(servers)
-		without[i].Down = true
-		content := c.templates.Render(upstream.Path[1:], map[string]any{"Servers": without, "Listen": listen})
-		c.drained[servers[i].Name] = append(c.drained[servers[i].Name], Drain{Host: host, Unit: unit, File: upstream, Without: content})
+		var file resource.File
+		if f.upstream {
+			file = c.tested(h.Name, f.path, f.test, data, packages, credentials)
+			c.drains(b, h.Name, file, data)
+		} else {
+			file = c.tested(h.Name, f.path, f.test, nil, packages, earlier)
+		}
+		earlier = append(earlier, step(h.Name, file)...)
+		unit.Inputs = append(unit.Inputs, file)
+		if !f.restart {
+			unit.ReloadOn = append(unit.ReloadOn, file.ID())
+		}
+	}
+	for _, input := range read {
+		unit.Inputs = append(unit.Inputs, input)
+		unit.ReloadOn = append(unit.ReloadOn, input.ID())
+	}
+	c.serving(h.Name, unit, c.balancerRollout(h, b), inputSteps(h.Name, unit.Inputs))
+	for _, name := range b.idle {
+		c.add(h.Name, resource.Unit{Name: name, Stopped: true}, packages)
 	}
 }
 
-// nginx adds nginx with a stream upstream over all API servers. Files of
-// Debian's package stay as they are; what belongs to kinstall stands in files
-// of its own.
-func (c *compiler) nginx(h inventory.Host) {
+// upstream is what a host's balancer is told.
+func (c *compiler) upstream(b balancerKind, h inventory.Host) upstream {
 	inv := c.inventory
-	packages := c.packages(h.Name, "nginx", "libnginx-mod-stream")
-
-	var servers []upstreamServer
-	ipv6 := h.Address.Is6() && !h.Address.Is4In6()
-	if endpoint := inv.Cluster.Endpoint.Address; endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6() {
-		ipv6 = true
+	lb := inv.LoadBalancer
+	data := upstream{
+		Timeout: duration(lb.Timeout), Authority: caFile, Interval: duration(checkInterval(inv)), Ready: "200",
+	}
+	if !anonymousAsk(inv) {
+		data.Ready = "401" // it answers, and that is all that can be learnt
 	}
 	for _, m := range inv.With(inventory.RoleMaster) {
-		servers = append(servers, upstreamServer{Name: m.Name, Address: hostPort(m.Address, APIServerPort)})
+		data.Servers = append(data.Servers, upstreamServer{Name: m.Name, Address: hostPort(m.Address, APIServerPort), Weight: lb.Weights[m.Name]})
 	}
-	slices.SortFunc(servers, func(a, b upstreamServer) int { return strings.Compare(a.Name, b.Name) })
-	port := strconv.Itoa(inv.LoadBalancer.Port)
-	listen := []string{port}
-	if ipv6 {
-		// Only where it is used: with IPv6 turned off nginx would not start.
-		listen = append(listen, "[::]:"+port)
+	slices.SortFunc(data.Servers, func(a, b upstreamServer) int { return strings.Compare(a.Name, b.Name) })
+	if b.local {
+		data.Listen = []upstreamListen{{inventory.LocalAddress, lb.Port}}
+		return data
 	}
+	data.Listen = []upstreamListen{{"", lb.Port}}
+	endpoint := inv.Cluster.Endpoint.Address
+	if h.Address.Is6() && !h.Address.Is4In6() || endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6() {
+		// Only where it is used: with IPv6 turned off balancers would not start.
+		data.Listen = append(data.Listen, upstreamListen{"::", lb.Port})
+	}
+	return data
+}
 
-	c.directory(h.Name, "/etc/nginx/stream.d", 0o755, packages)
-	upstream := c.tested(h.Name, "/etc/nginx/stream.d/kinstall.conf", resource.NginxTest, map[string]any{"Servers": servers, "Listen": listen})
-	c.drains(h.Name, nginxUnit, upstream, servers, listen)
-	stream := c.tested(h.Name, "/etc/nginx/modules-enabled/99-kinstall-stream.conf", resource.NginxTest, nil, packages, step(h.Name, upstream))
-	inputs := []resource.Input{resource.Package{Name: "nginx"}, resource.Package{Name: "libnginx-mod-stream"}, upstream, stream}
-	c.serving(h.Name, resource.Unit{
-		Name:     nginxUnit,
-		Inputs:   inputs,
-		ReloadOn: []resource.ID{upstream.ID(), stream.ID()},
-	}, c.balancerRollout(h, nginxUnit), inputSteps(h.Name, inputs))
+// drains remembers, for each API server, the configuration of a balancer that
+// sends it nothing new, for balancers that have to be told. With a single one
+// there is nobody else to send it to.
+func (c *compiler) drains(b balancerKind, host string, file resource.File, data upstream) {
+	if len(data.Servers) < 2 || b.asks(c.inventory) {
+		return
+	}
+	for i, s := range data.Servers {
+		without := data
+		without.Servers = slices.Clone(data.Servers)
+		without.Servers[i].Down = true
+		content := c.templates.Render(file.Path[1:], without)
+		c.drained[s.Name] = append(c.drained[s.Name], Drain{Host: host, Unit: b.unit, File: file, Without: content})
+	}
+}
+
+// server is where the programs of a host find the API: on a master at the API
+// server beside them, which depends on nobody else.
+func (c *compiler) server(h inventory.Host) string {
+	switch {
+	case h.Has(inventory.RoleMaster):
+		return hostPort(h.Address, APIServerPort)
+	case c.inventory.BalancesLocally():
+		return net.JoinHostPort(inventory.LocalAddress, strconv.Itoa(c.inventory.LoadBalancer.Port))
+	}
+	return c.inventory.Cluster.Endpoint.String()
+}
+
+// anonymousAsk reports whether somebody without credentials may ask API servers
+// whether they are ready.
+func anonymousAsk(inv *inventory.Inventory) bool {
+	return inv.APIServer.Args["anonymous-auth"] != "false"
+}
+
+// checkInterval is how often a balancer asks each API server whether it is ready.
+// With one on each node, a server is asked 500 to 1000 times a second at most,
+// each time over a connection of its own.
+func checkInterval(inv *inventory.Inventory) time.Duration {
+	nodes := 0
+	if b, ok := balancerOf(inv); ok && b.local {
+		nodes = len(inv.Nodes())
+	}
+	switch {
+	case nodes <= 500:
+		return time.Second
+	case nodes <= 2000:
+		return 2 * time.Second
+	default:
+		return 5 * time.Second
+	}
+}
+
+// shutdownDelay is how long an API server that was told to end says that it isn't
+// ready, and serves on all the same: until the slowest balancer has asked it twice
+// (after the first such answer in half a second), with a second to spare.
+func shutdownDelay(inv *inventory.Inventory) time.Duration {
+	return checkInterval(inv) + 2*time.Second
+}
+
+// duration writes a duration as nginx and HAProxy read it.
+func duration(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d%unit.of == 0 {
+			return strconv.FormatInt(int64(d/unit.of), 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 }

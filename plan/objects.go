@@ -118,7 +118,7 @@ func (o object) resource() resource.Object {
 func (c *compiler) rbac() {
 	for _, o := range c.objects("objects/apiserver-kubelet-client.yaml") {
 		o.set(userKubeletClient, "subjects", 0, "name")
-		c.add(Cluster, o.resource(), step(Cluster, c.endpointGate()))
+		c.add(Cluster, o.resource(), c.served())
 	}
 }
 
@@ -137,7 +137,7 @@ func (c *compiler) dns() {
 	}
 	corefile := c.templates.Render("objects/coredns.Corefile", map[string]any{"Domain": inv.Cluster.Domain, "Forward": forward})
 	address, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
-	ready := step(Cluster, c.endpointGate())
+	ready := c.served()
 	var before []StepID
 	for _, h := range inv.Nodes() {
 		before = append(before, step(h.Name, c.image(releaseCoreDNS))...)

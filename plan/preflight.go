@@ -144,7 +144,7 @@ func checkPorts(inv *inventory.Inventory, host inventory.Host, o Observation) []
 	if onBird(inv, host) && inv.Network.Mode == inventory.BirdBGP {
 		need[179] = "bird"
 	}
-	if inv.Balances(host.Name) {
+	if b, ok := balancerOf(inv); ok && b.on(inv, host) {
 		need[inv.LoadBalancer.Port] = "the load balancer"
 	}
 	ports := make([]int, 0, len(need))

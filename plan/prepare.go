@@ -268,7 +268,7 @@ func onProxied(inv *inventory.Inventory, h inventory.Host) bool {
 }
 
 func hasPKI(inv *inventory.Inventory, h inventory.Host) bool {
-	return anyOf(onNodes, onEtcd, onFlannelEtcd)(inv, h)
+	return anyOf(onNodes, onEtcd, onFlannelEtcd, onBalanced(caFile))(inv, h)
 }
 
 func anyOf(conditions ...condition) condition {

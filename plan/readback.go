@@ -335,6 +335,10 @@ func parse(path string, content []byte) error {
 		return strict[kubeproxyv1.KubeProxyConfiguration](content)
 	case strings.HasPrefix(path, "/etc/nginx/"):
 		return parseNginx(content)
+	case strings.HasPrefix(path, "/etc/haproxy/"):
+		return parseHAProxy(content)
+	case strings.HasSuffix(path, ".service.d/kinstall.conf"):
+		return lines(content, `^(\[Service\]|Exec(Start|Reload)=(/[^"\\%]+)?)$`)
 	case strings.HasPrefix(path, "/etc/modules-load.d/"):
 		return lines(content, `^[a-z0-9_]+$`)
 	case strings.HasPrefix(path, "/etc/sysctl.d/"):
@@ -401,7 +405,7 @@ func lines(content []byte, form string) error {
 func parseUnit(content []byte) error {
 	sections := map[string]map[string]bool{
 		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true, "PartOf": true},
-		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true},
+		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true, "SuccessExitStatus": true},
 		"Install": {"WantedBy": true},
 	}
 	section := ""
@@ -452,6 +456,26 @@ func parseNginx(content []byte) error {
 	}
 	if depth != 0 {
 		return fmt.Errorf("%d blocks stay open", depth)
+	}
+	return nil
+}
+
+// parseHAProxy checks that every line stands in a section that is known, starts
+// with a keyword and has no word that HAProxy would read otherwise: quotes,
+// backslashes, variables and comments have a meaning to it.
+func parseHAProxy(content []byte) error {
+	section := regexp.MustCompile(`^(global|defaults kinstall|(frontend|backend) kinstall-apiserver from kinstall)$`)
+	statement := regexp.MustCompile(`^    [a-z][a-z_-]*( [A-Za-z0-9_./:@+*\[\]-]+)*$`)
+	open := false
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.TrimSpace(line) == "" || strings.TrimSpace(line)[0] == '#':
+		case section.MatchString(line):
+			open = true
+		case !open || !statement.MatchString(line):
+			return fmt.Errorf("line %q", line)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ const (
 	groupAPIServers     = "apiserver"
 	groupControllers    = "controllers"
 	groupBalancers      = "balancer"
+	groupLocalBalancers = "balancer-local"
 	groupNetworks       = "network"
 	groupMasterRuntimes = "runtime-masters"
 	groupMasterKubelets = "kubelet-masters"
@@ -63,6 +64,7 @@ var groupTitles = []struct{ name, title, program string }{
 	{groupAPIServers, "API servers", ""},
 	{groupControllers, "controller managers, schedulers", ""},
 	{groupBalancers, "load balancers", ""},
+	{groupLocalBalancers, "load balancers of nodes", ""},
 	{groupNetworks, "programs of the pod network", ""},
 	{groupMasterRuntimes, "runtimes of masters", "runtimes"},
 	{groupMasterKubelets, "kubelets of masters", kubeletsTitle},
@@ -80,7 +82,7 @@ func Groups(inv *inventory.Inventory) []rollout.Group {
 	for _, g := range groupTitles {
 		group := rollout.Group{Name: g.name, Program: g.program, AtOnce: 1}
 		switch g.name {
-		case groupNetworks, groupWorkerRuntimes, groupWorkerKubelets, groupProxies:
+		case groupNetworks, groupLocalBalancers, groupWorkerRuntimes, groupWorkerKubelets, groupProxies:
 			group.AtOnce = inv.Rollout.Workers.Of(workers)
 		}
 		groups = append(groups, group)
@@ -203,18 +205,23 @@ func (c *compiler) runtimeRollout(h inventory.Host, unit string, after ...resour
 }
 
 // balancerRollout changes a balancer while the API can be reached through the
-// others.
-func (c *compiler) balancerRollout(h inventory.Host, unit string) Rollout {
-	through := func(host string) resource.Check {
-		return resource.Check{Kind: resource.CheckEndpoint, Host: host, Text: "/readyz through " + host}
+// others; one that only its own host dials is for nobody else to ask about.
+func (c *compiler) balancerRollout(h inventory.Host, b balancerKind) Rollout {
+	r := Rollout{Group: groupBalancers, After: []resource.Check{unitRuns(h.Name, b.unit), throughBalancer(h.Name)}}
+	if b.local {
+		r.Group = groupLocalBalancers
+		return r
 	}
-	r := Rollout{Group: groupBalancers, After: []resource.Check{unitRuns(h.Name, unit), through(h.Name)}}
 	for _, other := range slices.Sorted(slices.Values(c.inventory.LoadBalancer.Hosts)) {
 		if other != h.Name {
-			r.Before = append(r.Before, through(other))
+			r.Before = append(r.Before, throughBalancer(other))
 		}
 	}
 	return r
+}
+
+func throughBalancer(host string) resource.Check {
+	return resource.Check{Kind: resource.CheckEndpoint, Host: host, Text: "/readyz through " + host}
 }
 
 // networkRollout is that of a program of the pod network. Whether pods reach

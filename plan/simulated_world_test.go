@@ -286,13 +286,14 @@ func (w *world) holds(inv *inventory.Inventory, c resource.Check) bool {
 		if !w.api(inv) {
 			return false
 		}
-		if c.Host != "" {
-			return w.runs(c.Host, nginxUnit)
-		}
-		if inv.LoadBalancer == nil {
+		balancer, ok := balancerOf(inv)
+		if !ok {
 			return true
 		}
-		return slices.ContainsFunc(inv.LoadBalancer.Hosts, func(host string) bool { return w.runs(host, nginxUnit) })
+		if c.Host != "" {
+			return w.runs(c.Host, balancer.unit)
+		}
+		return slices.ContainsFunc(inv.LoadBalancer.Hosts, func(host string) bool { return w.runs(host, balancer.unit) })
 	case resource.CheckNode:
 		return w.api(inv) && w.ready(c.Host)
 	}

@@ -50,13 +50,14 @@ func (o order) upgrade(d *Delta) (turned map[StepID][]StepID) {
 
 	var before []StepID    // of API servers
 	var balancers []StepID // that have to be right before they can leave one out
+	balancer, balanced := balancerOf(inv)
 	for _, item := range d.Items {
 		id := item.Step.Resource.ID()
 		_, image := item.Step.Resource.(resource.Image)
 		_, orphan := item.Step.Resource.(resource.Orphan)
 		switch {
 		case !item.Change.Changes(), orphan: // what leaves goes when all is upgraded
-		case id == unitID(nginxUnit):
+		case balanced && !balancer.asks(inv) && id == unitID(balancer.unit):
 			balancers = append(balancers, item.Step.ID())
 		case image:
 			before = append(before, item.Step.ID())

@@ -592,10 +592,14 @@ func (e clusterChecks) throughBalancer(endpoint cluster.Instance, host string) (
 		return endpoint, fmt.Errorf("%s: no such host in the inventory", host)
 	}
 	endpoint.Name = "the load balancer on " + host
-	endpoint.Address = net.JoinHostPort(h.Address.String(), strconv.Itoa(inv.LoadBalancer.Port))
+	address, dialled := h.Address.String(), inv.Cluster.Endpoint.Host
+	if inv.BalancesLocally() {
+		address, dialled = inventory.LocalAddress, inventory.LocalAddress
+	}
+	endpoint.Address = net.JoinHostPort(address, strconv.Itoa(inv.LoadBalancer.Port))
 	endpoint.Dial = e.Fleet.dialFrom(host)
 	endpoint.TLS = endpoint.TLS.Clone()
-	endpoint.TLS.ServerName = inv.Cluster.Endpoint.Host
+	endpoint.TLS.ServerName = dialled
 	return endpoint, nil
 }
 

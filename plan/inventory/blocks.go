@@ -58,8 +58,8 @@ func clusterBlock() *block {
 				example: `"1.36.3"`},
 			{name: "endpoint", kind: endpoint(),
 				field:    of(func(c *Cluster) any { return &c.Endpoint }),
-				computed: "the first load balancer host's address and port; without a load balancer, the only master's address and 6443",
-				doc:      "What every client of the API dials. A name that leads to a host of the inventory (its own name, or any name when there is a load balancer or a single master) gets a line in every host's /etc/hosts; other names must resolve by themselves on every host and stand in cert_sans. Names that hosts need otherwise (localhost, registries, proxies) are refused.",
+				computed: "the first load balancer host's address and port; without one, the first master's address and 6443 (of two masters it has to be said)",
+				doc:      "What clients of the API dial: people, and the programs of workers unless load_balancer is `local`. A name that leads to a host of the inventory (its own name, or any name when there is a load balancer or a single master) gets a line in every host's /etc/hosts; other names must resolve by themselves on every host and stand in cert_sans. Names that hosts need otherwise (localhost, registries, proxies) are refused.",
 				example:  `"kubernetes.default.svc:8443"`},
 			{name: "pod_cidr", kind: prefix(), fallback: `"10.244.0.0/16"`,
 				field:   of(func(c *Cluster) any { return &c.PodCIDR }),
@@ -318,7 +318,7 @@ func networkBlock() *block {
 func loadBalancerBlock() *block {
 	return &block{
 		name: "load_balancer",
-		doc:  "A layer-4 load balancer over all API servers. Without this block the endpoint is the only master, or a load balancer of yours.",
+		doc:  "A layer-4 load balancer over all API servers, for the programs of workers and for people; programs on masters talk to the API server of their own host. Without this block, clusters of three masters and more have the kind `local`; smaller ones dial the endpoint: the only master, or a load balancer of yours. Which kind to choose: [High availability](high-availability.md).",
 		target: func(outer any, make bool) any {
 			inv := outer.(*Inventory)
 			if inv.LoadBalancer == nil {
@@ -329,21 +329,33 @@ func loadBalancerBlock() *block {
 			}
 			return inv.LoadBalancer
 		},
-		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module.",
+		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module, on the named hosts. `haproxy`: HAProxy, on the named hosts; it asks each API server whether it is ready. `local`: a HAProxy on every node, which only the node itself dials: no host matters to any other. People dial cluster.endpoint then.",
 			kind: choice(BalancerKinds()...), field: of(func(l *LoadBalancer) any { return &l.Kind })},
 		example: `load_balancer "nginx" {
   hosts = ["emei"]
   port  = 8443
 }`,
 		attrs: []attr{
-			{name: "hosts", kind: list("host names", hostName, false), required: true,
+			{name: "hosts", kind: list("host names", hostName, false), required: true, labels: []string{BalancerNginx, BalancerHAProxy},
 				field:   of(func(l *LoadBalancer) any { return &l.Hosts }),
 				doc:     "Hosts that carry it. Clients dial the first one unless cluster.endpoint says otherwise.",
 				example: `["emei"]`},
-			{name: "port", kind: port(), fallback: `8443`,
+			{name: "port", kind: port(), fallback: `8443`, labels: []string{BalancerNginx, BalancerHAProxy},
 				field:   of(func(l *LoadBalancer) any { return &l.Port }),
 				doc:     "Where it listens. On a master this can't be 6443, which is the API server's.",
 				example: `8443`},
+			{name: "port", kind: port(), fallback: `7443`, labels: []string{BalancerLocal},
+				field:   of(func(l *LoadBalancer) any { return &l.Port }),
+				doc:     "Where it listens, on 127.0.0.1 of each node.",
+				example: `7443`},
+			{name: "weights", kind: weights(),
+				field:   of(func(l *LoadBalancer) any { return &l.Weights }),
+				doc:     "Shares of the clients that API servers get, by the names of their hosts; 1 for those that are not named.",
+				example: `{ emei = 2 }`},
+			{name: "timeout", kind: duration(time.Minute), fallback: `"1h"`,
+				field:   of(func(l *LoadBalancer) any { return &l.Timeout }),
+				doc:     "How long a connection may be silent in both directions before it is closed. Kubernetes' own clients say something every 30 s.",
+				example: `"1h"`},
 		},
 	}
 }

@@ -15,6 +15,7 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	if inv.Runtime.Kind == "" && d.good(&inv.Runtime.Kind) {
 		inv.Runtime.Kind = RuntimeContainerd
 	}
+	d.completeBalancer(inv, hosts)
 	for _, b := range root.blocks {
 		if b.target == nil || b.many || b.name == "ssh" {
 			continue
@@ -62,6 +63,28 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 		default:
 			d.bad[&inv.Etcd.Version] = true
 		}
+	}
+}
+
+// localFrom is how many masters a cluster has at least that gets a balancer on
+// each node unless it says otherwise.
+const localFrom = 3
+
+// completeBalancer gives each node a balancer of its own where there are several
+// API servers and nobody says what is between them and the nodes. An endpoint of
+// the user's own stays what people dial.
+func (d *decoder) completeBalancer(inv *Inventory, hosts []*hostDecl) {
+	if inv.LoadBalancer != nil || d.hostsUnknown {
+		return
+	}
+	masters := 0
+	for _, h := range hosts {
+		if h.has(RoleMaster) {
+			masters++
+		}
+	}
+	if masters >= localFrom {
+		inv.LoadBalancer = &LoadBalancer{Kind: BalancerLocal}
 	}
 }
 

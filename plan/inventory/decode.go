@@ -139,7 +139,7 @@ func (d *decoder) body(b *block, body *hclsyntax.Body, header hcl.Range, target 
 	}
 	d.nestedBlocks(b, body, target, sc)
 	for _, a := range b.attrs {
-		if a.field == nil || !a.required && !misspelt[a.name] {
+		if a.field == nil || !a.required && !misspelt[a.name] || !b.has(a, target) {
 			continue
 		}
 		if ptr := a.field(target); !d.isSet(ptr) && !d.bad[ptr] {

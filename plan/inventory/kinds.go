@@ -542,6 +542,47 @@ func textMap(name string, key, value grammar) kind {
 	}
 }
 
+// weights is a map from the names of hosts to their shares.
+func weights() kind {
+	const most = 256 // HAProxy's
+	plain := textMap("map of host names to numbers", hostName, func(s string) *fault {
+		v, err := cty.ParseNumberVal(s)
+		if err != nil {
+			return faultf(outOfRange, "%s is not a number.", quote(s))
+		}
+		_, f := wholeNumber(v, 1, most)
+		return f
+	})
+	return kind{
+		name: plain.name,
+		want: plain.want,
+		set: func(e env, v cty.Value, dst any) []*fault {
+			var texts map[string]string
+			faults := plain.set(e, v, &texts)
+			var numbers map[string]int
+			for name, text := range texts {
+				if numbers == nil {
+					numbers = make(map[string]int, len(texts))
+				}
+				n, _ := wholeNumber(cty.MustParseNumberVal(text), 1, most)
+				numbers[name] = int(n)
+			}
+			*dst.(*map[string]int) = numbers
+			return faults
+		},
+		get: func(src any) cty.Value {
+			values := make(map[string]cty.Value)
+			for name, n := range *src.(*map[string]int) {
+				values[name] = cty.NumberIntVal(int64(n))
+			}
+			if len(values) == 0 {
+				return cty.MapValEmpty(cty.Number)
+			}
+			return cty.MapVal(values)
+		},
+	}
+}
+
 // imageMap is a map from image references to the paths of their archives.
 func imageMap() kind {
 	plain := textMap("map of images", imageReference, func(string) *fault { return nil })

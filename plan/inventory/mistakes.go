@@ -394,7 +394,7 @@ var mistakeTable = [mistakeCount]explanation{
 		"The load balancer would listen on a port that something else on its host uses.",
 		"Choose another port, such as 8443."},
 	missingEndpoint: {hcl.DiagError, "Missing endpoint",
-		"There are several masters, no load balancer and no endpoint, so that it is not known what clients shall dial.",
+		"There are two masters, no load balancer and no endpoint, so that it is not known what clients shall dial.",
 		"Add a load_balancer block, or set cluster.endpoint to a load balancer of your own."},
 	uncoveredEndpoint: {hcl.DiagError, "Endpoint that no certificate covers",
 		"Clients would dial a name or address that is in no API server's certificate, and refuse the connection.",

@@ -46,7 +46,7 @@ type Inventory struct {
 	Etcd              Etcd
 	Network           Network
 	Runtime           Runtime
-	LoadBalancer      *LoadBalancer // nil: the endpoint is provided from outside, or is the only master
+	LoadBalancer      *LoadBalancer // nil: the endpoint is provided from outside, or is a master
 	Artifacts         Artifacts
 	PKI               PKI
 	APIServer         Component
@@ -304,17 +304,28 @@ type Registry struct {
 	PasswordFile string
 }
 
-// BalancerNginx is nginx with its stream module.
-const BalancerNginx = "nginx"
+// The kinds of load balancers.
+const (
+	BalancerNginx   = "nginx"   // nginx with its stream module, on some hosts
+	BalancerHAProxy = "haproxy" // HAProxy in TCP mode, on some hosts
+	BalancerLocal   = "local"   // HAProxy on each node, for that node's own programs
+)
 
 // BalancerKinds are all kinds of load balancers.
-func BalancerKinds() []string { return []string{BalancerNginx} }
+func BalancerKinds() []string { return []string{BalancerNginx, BalancerHAProxy, BalancerLocal} }
+
+// LocalAddress is where each node's own balancer listens, with the kind local.
+const LocalAddress = "127.0.0.1"
 
 // LoadBalancer is the `load_balancer "KIND"` block.
 type LoadBalancer struct {
-	Kind  string   // nginx
-	Hosts []string // names of hosts that carry it
-	Port  int      // where it listens; default 8443
+	Kind  string   // one of the constants above
+	Hosts []string // names of hosts that carry it; none with the kind local
+	Port  int      // where it listens; default 8443, with the kind local 7443
+	// Weights of the API servers by their hosts' names, from 1 to 256; 1 for those
+	// that are not named.
+	Weights map[string]int
+	Timeout time.Duration // after which a silent connection is closed; default 1h
 }
 
 // Artifacts is the `artifacts` block: where binaries and images come from.
@@ -553,17 +564,14 @@ func (inv *Inventory) Host(name string) (Host, bool) {
 	return Host{}, false
 }
 
-// Balances reports whether the host carries the load balancer.
+// Balances reports whether the host carries a load balancer that others dial.
 func (inv *Inventory) Balances(name string) bool {
-	if inv.LoadBalancer == nil {
-		return false
-	}
-	for _, h := range inv.LoadBalancer.Hosts {
-		if h == name {
-			return true
-		}
-	}
-	return false
+	return inv.LoadBalancer != nil && slices.Contains(inv.LoadBalancer.Hosts, name)
+}
+
+// BalancesLocally reports whether each node has a load balancer of its own.
+func (inv *Inventory) BalancesLocally() bool {
+	return inv.LoadBalancer != nil && inv.LoadBalancer.Kind == BalancerLocal
 }
 
 // Lock is inventory.lock.hcl beside the inventory: decisions a pure function

@@ -13,7 +13,8 @@ const APIPort = 6443
 // for: h's own name and address, those of the load balancer's hosts, the
 // endpoint's name where kinstall makes it resolve, the names by which pods
 // know the API, the service network's first address and cert_sans; with
-// dual-stack h's IPv6 address and that network's first one, too. Both slices
+// dual-stack h's IPv6 address and that network's first one, too; and where each
+// node has a balancer of its own, the address that it has there. Both slices
 // are sorted and without repetitions.
 //
 // Validation judges the endpoint by this very list.
@@ -41,6 +42,9 @@ func (inv *Inventory) APIServerSANs(h Host) (names []string, addresses []netip.A
 				addresses = append(addresses, lb.Address)
 			}
 		}
+	}
+	if inv.BalancesLocally() {
+		add(LocalAddress)
 	}
 	if c.Endpoint.Host != "" && c.Endpoint.Address.IsValid() && c.Endpoint.Address.String() != c.Endpoint.Host {
 		add(c.Endpoint.Host)

@@ -152,7 +152,7 @@ func (r *rules) roles() {
 // carriesBalancer also says yes when it can't be told.
 func (r *rules) carriesBalancer(h *hostDecl) bool {
 	lb := r.inv.LoadBalancer
-	return lb != nil && (!r.good(&lb.Hosts, &h.Name) || slices.Contains(lb.Hosts, h.Name))
+	return lb != nil && (!r.good(&lb.Kind, &lb.Hosts, &h.Name) || slices.Contains(lb.Hosts, h.Name))
 }
 
 func (r *rules) etcd() {

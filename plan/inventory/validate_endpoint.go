@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -73,42 +74,68 @@ func (r *rules) loadBalancer() {
 		r.bad[&lb.Hosts] = true
 		r.report(advise(unknownHost.at(r.subject(&lb.Hosts, lb), "The list of the load balancer's hosts is empty."), "Name one host or more, or remove the block."))
 	}
+	for i, name := range lb.Hosts {
+		if h := r.lookUp(name, &lb.Hosts, i); h != nil {
+			r.balancerPort(h)
+		}
+	}
+	if r.good(&lb.Kind) && lb.Kind == BalancerLocal {
+		for _, h := range r.hosts {
+			if r.good(&h.Roles) && h.isNode() && !r.balancerPort(h) {
+				break // one line for all of them
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lb.Weights)) {
+		if h := r.lookUp(name, &lb.Weights, name); h != nil && r.good(&h.Roles) && !h.has(RoleMaster) {
+			r.report(unknownHost.at(r.subject(&lb.Weights, lb, name), "%s is no master: it has no API server that could have a weight.", h.called()))
+		}
+	}
+}
+
+// lookUp finds a host that an element of one of the load balancer's attributes
+// names.
+func (r *rules) lookUp(name string, ptr any, element any) *hostDecl {
+	h := r.named(name)
+	if h != nil || r.hostsUnknown || slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !r.good(&h.Name) }) {
+		return h
+	}
 	names := make([]string, 0, len(r.hosts))
 	for _, h := range r.hosts {
 		names = append(names, h.Name)
 	}
-	for i, name := range lb.Hosts {
-		h := r.named(name)
-		if h == nil {
-			if r.hostsUnknown || slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return !r.good(&h.Name) }) {
-				continue
-			}
-			diag := unknownHost.at(r.subject(&lb.Hosts, lb, i), "There is no host %q.", name)
-			if near := spelling.Nearest(name, names); near != "" {
-				diag = advise(diag, "Did you mean %q?", near)
-			}
-			r.report(diag)
-			r.bad[&lb.Hosts] = true
-			continue
-		}
-		if !r.good(&lb.Port, &h.Roles, &h.SSH.Port) {
-			continue
-		}
-		for _, taken := range takenPorts(h) {
-			if taken.port == lb.Port {
-				r.report(portConflict.at(r.subject(&lb.Port, lb), "Port %d of %s is used by %s.", lb.Port, h.called(), taken.by))
-			}
+	diag := unknownHost.at(r.subject(ptr, r.inv.LoadBalancer, element), "There is no host %q.", name)
+	if near := spelling.Nearest(name, names); near != "" {
+		diag = advise(diag, "Did you mean %q?", near)
+	}
+	r.report(diag)
+	r.bad[ptr] = true
+	return nil
+}
+
+// balancerPort says whether the load balancer's port is free on a host, as far as
+// that is known.
+func (r *rules) balancerPort(h *hostDecl) bool {
+	lb := r.inv.LoadBalancer
+	if !r.good(&lb.Port, &h.Roles, &h.SSH.Port) {
+		return true
+	}
+	for _, taken := range takenPorts(h) {
+		if taken.port == lb.Port {
+			r.report(portConflict.at(r.subject(&lb.Port, lb), "Port %d of %s is used by %s.", lb.Port, h.called(), taken.by))
+			return false
 		}
 	}
+	return true
 }
 
 // balancers are the load balancer's hosts, ok when all are known.
 func (r *rules) balancers() (hosts []*hostDecl, ok bool) {
 	lb := r.inv.LoadBalancer
-	if lb == nil {
+	if lb == nil || r.inv.BalancesLocally() {
 		return nil, true
 	}
-	if !r.good(&lb.Hosts, &lb.Port) || len(lb.Hosts) == 0 {
+	if !r.good(&lb.Kind, &lb.Hosts, &lb.Port) || len(lb.Hosts) == 0 {
 		return nil, false
 	}
 	for _, name := range lb.Hosts {
@@ -137,7 +164,7 @@ func (r *rules) endpoint() {
 		switch {
 		case len(balancers) > 0:
 			c.Endpoint = endpointAt(balancers[0].Address, r.inv.LoadBalancer.Port)
-		case len(masters) == 1:
+		case len(masters) == 1, r.inv.BalancesLocally():
 			c.Endpoint = endpointAt(masters[0].Address, APIPort)
 		default:
 			r.report(missingEndpoint.at(r.subject(&c.Endpoint, c), "%d hosts are masters (%s), and there is no load balancer.", len(masters), listHosts(masters)))
@@ -179,7 +206,7 @@ func (r *rules) endpointListens(balancers, masters []*hostDecl) bool {
 	case balanced && e.Port == r.inv.LoadBalancer.Port:
 		return true
 	case master && e.Port == APIPort:
-		if len(masters) > 1 {
+		if len(masters) > 1 && !r.inv.BalancesLocally() {
 			r.report(r.bypass(at, e, h))
 		}
 		return true
@@ -255,8 +282,8 @@ func (r *rules) endpointResolves(masters []*hostDecl) bool {
 	if !slices.Contains(names, c.Endpoint.Host) && !strings.HasSuffix(c.Endpoint.Host, "."+c.Domain) {
 		return true
 	}
-	r.report(advise(unresolvedEndpoint.at(r.subject(&c.Endpoint, c), "Nothing makes %q resolve on hosts: only the cluster's own name service knows it, and there are %d masters and no load balancer.", c.Endpoint.Host, len(masters)),
-		"Add a load_balancer block, or write the address of a load balancer of your own and add it to cert_sans."))
+	r.report(advise(unresolvedEndpoint.at(r.subject(&c.Endpoint, c), "Nothing makes %q resolve on hosts: only the cluster's own name service knows it, and there are %d masters and no load balancer for it to lead to.", c.Endpoint.Host, len(masters)),
+		"Add a load_balancer block with hosts, or write an address: a master's, or that of a load balancer of your own, which you add to cert_sans."))
 	return false
 }
 

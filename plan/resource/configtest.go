@@ -10,10 +10,14 @@ type ConfigTest string
 
 // The tests.
 const (
-	NoConfigTest    ConfigTest = ""
-	NginxTest       ConfigTest = "nginx"
-	KeepalivedTest  ConfigTest = "keepalived"
-	configTestLimit            = 60 // seconds
+	NoConfigTest   ConfigTest = ""
+	NginxTest      ConfigTest = "nginx"
+	KeepalivedTest ConfigTest = "keepalived"
+	// Of HAProxy as Debian's service, and of the one that each node has for itself.
+	HAProxyTest      ConfigTest = "haproxy"
+	LocalHAProxyTest ConfigTest = "haproxy-local"
+
+	configTestLimit = 60 // seconds
 )
 
 // configTests has one line a test: its command, constant words. It must exit with
@@ -21,6 +25,9 @@ const (
 var configTests = map[ConfigTest][]string{
 	NginxTest:      {"nginx", "-t", "-q"},
 	KeepalivedTest: {"keepalived", "--config-test"},
+	// As the service has it, whose user may have other files in /etc/default/haproxy.
+	HAProxyTest:      {"haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg", "-f", "/etc/haproxy/kinstall.cfg"},
+	LocalHAProxyTest: {"haproxy", "-c", "-q", "-f", "/etc/haproxy/kinstall-local.cfg"},
 }
 
 // Command returns the words of the test's command; none for NoConfigTest.

@@ -44,8 +44,9 @@ runtime "containerd" {
 }
 
 load_balancer "nginx" {
-  hosts = ["emei"]
-  port  = 8443
+  hosts   = ["emei"]
+  port    = 8443
+  timeout = "1h"
 }
 
 artifacts {

@@ -45,6 +45,11 @@ runtime "containerd" {
   cgroup_driver = "systemd"
 }
 
+load_balancer "local" {
+  port    = 7443
+  timeout = "1h"
+}
+
 artifacts {
   source = "https://mirror.example.com/kubernetes"
 }

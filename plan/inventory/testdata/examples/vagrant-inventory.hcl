@@ -36,8 +36,9 @@ runtime "containerd" {
 }
 
 load_balancer "nginx" {
-  hosts = ["master-3"]
-  port  = 8443
+  hosts   = ["master-3"]
+  port    = 8443
+  timeout = "1h"
 }
 
 pki {

@@ -14,5 +14,5 @@ host "wudang" {
 
 host "emei" {
   address = "10.0.0.3"
-  roles   = ["etcd", "master"]
+  roles   = ["etcd"]
 }

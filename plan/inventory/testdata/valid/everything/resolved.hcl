@@ -61,8 +61,9 @@ runtime "containerd" {
 }
 
 load_balancer "nginx" {
-  hosts = ["lb-1", "lb-2"]
-  port  = 443
+  hosts   = ["lb-1", "lb-2"]
+  port    = 443
+  timeout = "1h"
 }
 
 artifacts {
