@@ -15,12 +15,14 @@ import (
 	"runtime/metrics"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
+	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/probe"
 )
 
@@ -142,6 +144,7 @@ func (a authority) issue(t testing.TB, c resource.Certificate) []byte {
 // installed is what is observed of a cluster that is as the plan wants it, and
 // of one that is bare: everything that the plan does not ask about is left out.
 func installed(t testing.TB, p *Plan, a authority) Observed {
+	var states fact.States // as they are read when hosts are asked
 	observed := Observed{Hosts: map[string]Observation{}, Cluster: fact.NewSet(fact.Host{})}
 	steps := map[string][]Step{}
 	for _, s := range p.Steps {
@@ -160,6 +163,10 @@ func installed(t testing.TB, p *Plan, a authority) Observed {
 			if q.Kind == fact.KindPath {
 				facts.Put(q.Key(), fact.Path{Answers: true, Fits: true})
 			}
+		}
+		var err error
+		if facts.Host.State, err = states.Parse(facts.Host.State.Format()); err != nil {
+			t.Fatal(err)
 		}
 		observed.Hosts[h.Name] = Observation{Facts: facts}
 	}
@@ -294,13 +301,15 @@ func BenchmarkScripts(b *testing.B) {
 		p := compileWith(b, inv, noAuthorities{})
 		b.ResetTimer()
 		for b.Loop() {
-			scripts(b, p)
+			scripts(b, p, 0, 1)
 		}
 	})
 }
 
-func scripts(b testing.TB, p *Plan) (size int) {
-	for _, h := range p.Inventory.Hosts {
+// scripts makes those of every nth host, from one on.
+func scripts(b testing.TB, p *Plan, from, nth int) (size int) {
+	for i := from; i < len(p.Inventory.Hosts); i += nth {
+		h := &p.Inventory.Hosts[i]
 		text, err := probe.Script(p.Queries(h.Name), h.Address.String())
 		if err != nil {
 			b.Fatal(err)
@@ -323,23 +332,57 @@ func BenchmarkDiff(b *testing.B) {
 }
 
 // All that is done between loading an inventory and showing the plan, but for
-// talking to hosts; and the largest heap meanwhile, what was observed included.
+// talking to hosts: seconds of all processors beside those that pass; the largest
+// heap meanwhile, what was observed included; and what stays of what was observed,
+// of the plan and of the delta. Scripts are made for several hosts at a time, as
+// when they are asked.
 func BenchmarkPlan(b *testing.B) {
 	onLarge(b, func(b *testing.B, inv *inventory.Inventory) {
 		a := newAuthority(b)
+		before := liveHeap()
 		observed := installed(b, compileWith(b, inv, a), a)
+		facts := liveHeap() - before
 		b.ResetTimer()
-		peak := 0.0
+		peak, began := 0.0, processorTime()
 		for b.Loop() {
 			peak = max(peak, heapOf(func() {
 				p := compileWith(b, inv, a)
-				scripts(b, p)
+				workers := runtime.GOMAXPROCS(0)
+				fault.Each(workers, func(worker int) { scripts(b, p, worker, workers) })
 				delta := p.Diff(observed)
 				runtime.KeepAlive(delta)
 			}))
 		}
+		b.ReportMetric((processorTime()-began).Seconds()/float64(b.N), "cpu-s/op")
 		b.ReportMetric(peak/1e6, "peak-MB")
+		b.ReportMetric(facts/1e6, "facts-MB")
+		before = liveHeap()
+		p := compileWith(b, inv, a)
+		after := liveHeap()
+		b.ReportMetric((after-before)/1e6, "plan-MB")
+		delta := p.Diff(observed)
+		b.ReportMetric((liveHeap()-after)/1e6, "delta-MB")
+		runtime.KeepAlive(p)
+		runtime.KeepAlive(delta)
 	})
+}
+
+// liveHeap is the size of what is in use, in bytes.
+func liveHeap() float64 {
+	runtime.GC()
+	runtime.GC() // what the first one swept
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return float64(stats.HeapAlloc)
+}
+
+// processorTime is that of the whole process, of all processors together.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // heapOf runs a function and returns the largest size of the heap meanwhile, in

@@ -50,8 +50,12 @@ func (p *Plan) Departures(observed Observed) []Departure {
 	if p.limited {
 		return nil
 	}
+	return p.departures(p.shared(observed))
+}
+
+func (p *Plan) departures(shared fact.State) []Departure {
 	var leaving []Departure
-	for id, record := range p.shared(observed).Resources {
+	for id, record := range shared.Resources {
 		id := resource.ID(id)
 		if _, stays := p.host(id.Name()); id.Kind() != resource.KindHost || stays || record.Host == nil {
 			continue

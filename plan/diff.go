@@ -94,7 +94,11 @@ type Delta struct {
 
 // Diff compares the plan with what was observed.
 func (p *Plan) Diff(observed Observed) *Delta {
-	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}, Leaving: p.Departures(observed)}
+	shared := p.shared(observed)
+	delta := &Delta{Plan: p, Observed: observed, Unreachable: map[string]error{}}
+	if !p.limited {
+		delta.Leaving = p.departures(shared)
+	}
 	for _, host := range p.Hosts() {
 		observation, ok := observed.Hosts[host]
 		switch {
@@ -149,7 +153,7 @@ func (p *Plan) Diff(observed Observed) *Delta {
 	}
 	if !p.limited { // else other hosts may live by what is shared
 		// A node goes with its host, and not before: see Delta.depart.
-		collect(Cluster, p.shared(observed), func(id resource.ID) bool { return ofCluster(id) && id.Kind() != resource.KindNode })
+		collect(Cluster, shared, func(id resource.ID) bool { return ofCluster(id) && id.Kind() != resource.KindNode })
 	}
 	delta.tellBalancers()
 	delta.arrange(early, late)
@@ -179,7 +183,7 @@ func (d *Delta) judge() {
 	fault.Each(workers, func(worker int) {
 		same := unchanged{}
 		for h := worker; h < len(hosts); h += workers {
-			facts := d.Observed.facts(hosts[h])
+			facts := d.Observed.facts(hosts[h]).Remembering()
 			for _, i := range p.look().steps[hosts[h]] {
 				var err error
 				if items[i], err = d.judgeStep(&p.Steps[i], facts, same); err != nil {

@@ -212,7 +212,12 @@ func guessMembers(p *Plan, observed Observed) []Problem {
 	for _, h := range inv.Hosts {
 		facts, _ := observed.Learnt(h.Name)
 		for id := range facts.Host.State.Resources {
-			lived = lived || ofCluster(resource.ID(id))
+			if lived = ofCluster(resource.ID(id)); lived {
+				break
+			}
+		}
+		if lived {
+			break
 		}
 	}
 	begun := map[string]bool{}

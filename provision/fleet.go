@@ -110,6 +110,7 @@ type Fleet struct {
 	waiting waiting
 	parsing *semaphore.Weighted // answers take several times their size meanwhile
 	answers atomic.Int64        // bytes taken of commonAnswers
+	states  fact.States         // of all hosts, which share what they have in common
 
 	mu      sync.Mutex
 	release func() // of the locks; nil if there were none
@@ -416,7 +417,7 @@ func (m *machine) ask(ctx context.Context, queries []fact.Query) (fact.Set, time
 		return fact.Set{}, 0, fmt.Errorf("%s: observe: %w", m.host.Name, err)
 	}
 	defer m.fleet.parsing.Release(1)
-	facts, err := probe.Parse(result.Stdout, queries)
+	facts, err := probe.ParseShared(&m.fleet.states, result.Stdout, queries)
 	if err != nil {
 		return fact.Set{}, 0, fmt.Errorf("%s: observe: %w", m.host.Name, err)
 	}

@@ -16,6 +16,8 @@ type stateKeeper struct {
 	mu    sync.Mutex
 	state fact.State
 	dirty bool
+	// borrowed: the records are those that were observed, which stay as they are.
+	borrowed bool
 
 	writing sync.Mutex
 }
@@ -23,9 +25,18 @@ type stateKeeper struct {
 func (k *stateKeeper) load(state fact.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.state = state
-	k.state.Resources = maps.Clone(state.Resources)
+	k.state, k.borrowed = state, true
 	k.dirty = false
+}
+
+// own makes the records the keeper's, for them to be changed.
+func (k *stateKeeper) own() {
+	if k.borrowed {
+		k.state.Resources, k.borrowed = maps.Clone(k.state.Resources), false
+	}
+	if k.state.Resources == nil {
+		k.state.Resources = map[string]fact.Record{}
+	}
 }
 
 // claim says which cluster the host belongs to. One on which nothing is
@@ -44,9 +55,7 @@ func (k *stateKeeper) put(id resource.ID, record fact.Record) {
 	if old, ok := k.state.Resources[string(id)]; ok && old.Equal(record) {
 		return
 	}
-	if k.state.Resources == nil {
-		k.state.Resources = map[string]fact.Record{}
-	}
+	k.own()
 	k.state.Resources[string(id)] = record
 	k.dirty = true
 }
@@ -55,6 +64,7 @@ func (k *stateKeeper) remove(id resource.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.state.Resources[string(id)]; ok {
+		k.own()
 		delete(k.state.Resources, string(id))
 		k.dirty = true
 	}

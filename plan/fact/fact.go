@@ -394,6 +394,8 @@ var ErrNotObserved = errors.New("not observed")
 type Set struct {
 	Host    Host
 	answers map[Key]any
+	// concluded is nil unless conclusions are kept, see Remembering.
+	concluded map[string]any
 }
 
 // NewSet returns an empty set for a host.
@@ -407,6 +409,27 @@ func (s Set) Put(key Key, value any) { s.answers[key] = value }
 func (s Set) Has(key Key) bool {
 	_, ok := s.answers[key]
 	return ok
+}
+
+// Remembering returns the set with a memory of what Conclude found, for one
+// goroutine and as long as no answer is added.
+func (s Set) Remembering() Set {
+	s.concluded = map[string]any{}
+	return s
+}
+
+// Conclude returns what a set's answers say of something, by a name that stands for
+// it and for how: found once where the set remembers, since several resources may
+// ask.
+func Conclude[T any](s Set, name string, how func() T) T {
+	if known, ok := s.concluded[name].(T); ok {
+		return known
+	}
+	found := how()
+	if s.concluded != nil {
+		s.concluded[name] = found
+	}
+	return found
 }
 
 // Len is the number of answers.

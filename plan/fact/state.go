@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 )
 
 // StatePath is where a host keeps what kinstall manages there.
@@ -98,6 +99,49 @@ func ParseState(data []byte) (State, error) {
 	}
 	if state.Resources == nil {
 		state.Resources = map[string]Record{}
+	}
+	return state, nil
+}
+
+// States decodes the states of many hosts, as ParseState does each. What several
+// hosts remember alike, which is nearly all of it in a large cluster, is decoded
+// once and shared by them: a Record's maps are never changed. It may be used by
+// several goroutines at a time; the zero value is ready for use.
+type States struct {
+	mu      sync.Mutex
+	names   map[string]string
+	records map[string]Record // by their JSON
+}
+
+// Parse decodes a state file.
+func (s *States) Parse(data []byte) (State, error) {
+	var file struct {
+		Version   int                        `json:"version"`
+		Cluster   string                     `json:"cluster"`
+		Resources map[string]json.RawMessage `json:"resources"`
+	}
+	file.Version = StateVersion
+	if len(data) == 0 || json.Unmarshal(data, &file) != nil || file.Version > StateVersion {
+		return ParseState(data) // says what is wrong
+	}
+	state := State{Version: file.Version, Cluster: file.Cluster, Resources: make(map[string]Record, len(file.Resources))}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names, s.records = map[string]string{}, map[string]Record{}
+	}
+	for name, text := range file.Resources {
+		record, known := s.records[string(text)]
+		if !known {
+			if json.Unmarshal(text, &record) != nil {
+				return ParseState(data)
+			}
+			s.records[string(text)] = record
+		}
+		if _, known := s.names[name]; !known {
+			s.names[name] = name
+		}
+		state.Resources[s.names[name]] = record
 	}
 	return state, nil
 }

@@ -133,6 +133,19 @@ func sorted(s []string) []string {
 
 // Diff implements Resource. The clock is the host's own, as observed.
 func (c Certificate) Diff(facts fact.Set) (Change, error) {
+	type judgement struct {
+		change Change
+		err    error
+	}
+	// Units that are started with it ask, too, and reading a certificate takes long.
+	j := fact.Conclude(facts, string(c.ID()), func() judgement {
+		change, err := c.diff(facts)
+		return judgement{change, err}
+	})
+	return j.change, j.err
+}
+
+func (c Certificate) diff(facts fact.Set) (Change, error) {
 	found, err := facts.File(c.Path)
 	if err != nil {
 		return Change{}, err

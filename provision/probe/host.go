@@ -38,7 +38,7 @@ func (p *parser) host() fact.Host {
 		{"state", func(text string) error {
 			data, err := decode([]byte(text))
 			if err == nil {
-				host.State, err = fact.ParseState(data)
+				host.State, err = p.states.Parse(data)
 			}
 			return err
 		}},

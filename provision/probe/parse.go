@@ -29,11 +29,17 @@ func (e *AnswerError) Error() string { return e.About + ": " + e.Message }
 // *AnswerError for each question the host could not answer; it wraps
 // ErrIncomplete when the output as a whole is not what the script prints.
 func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
+	return ParseShared(new(fact.States), output, queries)
+}
+
+// ParseShared does so where many hosts' states are read, for them to share what
+// they have in common.
+func ParseShared(states *fact.States, output []byte, queries []fact.Query) (fact.Set, error) {
 	answers, err := readFrames(output)
 	if err != nil {
 		return fact.Set{}, err
 	}
-	p := parser{answers: answers, used: map[string]bool{}}
+	p := parser{states: states, answers: answers, used: map[string]bool{}}
 	host := p.host()
 	set := fact.NewSet(host)
 	p.wire(&set, queries)
@@ -106,6 +112,7 @@ func Parse(output []byte, queries []fact.Query) (fact.Set, error) {
 
 // parser takes answers and collects what is wrong with them.
 type parser struct {
+	states  *fact.States
 	answers map[string]answer
 	used    map[string]bool
 	errs    []error
@@ -234,7 +241,10 @@ func parseFile(text []byte, q fact.Query) (any, error) {
 		if !sha256Hex.MatchString(words[1]) {
 			return nil, fmt.Errorf("unreadable digest %s", excerpt([]byte(words[1])))
 		}
-		file.SHA256 = words[1]
+		// Not a part of the answer: it would be kept as long as the digest is.
+		if file.SHA256 = q.WantSHA256; words[1] != file.SHA256 {
+			file.SHA256 = strings.Clone(words[1])
+		}
 	}
 	// A file may be nothing but the block.
 	file.BlockAsWanted = q.Block && file.Type == "file" && file.SHA256 == q.WantSHA256
@@ -280,10 +290,13 @@ func parseStatTime(words []string) (time.Time, error) {
 
 // nameOr returns the name of a user or group, or the number where stat knows none.
 func nameOr(name, number string) string {
-	if name == "UNKNOWN" {
-		return number
+	switch name {
+	case "root":
+		return "root" // and not a part of the answer, which would be kept with it
+	case "UNKNOWN":
+		return strings.Clone(number)
 	}
-	return name
+	return strings.Clone(name)
 }
 
 func decode(text []byte) ([]byte, error) {
