@@ -17,6 +17,7 @@ func haproxyBalancer() balancerKind {
 		kind:     inventory.BalancerHAProxy,
 		packages: []string{"haproxy"},
 		unit:     haproxyUnit,
+		quit:     "USR1",
 		files: []balancerFile{
 			{path: "/etc/haproxy/kinstall.cfg", upstream: true, test: resource.HAProxyTest},
 			{path: "/etc/systemd/system/haproxy.service.d/kinstall.conf", restart: true},
@@ -33,12 +34,14 @@ func localBalancer() balancerKind {
 		kind:     inventory.BalancerLocal,
 		packages: []string{"haproxy"},
 		unit:     localUnit,
+		quit:     "USR1",
 		files: []balancerFile{
 			{path: "/etc/haproxy/kinstall-local.cfg", upstream: true, test: resource.LocalHAProxyTest},
 			{path: "/etc/systemd/system/" + localUnit, restart: true},
 		},
 		credentials: []string{caFile},
 		local:       true,
+		idle:        []string{haproxyUnit},
 		// There are too many to tell each: with anonymous-auth=false, who dials a
 		// server that has just ended is led to another one.
 		asks: func(*inventory.Inventory) bool { return true },

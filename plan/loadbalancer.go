@@ -24,6 +24,8 @@ type balancerKind struct {
 	// local: every node carries one, for itself alone; else the hosts that the
 	// inventory names.
 	local bool
+	// quit is the signal on which it listens no longer and keeps its clients.
+	quit string
 	// idle are units that its packages start beside it and that nobody asked for.
 	idle []string
 	// asks says that it asks each API server again and again whether it is ready.
@@ -114,7 +116,7 @@ func (c *compiler) loadBalancer(h inventory.Host) {
 		return
 	}
 	packages := c.packages(h.Name, b.packages...)
-	unit := resource.Unit{Name: b.unit}
+	unit := resource.Unit{Name: b.unit, Idle: b.idle}
 	for _, name := range b.packages {
 		unit.Inputs = append(unit.Inputs, resource.Package{Name: name})
 	}
@@ -145,9 +147,6 @@ func (c *compiler) loadBalancer(h inventory.Host) {
 		unit.ReloadOn = append(unit.ReloadOn, input.ID())
 	}
 	c.serving(h.Name, unit, c.balancerRollout(h, b), inputSteps(h.Name, unit.Inputs))
-	for _, name := range b.idle {
-		c.add(h.Name, resource.Unit{Name: name, Stopped: true}, packages)
-	}
 }
 
 // upstream is what a host's balancer is told.
@@ -190,6 +189,54 @@ func (c *compiler) drains(b balancerKind, host string, file resource.File, data 
 		without.Servers[i].Down = true
 		content := c.templates.Render(file.Path[1:], without)
 		c.drained[s.Name] = append(c.drained[s.Name], Drain{Host: host, Unit: b.unit, File: file, Without: content})
+	}
+}
+
+// succession says what becomes of one load balancer when another one takes its
+// place: on its host it listens until the other one does; and it is deleted when
+// nothing dials it any more, which is when everything that serves was changed, on
+// whichever host.
+func (o order) succession(d *Delta, gone []Item) {
+	old := map[StepID]balancerKind{}
+	for _, b := range balancerKinds() {
+		for _, item := range gone {
+			if item.Step.Resource.ID() == unitID(b.unit) {
+				old[item.Step.ID()] = b
+			}
+		}
+	}
+	created := map[StepID]bool{}
+	for i := range d.Items {
+		id := d.Items[i].Step.ID()
+		if d.Items[i].Change.Changes() && d.Items[i].Step.Rollout != nil {
+			for leaving := range old {
+				o.wait(leaving, id)
+			}
+		}
+		created[id] = d.Items[i].Change.Action == resource.Create
+	}
+	for i := range d.Items {
+		item := &d.Items[i]
+		unit, ok := item.Step.Resource.(resource.Unit)
+		if !ok || item.Step.Rollout == nil {
+			continue
+		}
+		b, ok := balancerOf(d.Plan.Inventory)
+		if !ok || b.unit != unit.Name {
+			continue
+		}
+		// Who had HAProxy on the host before has it for something.
+		if !slices.ContainsFunc(b.packages, func(name string) bool {
+			return created[NewStepID(item.Step.Host, resource.Package{Name: name}.ID())]
+		}) {
+			unit.Idle = nil
+		}
+		for _, other := range balancerKinds() {
+			if _, leaves := old[NewStepID(item.Step.Host, unitID(other.unit))]; leaves && !b.local && !other.local {
+				unit.Relieves = append(unit.Relieves, resource.Relieved{Unit: other.unit, Quit: other.quit})
+			}
+		}
+		item.Step.Resource = unit
 	}
 }
 

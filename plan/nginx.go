@@ -14,6 +14,7 @@ func nginxBalancer() balancerKind {
 		kind:     inventory.BalancerNginx,
 		packages: []string{"nginx", "libnginx-mod-stream"},
 		unit:     nginxUnit,
+		quit:     "QUIT",
 		files: []balancerFile{
 			{path: "/etc/nginx/stream.d/kinstall.conf", upstream: true, folder: true, test: resource.NginxTest},
 			{path: "/etc/nginx/modules-enabled/99-kinstall-stream.conf", test: resource.NginxTest},

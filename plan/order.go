@@ -29,6 +29,7 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	members := d.changeMembers(o, gone)
 	d.Items = append(append(append(d.Items, gates...), members...), leaving...)
 	o.deleteLast(d.Items, gone)
+	o.succession(d, gone)
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
 	turned := o.upgrade(d)

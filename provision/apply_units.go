@@ -36,6 +36,12 @@ func applyUnit(ctx context.Context, t *task, u resource.Unit) (fact.Record, erro
 	if t.item.Change.RestartsContainers() {
 		script = stopContainers + script
 	}
+	for _, idle := range u.Idle {
+		script = fmt.Sprintf("systemctl disable --now --quiet -- %s\n", shell.Quote(idle)) + script
+	}
+	for _, old := range u.Relieves {
+		script = relieveScript(script, u.Name, old)
+	}
 	if u.Docker != nil {
 		script += startContainers
 		if u.Docker.Bridge != "" {
@@ -67,6 +73,28 @@ func restartScript(unit, verb string, noBlock bool) string {
 		fmt.Fprintf(&b, "\tjournalctl --no-pager --lines=20 --output=cat --unit=%s >&2 || true\n\texit 1\nfi\n", name)
 	}
 	return b.String()
+}
+
+// relieveScript starts a unit beside one that listens at the same port, which
+// listens no longer from then on. Where the other one doesn't let anybody listen
+// beside it, it has to go first; it comes back if the unit does not start even then.
+func relieveScript(start, unit string, old resource.Relieved) string {
+	return fmt.Sprintf(`start() {
+%[1]s}
+quit() {
+	if systemctl is-active --quiet -- %[2]s; then systemctl kill --kill-who=main --signal=%[3]s -- %[2]s; fi
+}
+if (start); then
+	quit
+else
+	quit
+	if ! (start); then
+		systemctl stop -- %[4]s
+		systemctl restart -- %[2]s
+		exit 1
+	fi
+fi
+`, start, shell.Quote(old.Unit), shell.Quote(old.Quit), shell.Quote(unit))
 }
 
 // What a restart of Docker with its containers does around the restart itself.

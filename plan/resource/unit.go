@@ -35,6 +35,20 @@ type Unit struct {
 	NoBlock bool
 	// Docker is set for dockerd's own unit.
 	Docker *Docker
+	// Relieves are units that listen at the same port until this one does.
+	Relieves []Relieved
+	// Idle are units that came with its packages and were started by them, and
+	// that nobody asked for: they are stopped when this one is started.
+	Idle []string
+}
+
+// Relieved is a unit that gives its place to another one of the same host. It is
+// deleted by a step of its own, when nobody needs it any more.
+type Relieved struct {
+	Unit string
+	// Quit is the signal (like "QUIT") on which its main process listens no longer,
+	// and goes on with the clients that it has.
+	Quit string
 }
 
 // Docker is what a restart of Docker's daemon has to see to besides. While
