@@ -26,6 +26,7 @@ type draft struct {
 	minor            int // of Kubernetes; 0 stands for the newest, 36
 	kubernetes, etcd int // patch levels
 	balancers        int
+	balancer         string // kind; "" is nginx where there are hosts for it
 	batch            string
 	args             map[string]string // of a component, one
 	proxy, san       string
@@ -87,7 +88,7 @@ func (d draft) text() string {
 		for i := range d.balancers {
 			names = append(names, fmt.Sprintf("%q", fmt.Sprint("master-", i)))
 		}
-		fmt.Fprintf(&b, "load_balancer \"nginx\" {\n  hosts = [%s]\n  port = 8443\n}\n", strings.Join(names, ", "))
+		fmt.Fprintf(&b, "load_balancer %q {\n  hosts = [%s]\n  port = 8443\n}\n", cmp.Or(d.balancer, inventory.BalancerNginx), strings.Join(names, ", "))
 	}
 	for i, name := range d.candidates() {
 		role, address := "worker", 20+i-d.masters
@@ -119,8 +120,15 @@ func drawDraft(t *rapid.T) draft {
 		args: map[string]string{}, labels: map[int]string{},
 		batch: rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
 	}
-	d.balancers = rapid.IntRange(d.masters/3, min(2, d.masters)).Draw(t, "balancers")
+	d.drawBalancer(t)
 	return d
+}
+
+// drawBalancer draws a load balancer: on some masters, or, as three masters without
+// any have it, on each node.
+func (d *draft) drawBalancer(t *rapid.T) {
+	d.balancers = rapid.IntRange(0, min(2, d.masters)).Draw(t, "balancers")
+	d.balancer = rapid.SampledFrom([]string{inventory.BalancerNginx, inventory.BalancerHAProxy}).Draw(t, "kind of balancer")
 }
 
 // mutate makes another inventory of one, for the same hosts or one worker more
@@ -131,7 +139,7 @@ func (d draft) mutate(t *rapid.T) draft {
 		d.minor = 36
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "mutations") {
-		switch what := rapid.IntRange(0, 12).Draw(t, "mutation"); what {
+		switch what := rapid.IntRange(0, 13).Draw(t, "mutation"); what {
 		case 0:
 			d.kubernetes++
 		case 1:
@@ -157,6 +165,8 @@ func (d draft) mutate(t *rapid.T) draft {
 				most = rapid.SampledFrom([]int{1, 3, 3}).Draw(t, "how many")
 			}
 			d.members = candidates[:most]
+		case 9:
+			d.drawBalancer(t)
 		default:
 			d.args[rapid.SampledFrom(flagged).Draw(t, "component")] = fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "value"))
 		}
