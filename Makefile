@@ -56,6 +56,10 @@ test-changes: build ## changes that go well, and wrong, on a living cluster; mem
 	. .ci/go-toolchain && go test -count 1 -timeout 20m -run '^(TestSimul|TestPromises|TestUpgradeInterrupted)' ./plan ./plan/rollout -rapid.checks=500 -rapid.seed=$$(date +%s)
 	KINSTALL_CHANGES=1 go test -timeout 90m -count 1 -v -run '^Test(Changes|Members|Hosts|Upgrade)$$' ./e2e
 
+.PHONY: test-availability
+test-availability: build ## load balancers follow each other, and masters lose their power, while clients ask (20 minutes)
+	KINSTALL_AVAILABILITY=1 go test -timeout 60m -count 1 -v -run '^TestAvailability' ./e2e
+
 .PHONY: test-short
 test-short: ## the tests that need no lab
 	$(GO) test -short ./...

@@ -2,8 +2,10 @@ package provision
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -241,5 +243,43 @@ func TestSysctlAtLeast(t *testing.T) {
 		if got := h.read(t, target); got != want {
 			t.Errorf("found %q: left at %q, want %q", found, got, want)
 		}
+	}
+}
+
+// One balancer takes the place of another: beside it where that lets it, else after
+// it; and the old one is back when the new one does not start at all.
+func TestRelieve(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails int // how often the new unit does not start
+		want  string
+		err   bool
+	}{
+		{"both listen for a moment", 0, "start kill", false},
+		{"the old one keeps the port for itself", 1, "start kill start", false},
+		{"the new one does not start", 2, "start kill start stop restart-old", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte(`#!/bin/sh
+case "$*" in
+is-active*) exit 0 ;;
+kill\ --kill-who=main\ --signal=QUIT\ --\ nginx.service) echo kill ;;
+stop\ --\ haproxy.service) echo stop ;;
+restart\ --\ nginx.service) echo restart-old ;;
+*) echo "unexpected: $*" ;;
+esac
+`), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			start := fmt.Sprintf("echo start\necho x >>%[1]s/starts\nif [ \"$(wc -l <%[1]s/starts)\" -le %[2]d ]; then exit 1; fi\n", dir, c.fails)
+			sh := exec.Command("sh", "-eu")
+			sh.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+			sh.Stdin = strings.NewReader(relieveScript(start, "haproxy.service", resource.Relieved{Unit: "nginx.service", Quit: "QUIT"}))
+			out, err := sh.Output()
+			if got := strings.Join(strings.Fields(string(out)), " "); got != c.want || (err != nil) != c.err {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+		})
 	}
 }
