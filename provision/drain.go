@@ -60,7 +60,8 @@ func (e *Executor) balance(ctx context.Context, d plan.Drain, from, to []byte) e
 // more clients: they do so for a moment after the reload has returned, and would
 // send them to the member that is about to go. nginx says so in their names. They
 // live on for the connections that they have; who does not stop to take clients
-// within 5 s is not waited for any longer.
+// within 5 s is not waited for any longer. HAProxy has its old process listen until
+// the new one does, which is a matter of milliseconds and can't be seen from outside.
 func reloadScript(unit string) string {
 	return fmt.Sprintf(`main=$(systemctl show -p MainPID -- %[1]s | sed -n 's/^MainPID=//p')
 before=
@@ -68,6 +69,7 @@ for pid in $(cat "/proc/$main/task/$main/children" 2>/dev/null || true); do
 	if grep -aqs '^nginx: worker process' "/proc/$pid/cmdline"; then before="$before $pid"; fi
 done
 systemctl reload -- %[1]s
+if [ "$(cat "/proc/$main/comm" 2>/dev/null || true)" = haproxy ]; then sleep 1; fi
 tries=0
 for pid in $before; do
 	while [ "$tries" -lt 100 ] && grep -aqs '^nginx: worker process' "/proc/$pid/cmdline" && ! grep -aqs 'shutting down' "/proc/$pid/cmdline"; do

@@ -17,7 +17,7 @@ func (a *app) kubeconfigCommand() *cli.Command {
 		Usage: "print an administrator's kubeconfig for the cluster",
 		Description: `
 Print a kubeconfig for an administrator of the cluster, with a new certificate
-and key in it: keep it to yourself. It works through the load balancer and is
+and key in it: keep it to yourself. It leads to the cluster's endpoint and is
 made from the authorities beside the inventory; no host is connected to.`,
 		UsageText: `
   kinstall kubeconfig lab.hcl -out kubeconfig

@@ -352,7 +352,7 @@ func loadBalancerBlock() *block {
 				field:   of(func(l *LoadBalancer) any { return &l.Weights }),
 				doc:     "Shares of the clients that API servers get, by the names of their hosts; 1 for those that are not named.",
 				example: `{ emei = 2 }`},
-			{name: "timeout", kind: duration(time.Minute), fallback: `"1h"`,
+			{name: "timeout", kind: silence(), fallback: `"1h"`,
 				field:   of(func(l *LoadBalancer) any { return &l.Timeout }),
 				doc:     "How long a connection may be silent in both directions before it is closed. Kubernetes' own clients say something every 30 s.",
 				example: `"1h"`},

@@ -542,6 +542,22 @@ func textMap(name string, key, value grammar) kind {
 	}
 }
 
+// silence is how long a connection may be silent: HAProxy counts milliseconds in 31
+// bits.
+func silence() kind {
+	const most = 24 * 24 * time.Hour
+	k := duration(time.Minute)
+	within := k.set
+	k.set = func(e env, v cty.Value, dst any) []*fault {
+		faults := within(e, v, dst)
+		if d := dst.(*time.Duration); len(faults) == 0 && *d > most {
+			return one(faultf(invalidDuration, "%s is too long: expected at most %s.", quote(v.AsString()), durationText(most)))
+		}
+		return faults
+	}
+	return k
+}
+
 // weights is a map from the names of hosts to their shares.
 func weights() kind {
 	const most = 256 // HAProxy's

@@ -13,6 +13,7 @@ host "huashan" {
 }
 
 load_balancer "local" {
-  hosts = ["shaolin"]
-  port  = 10250
+  hosts   = ["shaolin"]
+  port    = 10250
+  timeout = "600h"
 }
