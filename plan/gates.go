@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -43,8 +44,12 @@ func (c *compiler) gates() {
 			if ok && b.on(inv, h) {
 				servers = append(servers, step(h.Name, resource.Unit{Name: b.unit}))
 			}
+			if onVirtualAddress(inv, h) {
+				servers = append(servers, step(h.Name, resource.Unit{Name: KeepalivedUnit}))
+			}
 		}
 		c.add(Cluster, c.endpointGate(), servers...)
+		c.virtualAddressGate()
 	}
 
 	for _, h := range inv.Nodes() {
@@ -72,6 +77,9 @@ func (c *compiler) endpointGate() resource.Gate {
 	if b, ok := balancerOf(c.inventory); ok {
 		for _, host := range c.inventory.LoadBalancer.Hosts {
 			gate.Watches = append(gate.Watches, resource.Process{Host: host, Unit: b.unit})
+			if c.inventory.VirtualAddress().IsValid() {
+				gate.Watches = append(gate.Watches, resource.Process{Host: host, Unit: KeepalivedUnit})
+			}
 		}
 		sortWatches(gate.Watches)
 	}
@@ -105,5 +113,7 @@ func (c *compiler) servedTo(h inventory.Host) []StepID {
 }
 
 func sortWatches(watches []resource.Process) {
-	slices.SortFunc(watches, func(a, b resource.Process) int { return strings.Compare(a.Host, b.Host) })
+	slices.SortFunc(watches, func(a, b resource.Process) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Unit, b.Unit))
+	})
 }

@@ -147,6 +147,7 @@ func (c *compiler) loadBalancer(h inventory.Host) {
 		unit.ReloadOn = append(unit.ReloadOn, input.ID())
 	}
 	c.serving(h.Name, unit, c.balancerRollout(h, b), inputSteps(h.Name, unit.Inputs))
+	c.virtualAddress(h, b)
 }
 
 // upstream is what a host's balancer is told.

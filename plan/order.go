@@ -33,6 +33,7 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	o.keysFirst(leaving, gone)
 	d.Items = append(d.Items, gone...)
 	turned := o.upgrade(d)
+	d.holdersLast(o)
 	d.depart(o) // after whatever else waits for something
 	o.dropInsFirst(d.dropIns())
 	if len(o)+len(turned) == 0 {

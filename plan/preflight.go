@@ -38,6 +38,7 @@ func preflight(p *Plan, observed Observed, unreachable map[string]error) []Probl
 		for _, check := range checks {
 			problems = append(problems, check(p, host, observed.Hosts[name])...)
 		}
+		problems = append(problems, checkVirtualAddress(p.Inventory, host, observed, unreachable)...)
 	}
 	return problems
 }

@@ -22,6 +22,9 @@ func networkQueries(p *Plan, host inventory.Host) []fact.Query {
 			queries = append(queries, fact.Query{Kind: fact.KindModule, Name: need.module})
 		}
 	}
+	if onVirtualAddress(inv, host) {
+		queries = append(queries, fact.Query{Kind: fact.KindNeighbor, Name: inv.VirtualAddress().String()})
+	}
 	for _, peer := range pathPeers(p, host) {
 		queries = append(queries, fact.Query{Kind: fact.KindPath, Name: peer.Address.String(), Size: packetSize(inv)})
 	}

@@ -333,6 +333,10 @@ func parse(path string, content []byte) error {
 		return decoder.Decode(&config)
 	case path == "/var/lib/kube-proxy/config.yaml":
 		return strict[kubeproxyv1.KubeProxyConfiguration](content)
+	case path == keepalivedConfig:
+		return parseKeepalived(content)
+	case strings.HasSuffix(path, "/"+KeepalivedUnit+".d/kinstall.conf"):
+		return lines(content, `^(\[Service\]|ExecStartPre=/[a-z/.]+ interface)$`)
 	case strings.HasPrefix(path, "/etc/nginx/"):
 		return parseNginx(content)
 	case strings.HasPrefix(path, "/etc/haproxy/"):
@@ -476,6 +480,32 @@ func parseHAProxy(content []byte) error {
 		case !open || !statement.MatchString(line):
 			return fmt.Errorf("line %q", line)
 		}
+	}
+	return nil
+}
+
+// parseKeepalived checks that each line is a keyword with plain words or one
+// quoted command after it, and that blocks close.
+func parseKeepalived(content []byte) error {
+	form := regexp.MustCompile(`^([a-z_]+( [A-Za-z0-9_./:-]+)*( "[A-Za-z0-9_./ -]+")?( \{)?|[0-9a-f.:]+|\})$`)
+	depth := 0
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#':
+		case !form.MatchString(line):
+			return fmt.Errorf("line %q", line)
+		case line == "}":
+			depth--
+		case strings.HasSuffix(line, "{"):
+			depth++
+		}
+		if depth < 0 {
+			return fmt.Errorf("a block too many is closed")
+		}
+	}
+	if depth != 0 {
+		return fmt.Errorf("%d blocks stay open", depth)
 	}
 	return nil
 }

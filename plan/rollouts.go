@@ -46,6 +46,7 @@ const (
 	groupControllers    = "controllers"
 	groupBalancers      = "balancer"
 	groupLocalBalancers = "balancer-local"
+	groupVirtualAddress = "vip"
 	groupNetworks       = "network"
 	groupMasterRuntimes = "runtime-masters"
 	groupMasterKubelets = "kubelet-masters"
@@ -65,6 +66,7 @@ var groupTitles = []struct{ name, title, program string }{
 	{groupControllers, "controller managers, schedulers", ""},
 	{groupBalancers, "load balancers", ""},
 	{groupLocalBalancers, "load balancers of nodes", ""},
+	{groupVirtualAddress, "the virtual address", ""},
 	{groupNetworks, "programs of the pod network", ""},
 	{groupMasterRuntimes, "runtimes of masters", "runtimes"},
 	{groupMasterKubelets, "kubelets of masters", kubeletsTitle},

@@ -448,6 +448,8 @@ func (w *world) answer(host *simHost, q fact.Query) any {
 		return routes
 	case fact.KindPath:
 		return fact.Path{Answers: true, Fits: true}
+	case fact.KindNeighbor:
+		return fact.Neighbor{}
 	case fact.KindEtcdData:
 		if host.member == 0 {
 			return fact.EtcdData{}

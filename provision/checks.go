@@ -432,6 +432,10 @@ func (e clusterChecks) try(ctx context.Context, c resource.Check, before process
 			return err
 		}
 		return instance.Ready(ctx, nil)
+	case resource.CheckVirtualAddress:
+		return e.tryVirtualAddress(ctx, c.Host == "")
+	case resource.CheckVirtualAddressWithout:
+		return e.tryVirtualAddressWithout(ctx, c.Host)
 	case resource.CheckNode:
 		client, err := e.kubernetes(ctx)
 		if err != nil {

@@ -146,9 +146,7 @@ func TestTurnLeavesARefusedFileAlone(t *testing.T) {
 		}
 		item.Change.Action = resource.Reload
 		turn := turnOf(delta, i)
-		for _, before := range item.Step.After {
-			turn.Parts = append(turn.Parts, before)
-		}
+		turn.Parts = append(turn.Parts, item.Step.After...)
 	}
 	e := f.executor()
 	checks := &fakeChecks{}

@@ -35,7 +35,8 @@ const (
 	KindImage    Kind = "image"    // Name: image reference in containerd's k8s.io namespace
 	// KindDockerImage's Name is an image reference as Docker takes it.
 	KindDockerImage Kind = "dockerimage"
-	KindPath        Kind = "path" // Name: another host's IP address
+	KindPath        Kind = "path"     // Name: another host's IP address
+	KindNeighbor    Kind = "neighbor" // Name: an IP address that may be in use
 	// KindEtcdData's Name is the directory with a member's write-ahead log.
 	KindEtcdData Kind = "etcddata"
 	// KindStaticPod's Name is that of the pod in its manifest: "kube-apiserver".
@@ -127,6 +128,13 @@ type Path struct {
 	Answers bool // small packets come back
 	Fits    bool // packets of the size asked about do
 	Largest int  // that came back, if those don't; 0 if not known
+}
+
+// Neighbor is the answer to a neighbor query.
+type Neighbor struct {
+	// MAC of the machine that has the address on a link of the host's, "" if no
+	// machine has it, or the host itself.
+	MAC string
 }
 
 // Value is the answer to a sysctl, module or firewall query.
@@ -465,11 +473,18 @@ func (s Set) Sysctl(key string) (Value, error) { return get[Value](s.answers, Ki
 // Path tells what packets reach another host.
 func (s Set) Path(address string) (Path, error) { return get[Path](s.answers, KindPath, address) }
 
+// Neighbor tells which machine of a link has an address.
+func (s Set) Neighbor(address string) (Neighbor, error) {
+	return get[Neighbor](s.answers, KindNeighbor, address)
+}
+
 // Module tells whether a kernel module is loaded or built in.
 func (s Set) Module(name string) (Value, error) { return get[Value](s.answers, KindModule, name) }
 
 // Route returns the answer about a destination.
-func (s Set) Route(destination string) (Route, error) { return get[Route](s.answers, KindRoute, destination) }
+func (s Set) Route(destination string) (Route, error) {
+	return get[Route](s.answers, KindRoute, destination)
+}
 
 // Pod returns the answer about a static pod.
 func (s Set) Pod(name string) (Pod, error) { return get[Pod](s.answers, KindStaticPod, name) }
@@ -484,7 +499,9 @@ func (s Set) Switch(name string) (Switch, error) { return get[Switch](s.answers,
 func (s Set) Firewall(name string) (Value, error) { return get[Value](s.answers, KindFirewall, name) }
 
 // DockerImage returns the answer about an image of Docker.
-func (s Set) DockerImage(ref string) (Image, error) { return get[Image](s.answers, KindDockerImage, ref) }
+func (s Set) DockerImage(ref string) (Image, error) {
+	return get[Image](s.answers, KindDockerImage, ref)
+}
 
 // Image returns the answer about an image reference.
 func (s Set) Image(ref string) (Image, error) { return get[Image](s.answers, KindImage, ref) }
@@ -520,7 +537,9 @@ var EtcdMembersKey = Key{Kind: KindEtcdMembers}
 
 // EtcdMembers returns etcd's list of members; it is not observed where etcd
 // does not answer.
-func (s Set) EtcdMembers() (EtcdMembers, error) { return get[EtcdMembers](s.answers, KindEtcdMembers, "") }
+func (s Set) EtcdMembers() (EtcdMembers, error) {
+	return get[EtcdMembers](s.answers, KindEtcdMembers, "")
+}
 
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.

@@ -338,7 +338,7 @@ func loadBalancerBlock() *block {
 		attrs: []attr{
 			{name: "hosts", kind: list("host names", hostName, false), required: true, labels: []string{BalancerNginx, BalancerHAProxy},
 				field:   of(func(l *LoadBalancer) any { return &l.Hosts }),
-				doc:     "Hosts that carry it. Clients dial the first one unless cluster.endpoint says otherwise.",
+				doc:     "Hosts that carry it. Clients dial vip, or without one the first host, unless cluster.endpoint says otherwise. With a vip, the first one is the first to have it.",
 				example: `["emei"]`},
 			{name: "port", kind: port(), fallback: `8443`, labels: []string{BalancerNginx, BalancerHAProxy},
 				field:   of(func(l *LoadBalancer) any { return &l.Port }),
@@ -356,6 +356,14 @@ func loadBalancerBlock() *block {
 				field:   of(func(l *LoadBalancer) any { return &l.Timeout }),
 				doc:     "How long a connection may be silent in both directions before it is closed. Kubernetes' own clients say something every 30 s.",
 				example: `"1h"`},
+			{name: "vip", kind: address(), labels: []string{BalancerNginx, BalancerHAProxy},
+				field:   of(func(l *LoadBalancer) any { return &l.VirtualAddress }),
+				doc:     "An address that hosts share: keepalived moves it to another of them when the one that has it fails. It is of the hosts' network, and no machine's own. Clients dial it unless cluster.endpoint says otherwise. See [high availability](high-availability.md#a-virtual-address).",
+				example: `"10.27.53.40"`},
+			{name: "router_id", kind: number(1, 255), labels: []string{BalancerNginx, BalancerHAProxy}, computed: "the last byte of vip",
+				field:   of(func(l *LoadBalancer) any { return &l.RouterID }),
+				doc:     "VRRP's virtual router ID. Whoever shares an address on the same link needs another one.",
+				example: `40`},
 		},
 	}
 }

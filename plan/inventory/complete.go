@@ -38,6 +38,10 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 	for _, s := range inv.PKI.Signers {
 		d.completeSigner(s)
 	}
+	if lb := inv.LoadBalancer; lb != nil && !d.isSet(&lb.RouterID) && lb.VirtualAddress.IsValid() {
+		bytes := lb.VirtualAddress.AsSlice()
+		lb.RouterID = max(int(bytes[len(bytes)-1]), 1)
+	}
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
 		c.PodSubnetSize = 24

@@ -517,12 +517,14 @@ func TestEndpointDefaults(t *testing.T) {
 		endpoint, extra string
 		want            Endpoint
 	}{
-		"only master":   {"", "", Endpoint{"10.1.0.1", 6443, netip.MustParseAddr("10.1.0.1")}},
-		"balancer":      {"", "load_balancer \"nginx\" {\n hosts = [\"b\"]\n}", Endpoint{"10.1.0.2", 8443, netip.MustParseAddr("10.1.0.2")}},
-		"name":          {`endpoint = "api.example.com:6443"`, "", Endpoint{"api.example.com", 6443, netip.MustParseAddr("10.1.0.1")}},
-		"host's name":   {`endpoint = "a:6443"`, "", Endpoint{"a", 6443, netip.MustParseAddr("10.1.0.1")}},
-		"outside":       {"endpoint = \"10.9.9.9:443\"\n cert_sans = [\"10.9.9.9\"]", "", Endpoint{"10.9.9.9", 443, netip.MustParseAddr("10.9.9.9")}},
-		"name balanced": {`endpoint = "api.example.com:8443"`, "load_balancer \"nginx\" {\n hosts = [\"b\"]\n}", Endpoint{"api.example.com", 8443, netip.MustParseAddr("10.1.0.2")}},
+		"only master":     {"", "", Endpoint{"10.1.0.1", 6443, netip.MustParseAddr("10.1.0.1")}},
+		"balancer":        {"", "load_balancer \"nginx\" {\n hosts = [\"b\"]\n}", Endpoint{"10.1.0.2", 8443, netip.MustParseAddr("10.1.0.2")}},
+		"name":            {`endpoint = "api.example.com:6443"`, "", Endpoint{"api.example.com", 6443, netip.MustParseAddr("10.1.0.1")}},
+		"host's name":     {`endpoint = "a:6443"`, "", Endpoint{"a", 6443, netip.MustParseAddr("10.1.0.1")}},
+		"outside":         {"endpoint = \"10.9.9.9:443\"\n cert_sans = [\"10.9.9.9\"]", "", Endpoint{"10.9.9.9", 443, netip.MustParseAddr("10.9.9.9")}},
+		"name balanced":   {`endpoint = "api.example.com:8443"`, "load_balancer \"nginx\" {\n hosts = [\"b\"]\n}", Endpoint{"api.example.com", 8443, netip.MustParseAddr("10.1.0.2")}},
+		"virtual address": {"", "load_balancer \"nginx\" {\n hosts = [\"a\", \"b\"]\n vip = \"10.1.0.40\"\n}", Endpoint{"10.1.0.40", 8443, netip.MustParseAddr("10.1.0.40")}},
+		"its name":        {`endpoint = "api.example.com:8443"`, "load_balancer \"nginx\" {\n hosts = [\"a\", \"b\"]\n vip = \"10.1.0.40\"\n}", Endpoint{"api.example.com", 8443, netip.MustParseAddr("10.1.0.40")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inv := mustLoad(t, fmt.Sprintf(one, tc.endpoint, tc.extra))

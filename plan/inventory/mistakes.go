@@ -84,6 +84,7 @@ const (
 	tunnelNetwork
 	unknownHost
 	portConflict
+	invalidVirtualAddress
 	missingEndpoint
 	uncoveredEndpoint
 	unresolvedEndpoint
@@ -393,6 +394,9 @@ var mistakeTable = [mistakeCount]explanation{
 	portConflict: {hcl.DiagError, "Port taken",
 		"The load balancer would listen on a port that something else on its host uses.",
 		"Choose another port, such as 8443."},
+	invalidVirtualAddress: {hcl.DiagError, "Unsuitable virtual address",
+		"The address that the load balancer's hosts share can't move between them: there is one host only, or the address is a machine's own, of another network or of another family.",
+		"Name two hosts or more, and choose a free address of their network."},
 	missingEndpoint: {hcl.DiagError, "Missing endpoint",
 		"There are two masters, no load balancer and no endpoint, so that it is not known what clients shall dial.",
 		"Add a load_balancer block, or set cluster.endpoint to a load balancer of your own."},

@@ -326,6 +326,12 @@ type LoadBalancer struct {
 	// that are not named.
 	Weights map[string]int
 	Timeout time.Duration // after which a silent connection is closed; default 1h
+	// VirtualAddress moves to another of Hosts when the one that has it fails;
+	// invalid (zero) for none.
+	VirtualAddress netip.Addr
+	// RouterID tells the hosts that share the virtual address from others on the
+	// link (VRRP's VRID, 1 to 255); default: the last byte of the address.
+	RouterID int
 }
 
 // Artifacts is the `artifacts` block: where binaries and images come from.
@@ -572,6 +578,15 @@ func (inv *Inventory) Balances(name string) bool {
 // BalancesLocally reports whether each node has a load balancer of its own.
 func (inv *Inventory) BalancesLocally() bool {
 	return inv.LoadBalancer != nil && inv.LoadBalancer.Kind == BalancerLocal
+}
+
+// VirtualAddress is the address that the hosts of the load balancer share,
+// invalid (zero) for none.
+func (inv *Inventory) VirtualAddress() netip.Addr {
+	if inv.LoadBalancer == nil {
+		return netip.Addr{}
+	}
+	return inv.LoadBalancer.VirtualAddress
 }
 
 // Lock is inventory.lock.hcl beside the inventory: decisions a pure function

@@ -10,8 +10,8 @@ import (
 const APIPort = 6443
 
 // APIServerSANs returns what the certificate of the API server on h is valid
-// for: h's own name and address, those of the load balancer's hosts, the
-// endpoint's name where kinstall makes it resolve, the names by which pods
+// for: h's own name and address, those of the load balancer's hosts, the address
+// that they share, the endpoint's name where kinstall makes it resolve, the names by which pods
 // know the API, the service network's first address and cert_sans; with
 // dual-stack h's IPv6 address and that network's first one, too; and where each
 // node has a balancer of its own, the address that it has there. Both slices
@@ -41,6 +41,9 @@ func (inv *Inventory) APIServerSANs(h Host) (names []string, addresses []netip.A
 				names = append(names, lb.Name)
 				addresses = append(addresses, lb.Address)
 			}
+		}
+		if vip := inv.VirtualAddress(); vip.IsValid() {
+			addresses = append(addresses, vip)
 		}
 	}
 	if inv.BalancesLocally() {

@@ -41,6 +41,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.tunnels()
 	r.sshPorts()
 	r.loadBalancer()
+	r.virtualAddress()
 	r.endpoint()
 	r.certificates()
 	r.signers()

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"net/url"
@@ -129,13 +130,86 @@ func (r *rules) balancerPort(h *hostDecl) bool {
 	return true
 }
 
+// maxBalancers is how many hosts may share an address: each has a priority of its
+// own, far enough from the next one's.
+const maxBalancers = 16
+
+// virtualAddress holds the address that the load balancer's hosts share to what
+// can be known of it here. Which network the hosts are on, they say themselves
+// before anything is changed.
+func (r *rules) virtualAddress() {
+	lb := r.inv.LoadBalancer
+	if lb == nil || !r.good(&lb.VirtualAddress, &lb.Hosts, &lb.RouterID) {
+		return
+	}
+	vip, at := lb.VirtualAddress, r.subject(&lb.VirtualAddress, lb)
+	if !vip.IsValid() {
+		if r.isSet(&lb.RouterID) {
+			r.report(advise(invalidVirtualAddress.at(r.subject(&lb.RouterID, lb), "There is a router_id, and no vip."), "Add a vip, or remove router_id."))
+		}
+		return
+	}
+	refuse := func(hint, format string, args ...any) {
+		r.bad[&lb.VirtualAddress] = true
+		r.report(advise(invalidVirtualAddress.at(at, format, args...), "%s", hint))
+	}
+	switch {
+	case len(lb.Hosts) < 2:
+		refuse("Name two hosts or more in load_balancer.hosts, or remove vip.", "%s is to be shared, and only %s carries the load balancer.", vip, strings.Join(lb.Hosts, ""))
+		return
+	case len(lb.Hosts) > maxBalancers:
+		refuse(fmt.Sprintf("Name at most %d hosts.", maxBalancers), "%d hosts would share %s.", len(lb.Hosts), vip)
+		return
+	}
+	for _, h := range r.hosts {
+		if !r.good(&h.Name, &h.Address, &h.AddressV6) {
+			continue
+		}
+		if vip == h.Address || vip == h.AddressV6 {
+			refuse("Choose an address that no machine has.", "%s is the address of %s (%s).", vip, h.called(), r.place(holding(h, vip)))
+			return
+		}
+		if slices.Contains(lb.Hosts, h.Name) && h.Address.IsValid() && h.Address.Is4() != vip.Is4() {
+			refuse(fmt.Sprintf("Choose an %s address of the hosts' network.", family(h.Address)), "%s is %s; %s, which is to have it, has the %s address %s.", vip, family(vip), h.called(), family(h.Address), h.Address)
+			return
+		}
+	}
+	for _, s := range r.stacks() {
+		if r.hasPods(s) && s.pods.Contains(vip) {
+			refuse("Choose a free address of the hosts' network.", "%s lies inside %s %s%s.", vip, s.podCIDR, s.pods, r.elsewhere(s.pods))
+			return
+		}
+		if r.hasServices(s) && s.services.Contains(vip) {
+			refuse("Choose a free address of the hosts' network.", "%s lies inside %s %s%s.", vip, s.serviceCIDR, s.services, r.elsewhere(s.services))
+			return
+		}
+	}
+}
+
+// holding is the field of a host that has an address.
+func holding(h *hostDecl, address netip.Addr) *netip.Addr {
+	if h.AddressV6 == address {
+		return &h.AddressV6
+	}
+	return &h.Address
+}
+
+// balanced is the address by which clients reach the load balancer: the one that
+// its hosts share, or the first host's.
+func (r *rules) balanced(balancers []*hostDecl) netip.Addr {
+	if vip := r.inv.VirtualAddress(); vip.IsValid() {
+		return vip
+	}
+	return balancers[0].Address
+}
+
 // balancers are the load balancer's hosts, ok when all are known.
 func (r *rules) balancers() (hosts []*hostDecl, ok bool) {
 	lb := r.inv.LoadBalancer
 	if lb == nil || r.inv.BalancesLocally() {
 		return nil, true
 	}
-	if !r.good(&lb.Kind, &lb.Hosts, &lb.Port) || len(lb.Hosts) == 0 {
+	if !r.good(&lb.Kind, &lb.Hosts, &lb.Port, &lb.VirtualAddress) || len(lb.Hosts) == 0 {
 		return nil, false
 	}
 	for _, name := range lb.Hosts {
@@ -163,7 +237,7 @@ func (r *rules) endpoint() {
 	if !r.isSet(&c.Endpoint) {
 		switch {
 		case len(balancers) > 0:
-			c.Endpoint = endpointAt(balancers[0].Address, r.inv.LoadBalancer.Port)
+			c.Endpoint = endpointAt(r.balanced(balancers), r.inv.LoadBalancer.Port)
 		case len(masters) == 1, r.inv.BalancesLocally():
 			c.Endpoint = endpointAt(masters[0].Address, APIPort)
 		default:
@@ -176,7 +250,7 @@ func (r *rules) endpoint() {
 		case h != nil:
 			c.Endpoint.Address = h.Address
 		case len(balancers) > 0:
-			c.Endpoint.Address = balancers[0].Address
+			c.Endpoint.Address = r.balanced(balancers)
 		case len(masters) == 1:
 			c.Endpoint.Address = masters[0].Address
 		}
@@ -195,6 +269,15 @@ func endpointAt(addr netip.Addr, port int) Endpoint {
 func (r *rules) endpointListens(balancers, masters []*hostDecl) bool {
 	e := &r.inv.Cluster.Endpoint
 	at := r.subject(e, &r.inv.Cluster)
+	if vip := r.inv.VirtualAddress(); vip.IsValid() && e.Address == vip {
+		if e.Port == r.inv.LoadBalancer.Port {
+			return true
+		}
+		r.report(advise(endpointMismatch.at(at, "The endpoint's port is %d, but the load balancer behind %s listens on %d%s.",
+			e.Port, vip, r.inv.LoadBalancer.Port, r.elsewhere(&r.inv.LoadBalancer.Port)),
+			"Write %q, or set load_balancer.port = %d.", Endpoint{Host: e.Host, Port: r.inv.LoadBalancer.Port}, e.Port))
+		return false
+	}
 	leads := func(h *hostDecl) bool { return h.Address == e.Address }
 	i := slices.IndexFunc(r.hosts, leads)
 	if i < 0 {

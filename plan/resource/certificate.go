@@ -418,6 +418,9 @@ const (
 	// verified by PartCertificate: below the root there may be other authorities,
 	// whose certificates are nobody's here.
 	PartBundle Part = "certificate with its chain"
+	// PartVRRPPassword is derived from the private key: the line of keepalived's
+	// configuration by which hosts that share an address know each other.
+	PartVRRPPassword Part = "VRRP password"
 )
 
 // AuthorityFile is an authority's material on a host: one and the same
@@ -434,9 +437,9 @@ type AuthorityFile struct {
 // ID implements Resource.
 func (f AuthorityFile) ID() ID { return NewID(KindAuthorityFile, f.Path) }
 
-// Own returns the ownership with defaults: 0600 for private keys, else 0644.
+// Own returns the ownership with defaults: 0600 for what is secret, else 0644.
 func (f AuthorityFile) Own() Ownership {
-	if f.Part == PartPrivateKey {
+	if f.Part == PartPrivateKey || f.Part == PartVRRPPassword {
 		return f.withDefaults(0o600)
 	}
 	return f.withDefaults(0o644)

@@ -22,6 +22,12 @@ const (
 	// CheckEndpoint: /readyz through the cluster's endpoint; with a host,
 	// through the load balancer on that host.
 	CheckEndpoint CheckKind = "endpoint"
+	// CheckVirtualAddress: exactly one host of the load balancer has the virtual
+	// address, and /readyz answers there. With a host, which had its turn, it is
+	// enough that some host has it: until all know of a change, two may.
+	CheckVirtualAddress CheckKind = "virtual-address"
+	// CheckVirtualAddressWithout: a host other than Host could take the virtual address.
+	CheckVirtualAddressWithout CheckKind = "virtual-address-without"
 	// CheckTakenUp: the kubelet on Host runs the static pod of Process as it knows it
 	// now: begun anew since the kubelet was started, or left as it was.
 	CheckTakenUp CheckKind = "taken-up"
@@ -56,6 +62,10 @@ func (k CheckKind) Seen() string {
 		return "the runtime answers"
 	case CheckEndpoint:
 		return "the API answers through it"
+	case CheckVirtualAddress:
+		return "the API answers at the address"
+	case CheckVirtualAddressWithout:
+		return "another host can have it"
 	case CheckTakenUp:
 		return "it has taken up its static pods"
 	case CheckNode:

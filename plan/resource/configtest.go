@@ -24,7 +24,7 @@ const (
 // 0 for a configuration that its program would run with, and change nothing.
 var configTests = map[ConfigTest][]string{
 	NginxTest:      {"nginx", "-t", "-q"},
-	KeepalivedTest: {"keepalived", "--config-test"},
+	KeepalivedTest: {"/usr/local/lib/kinstall/keepalived.sh", "test"},
 	// As the service has it, whose user may have other files in /etc/default/haproxy.
 	HAProxyTest:      {"haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg", "-f", "/etc/haproxy/kinstall.cfg"},
 	LocalHAProxyTest: {"haproxy", "-c", "-q", "-f", "/etc/haproxy/kinstall-local.cfg"},

@@ -91,6 +91,11 @@ func (p *pair) bytes(part resource.Part) []byte {
 	switch part {
 	case resource.PartPrivateKey:
 		return p.keyPEM
+	case resource.PartVRRPPassword:
+		if p.part != resource.PartPublicKey {
+			return nil // no certificate authority's key is for this
+		}
+		return vrrpPassword(p.keyPEM)
 	case p.part:
 		return p.publicPEM
 	case resource.PartBundle:

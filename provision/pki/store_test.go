@@ -178,6 +178,7 @@ func TestBytesAndDigests(t *testing.T) {
 		{"service-account", resource.PartPrivateKey, "service-account.key"},
 		{"service-account", resource.PartPublicKey, "service-account.pub"},
 		{"service-account", resource.PartCertificate, ""},
+		{"etcd", resource.PartVRRPPassword, ""},
 		{"kubernetes", resource.PartCertificate, ""},
 	} {
 		t.Run(c.name+" "+string(c.part), func(t *testing.T) {

@@ -71,7 +71,7 @@ func ParseShared(states *fact.States, output []byte, queries []fact.Query) (fact
 			routes = true
 		case fact.KindImage:
 			images = true
-		case fact.KindPath:
+		case fact.KindPath, fact.KindNeighbor:
 			// answered by wire
 		case fact.KindDockerImage:
 			p.put(set, q, about, strconv.Itoa(i), parseDockerImage)

@@ -69,7 +69,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables, etcdData []string
+	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables, etcdData, neighbors []string
 	routes4, routes6, images := 0, 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -190,6 +190,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				return "", bad("not the size of a packet")
 			}
 			paths = append(paths, fmt.Sprintf("%d %d %s", i, q.Size, q.Name))
+		case fact.KindNeighbor:
+			if a, err := netip.ParseAddr(q.Name); err != nil || a.Zone() != "" {
+				return "", bad("not an IP address")
+			}
+			neighbors = append(neighbors, fmt.Sprintf("%d %s", i, q.Name))
 		default:
 			return "", bad("a host can't answer this kind of question")
 		}
@@ -216,6 +221,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"packages", strings.Join(packages, "\n")},
 		{"docker_images", strings.Join(dockerImages, "\n")},
 		{"paths", strings.Join(paths, "\n")},
+		{"neighbors", strings.Join(neighbors, "\n")},
 		{"switches", strings.Join(switches, "\n")},
 		{"etcd_data", strings.Join(etcdData, "\n")},
 	} {

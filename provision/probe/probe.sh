@@ -796,9 +796,13 @@ ask_etcd_data() {
 }
 
 # ask_wire asks other machines, all at a time: it takes as long as the slowest.
-# Each answer is a line of "path INDEX RESULT" or "duplicate MAC".
+# Each answer is a line of "path INDEX RESULT", "neighbor INDEX MAC" (or "-") or
+# "duplicate MAC".
 ask_wire() {
 	answer wire ok "$(
+		for line in $neighbors; do
+			neighbor "${line%% *}" "${line#* }" &
+		done
 		for line in $paths; do
 			rest=${line#* }
 			path "${line%% *}" "${rest%% *}" "${rest#* }" &
@@ -840,6 +844,24 @@ path() {
 		done
 		echo "path $1 small $largest"
 	fi
+}
+
+# neighbor INDEX ADDRESS: which machine of a link has an address. To send it
+# anything makes the kernel ask; who lets no ping through still says where it is.
+# What the kernel remembers of somebody who may have left by now does not count.
+neighbor() {
+	mac=-
+	if has ping && [ -z "$(ip -o addr show to "$2" 2>/dev/null)" ]; then
+		ping -n -q -c 1 -W 1 "$2" >/dev/null 2>&1
+		found=$(ip -o neigh show to "$2" nud reachable 2>/dev/null)
+		case $found in
+		*" lladdr "*)
+			mac=${found#*" lladdr "}
+			mac=${mac%% *}
+			;;
+		esac
+	fi
+	echo "neighbor $1 $mac"
 }
 
 # duplicate asks who else has this host's address (RFC 5227), before anything is

@@ -56,6 +56,9 @@ E
 "-o -4 addr show to 10.88.0.11") echo '2: eth0    inet 10.88.0.11/24 brd 10.88.0.255 scope global eth0\       valid_lft forever preferred_lft forever' ;;
 "-o -4 neigh show dev eth0") printf '%s\n' '10.88.0.1 lladdr 02:42:0a:58:00:01 REACHABLE' '10.88.0.12  FAILED' ;;
 "-o -4 route show table main") printf '%s\n' 'default via 10.88.0.1 dev eth0 proto dhcp metric 100 ' '10.88.0.0/24 dev eth0 proto kernel scope link src 10.88.0.11 ' '10.244.1.0/24 via 10.88.0.12 dev eth0 proto static ' '10.244.2.0/24 proto static \	nexthop via 10.88.0.13 dev eth0 weight 1 \	nexthop via 10.88.0.14 dev eth0 weight 1 ' '10.9.9.9 via 10.88.0.12 dev eth0 ' 'unreachable 10.3.0.0/16 proto static ' '10.4.0.0/16 via 10.88.0.9 dev eth0 metric 500 ' '10.4.0.0/16 via 10.88.0.8 dev eth0 metric 20 ' ;;
+"-o addr show to 10.88.0.11") echo '2: eth0    inet 10.88.0.11/24 brd 10.88.0.255 scope global eth0' ;;
+"-o neigh show to 10.88.0.40 nud reachable") echo '10.88.0.40 dev eth0 lladdr 02:42:0a:58:00:40 REACHABLE' ;;
+"-o neigh show to 10.88.0.11 nud reachable") echo '10.88.0.11 dev eth0 lladdr 02:42:0a:58:00:0b REACHABLE' ;;
 "-o -6 route show table main") printf '%s\n' 'fd00::/64 dev eth0 proto kernel metric 256 pref medium' 'fd01:1::/64 via fd00::12 dev eth0 metric 1024 pref medium' ;;
 *) exit 1 ;;
 esac`,
@@ -91,7 +94,7 @@ exit 1`,
 	// Packets of up to 1400 bytes come back from 10.88.0.13, all from 10.88.0.12
 	// and fd00::12, none from others.
 	"ping": `for peer; do :; done
-case "$*" in "-n -q -M do -c "*) ;; *) exit 2 ;; esac
+case "$*" in "-n -q -M do -c "*) ;; "-n -q -c 1 -W 1 "*) exit 1 ;; *) exit 2 ;; esac
 while [ "$1" != -s ]; do shift; done
 case $peer in
 10.88.0.12) exit 0 ;;
@@ -653,6 +656,9 @@ func testOtherKinds(t *testing.T, m *machine) {
 		{fact.Query{Kind: fact.KindPath, Name: "10.88.0.13", Size: 1500}, fact.Path{Answers: true, Largest: 1400}},
 		{fact.Query{Kind: fact.KindPath, Name: "fd00::12", Size: 1500}, fact.Path{Answers: true, Fits: true}},
 		{fact.Query{Kind: fact.KindPath, Name: "10.88.0.14", Size: 1500}, fact.Path{}},
+		{fact.Query{Kind: fact.KindNeighbor, Name: "10.88.0.40"}, fact.Neighbor{MAC: "02:42:0a:58:00:40"}},
+		{fact.Query{Kind: fact.KindNeighbor, Name: "10.88.0.41"}, fact.Neighbor{}},
+		{fact.Query{Kind: fact.KindNeighbor, Name: "10.88.0.11"}, fact.Neighbor{}},
 		// Whoever was silent once is not asked again.
 		{fact.Query{Kind: fact.KindDockerImage, Name: "kinstall.example/there:1@sha256:0"}, fact.Image{}},
 	}
@@ -880,6 +886,7 @@ func TestScriptRefuses(t *testing.T) {
 		{Kind: fact.KindPath, Name: "$(id)", Size: 1500},
 		{Kind: fact.KindPath, Name: "fe80::1%eth0", Size: 1500},
 		{Kind: fact.KindPath, Name: "10.0.0.2", Size: 0},
+		{Kind: fact.KindNeighbor, Name: "10.0.0.2;id"},
 		{Kind: fact.KindSwitch, Name: "br0;id"},
 		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/it's"}},
 		{Kind: fact.KindFirewall, Name: "x", Args: []string{"filter", "FORWARD"}},
@@ -921,6 +928,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindDockerImage, Name: "registry.k8s.io/pause:3.10.1"},
 		{Kind: fact.KindModule, Name: "br-netfilter"},
 		{Kind: fact.KindPath, Name: "10.27.53.32", Size: 1500},
+		{Kind: fact.KindNeighbor, Name: "10.27.53.40"},
 		{Kind: fact.KindPackage, Name: "nginx"},
 		{Kind: fact.KindRoute, Name: "10.244.1.0/24"},
 		{Kind: fact.KindRoutes, Name: fact.RoutesOfMetric(64), WantSHA256: digest("x"), Args: []string{"10.244.0.0/24 via 10.27.52.72"}},

@@ -10,14 +10,14 @@ import (
 	"github.com/kinstall/kinstall/plan/fact"
 )
 
-// wire reads what other machines say: lines of "path INDEX RESULT" and
-// "duplicate MAC".
+// wire reads what other machines say: lines of "path INDEX RESULT", "neighbor
+// INDEX MAC" (or "-") and "duplicate MAC".
 func (p *parser) wire(set *fact.Set, queries []fact.Query) {
 	text, ok := p.take("other machines", "wire")
 	if !ok {
 		return
 	}
-	paths := map[int]fact.Path{}
+	paths, neighbors := map[int]fact.Path{}, map[int]fact.Neighbor{}
 	for _, line := range lines(text) {
 		words := strings.Fields(line)
 		switch {
@@ -25,6 +25,13 @@ func (p *parser) wire(set *fact.Set, queries []fact.Query) {
 			mac, err := net.ParseMAC(words[1])
 			if err == nil {
 				set.Host.Duplicate = mac.String()
+				continue
+			}
+		case len(words) == 3 && words[0] == "neighbor":
+			index, err := strconv.Atoi(words[1])
+			mac, macErr := net.ParseMAC(words[2])
+			if err == nil && (macErr == nil || words[2] == "-") {
+				neighbors[index] = fact.Neighbor{MAC: mac.String()}
 				continue
 			}
 		case len(words) >= 3 && words[0] == "path":
@@ -38,12 +45,18 @@ func (p *parser) wire(set *fact.Set, queries []fact.Query) {
 		p.fail("other machines", "unexpected answer "+excerpt([]byte(line)))
 	}
 	for i, q := range queries {
-		if q.Kind != fact.KindPath {
+		var found any
+		there := false
+		switch q.Kind {
+		case fact.KindPath:
+			found, there = paths[i]
+		case fact.KindNeighbor:
+			found, there = neighbors[i]
+		default:
 			continue
 		}
-		found, there := paths[i]
 		if !there {
-			p.fail("path "+q.Name, "was not answered")
+			p.fail(string(q.Kind)+" "+q.Name, "was not answered")
 			continue
 		}
 		set.Put(q.Key(), found)

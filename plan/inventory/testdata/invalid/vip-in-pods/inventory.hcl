@@ -1,0 +1,21 @@
+cluster "wuxia" {
+  version = "1.36.3"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+}
+
+host "wudang" {
+  address = "10.0.0.2"
+}
+
+host "emei" {
+  address = "10.0.0.3"
+}
+
+load_balancer "nginx" {
+  hosts = ["wudang", "emei"]
+  vip   = "10.244.0.40"
+}
