@@ -50,7 +50,13 @@ type balancerFile struct {
 
 // balancerKinds has one line for each of inventory.BalancerKinds.
 func balancerKinds() []balancerKind {
-	return []balancerKind{nginxBalancer(), haproxyBalancer(), localBalancer()}
+	return []balancerKind{nginxBalancer(), haproxyBalancer(), localBalancer(), externalBalancer()}
+}
+
+// externalBalancer is the user's own, which no host carries, and which nothing can
+// be said to.
+func externalBalancer() balancerKind {
+	return balancerKind{kind: inventory.BalancerExternal, asks: func(*inventory.Inventory) bool { return true }}
 }
 
 // balancerOf describes the load balancer of an inventory; false without one.

@@ -152,7 +152,7 @@ func TestHolderOfTheVirtualAddressIsLast(t *testing.T) {
 			if s.Resource.ID() != unitID(KeepalivedUnit) {
 				continue
 			}
-			d.Items = append(d.Items, Item{Step: s, Change: resource.Change{Action: resource.Reload}})
+			d.Items = append(d.Items, Item{&s, &resource.Change{Action: resource.Reload}})
 			if s.Host == holder {
 				holders = append(holders, s.ID())
 			} else {

@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -431,7 +430,10 @@ func (e clusterChecks) try(ctx context.Context, c resource.Check, before process
 		if err != nil {
 			return err
 		}
-		return instance.Ready(ctx, nil)
+		if err := instance.Ready(ctx, nil); err != nil || c.Host != "" || !external(e.Fleet.inventory) {
+			return err
+		}
+		return e.tryExternal(ctx)
 	case resource.CheckVirtualAddress:
 		return e.tryVirtualAddress(ctx, c.Host == "")
 	case resource.CheckVirtualAddressWithout:
@@ -618,8 +620,7 @@ func (e clusterChecks) instance(server cluster.Server) (cluster.Instance, error)
 func (e clusterChecks) servesCertificate(host string) func(context.Context, *x509.Certificate) error {
 	wanted := e.latest(host, resource.NewID("cert", plan.APIServerCertificate)).Files[plan.APIServerCertificate]
 	return func(_ context.Context, served *x509.Certificate) error {
-		file := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Raw}), e.Authorities.Chain(plan.AuthorityKubernetes)...)
-		if wanted != "" && resource.SHA256(file) != wanted {
+		if wanted != "" && e.digestOf(served) != wanted {
 			return errors.New("still serves its previous certificate")
 		}
 		return nil
@@ -628,7 +629,11 @@ func (e clusterChecks) servesCertificate(host string) func(context.Context, *x50
 
 // gate implements checker.
 func (e clusterChecks) gate(ctx context.Context, g resource.Gate, report func(string)) error {
-	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
+	limit := gateTimeout
+	if g.Kind == resource.CheckEndpoint && external(e.Fleet.inventory) {
+		limit = externalTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	switch g.Kind {
 	case resource.CheckReachable, resource.CheckStillReachable:

@@ -318,7 +318,7 @@ func networkBlock() *block {
 func loadBalancerBlock() *block {
 	return &block{
 		name: "load_balancer",
-		doc:  "A layer-4 load balancer over all API servers, for the programs of workers and for people; programs on masters talk to the API server of their own host. Without this block, clusters of three masters and more have the kind `local`; smaller ones dial the endpoint: the only master, or a load balancer of yours. Which kind to choose: [High availability](high-availability.md).",
+		doc:  "A layer-4 load balancer over all API servers, for the programs of workers and for people; programs on masters talk to the API server of their own host. Without this block, clusters of three masters and more have the kind `local`; smaller ones dial the endpoint: the only master, or a load balancer of yours that nobody looks at. Which kind to choose: [High availability](high-availability.md).",
 		target: func(outer any, make bool) any {
 			inv := outer.(*Inventory)
 			if inv.LoadBalancer == nil {
@@ -329,18 +329,18 @@ func loadBalancerBlock() *block {
 			}
 			return inv.LoadBalancer
 		},
-		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module, on the named hosts. `haproxy`: HAProxy, on the named hosts; it asks each API server whether it is ready. `local`: a HAProxy on every node, which only the node itself dials: no host matters to any other. People dial cluster.endpoint then.",
+		label: &label{name: "KIND", doc: "`nginx`: nginx with its stream module, on the named hosts. `haproxy`: HAProxy, on the named hosts; it asks each API server whether it is ready. `local`: a HAProxy on every node, which only the node itself dials: no host matters to any other; people dial cluster.endpoint then. `external`: one of yours, which cluster.endpoint leads to; kinstall sees that each API server can be reached through it.",
 			kind: choice(BalancerKinds()...), field: of(func(l *LoadBalancer) any { return &l.Kind })},
 		example: `load_balancer "nginx" {
   hosts = ["emei"]
   port  = 8443
 }`,
 		attrs: []attr{
-			{name: "hosts", kind: list("host names", hostName, false), required: true, labels: []string{BalancerNginx, BalancerHAProxy},
+			{name: "hosts", kind: list("host names", hostName, false), required: true, labels: sharedBalancers(),
 				field:   of(func(l *LoadBalancer) any { return &l.Hosts }),
 				doc:     "Hosts that carry it. Clients dial vip, or without one the first host, unless cluster.endpoint says otherwise. With a vip, the first one is the first to have it.",
 				example: `["emei"]`},
-			{name: "port", kind: port(), fallback: `8443`, labels: []string{BalancerNginx, BalancerHAProxy},
+			{name: "port", kind: port(), fallback: `8443`, labels: sharedBalancers(),
 				field:   of(func(l *LoadBalancer) any { return &l.Port }),
 				doc:     "Where it listens. On a master this can't be 6443, which is the API server's.",
 				example: `8443`},
@@ -348,19 +348,19 @@ func loadBalancerBlock() *block {
 				field:   of(func(l *LoadBalancer) any { return &l.Port }),
 				doc:     "Where it listens, on 127.0.0.1 of each node.",
 				example: `7443`},
-			{name: "weights", kind: weights(),
+			{name: "weights", kind: weights(), labels: installedBalancers(),
 				field:   of(func(l *LoadBalancer) any { return &l.Weights }),
 				doc:     "Shares of the clients that API servers get, by the names of their hosts; 1 for those that are not named.",
 				example: `{ emei = 2 }`},
-			{name: "timeout", kind: silence(), fallback: `"1h"`,
+			{name: "timeout", kind: silence(), fallback: `"1h"`, labels: installedBalancers(),
 				field:   of(func(l *LoadBalancer) any { return &l.Timeout }),
 				doc:     "How long a connection may be silent in both directions before it is closed. Kubernetes' own clients say something every 30 s.",
 				example: `"1h"`},
-			{name: "vip", kind: address(), labels: []string{BalancerNginx, BalancerHAProxy},
+			{name: "vip", kind: address(), labels: sharedBalancers(),
 				field:   of(func(l *LoadBalancer) any { return &l.VirtualAddress }),
 				doc:     "An address that hosts share: keepalived moves it to another of them when the one that has it fails. It is of the hosts' network, and no machine's own. Clients dial it unless cluster.endpoint says otherwise. See [high availability](high-availability.md#a-virtual-address).",
 				example: `"10.27.53.40"`},
-			{name: "router_id", kind: number(1, 255), labels: []string{BalancerNginx, BalancerHAProxy}, computed: "the last byte of vip",
+			{name: "router_id", kind: number(1, 255), labels: sharedBalancers(), computed: "the last byte of vip",
 				field:   of(func(l *LoadBalancer) any { return &l.RouterID }),
 				doc:     "VRRP's virtual router ID. Whoever shares an address on the same link needs another one.",
 				example: `40`},

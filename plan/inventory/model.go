@@ -306,22 +306,30 @@ type Registry struct {
 
 // The kinds of load balancers.
 const (
-	BalancerNginx   = "nginx"   // nginx with its stream module, on some hosts
-	BalancerHAProxy = "haproxy" // HAProxy in TCP mode, on some hosts
-	BalancerLocal   = "local"   // HAProxy on each node, for that node's own programs
+	BalancerNginx    = "nginx"    // nginx with its stream module, on some hosts
+	BalancerHAProxy  = "haproxy"  // HAProxy in TCP mode, on some hosts
+	BalancerLocal    = "local"    // HAProxy on each node, for that node's own programs
+	BalancerExternal = "external" // the user's own: kinstall installs none
 )
 
 // BalancerKinds are all kinds of load balancers.
-func BalancerKinds() []string { return []string{BalancerNginx, BalancerHAProxy, BalancerLocal} }
+func BalancerKinds() []string { return append(installedBalancers(), BalancerExternal) }
+
+// installedBalancers are the kinds that kinstall installs.
+func installedBalancers() []string { return append(sharedBalancers(), BalancerLocal) }
+
+// sharedBalancers are the kinds that the hosts which the block names carry, for
+// all others.
+func sharedBalancers() []string { return []string{BalancerNginx, BalancerHAProxy} }
 
 // LocalAddress is where each node's own balancer listens, with the kind local.
 const LocalAddress = "127.0.0.1"
 
 // LoadBalancer is the `load_balancer "KIND"` block.
 type LoadBalancer struct {
-	Kind  string   // one of the constants above
-	Hosts []string // names of hosts that carry it; none with the kind local
-	Port  int      // where it listens; default 8443, with the kind local 7443
+	Kind  string   // one of BalancerKinds
+	Hosts []string // names of hosts that carry it; none of the kinds local and external
+	Port  int      // where it listens; default 8443, of the kind local 7443; 0 of the external kind
 	// Weights of the API servers by their hosts' names, from 1 to 256; 1 for those
 	// that are not named.
 	Weights map[string]int

@@ -206,7 +206,7 @@ func (r *rules) balanced(balancers []*hostDecl) netip.Addr {
 // balancers are the load balancer's hosts, ok when all are known.
 func (r *rules) balancers() (hosts []*hostDecl, ok bool) {
 	lb := r.inv.LoadBalancer
-	if lb == nil || r.inv.BalancesLocally() {
+	if lb == nil || r.good(&lb.Kind) && (lb.Kind == BalancerLocal || lb.Kind == BalancerExternal) {
 		return nil, true
 	}
 	if !r.good(&lb.Kind, &lb.Hosts, &lb.Port, &lb.VirtualAddress) || len(lb.Hosts) == 0 {
@@ -238,9 +238,13 @@ func (r *rules) endpoint() {
 		switch {
 		case len(balancers) > 0:
 			c.Endpoint = endpointAt(r.balanced(balancers), r.inv.LoadBalancer.Port)
-		case len(masters) == 1, r.inv.BalancesLocally():
+		case len(masters) == 1 && r.inv.LoadBalancer == nil, r.inv.BalancesLocally():
 			c.Endpoint = endpointAt(masters[0].Address, APIPort)
 		default:
+			if r.inv.LoadBalancer != nil {
+				r.report(advise(missingEndpoint.at(r.subject(nil, r.inv.LoadBalancer), "Where the external load balancer is, only cluster.endpoint says."), "Add it to the block cluster, like: endpoint = \"api.example.com:6443\"."))
+				return
+			}
 			r.report(missingEndpoint.at(r.subject(&c.Endpoint, c), "%d hosts are masters (%s), and there is no load balancer.", len(masters), listHosts(masters)))
 		}
 		return
@@ -251,7 +255,7 @@ func (r *rules) endpoint() {
 			c.Endpoint.Address = h.Address
 		case len(balancers) > 0:
 			c.Endpoint.Address = r.balanced(balancers)
-		case len(masters) == 1:
+		case len(masters) == 1 && r.inv.LoadBalancer == nil:
 			c.Endpoint.Address = masters[0].Address
 		}
 	}

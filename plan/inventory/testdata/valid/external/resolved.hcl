@@ -1,0 +1,84 @@
+cluster "wuxia" {
+  version           = "1.36.3"
+  endpoint          = "api.example.com:6443"
+  pod_cidr          = "10.244.0.0/16"
+  pod_subnet_size   = 24
+  service_cidr      = "10.96.0.0/12"
+  domain            = "cluster.local"
+  cert_sans         = ["api.example.com"]
+  cert_validity     = "8760h"
+  cert_renew_before = "720h"
+  ca_validity       = "87600h"
+}
+
+ssh {
+  user        = "root"
+  port        = 22
+  agent       = true
+  known_hosts = "/home/operator/.ssh/known_hosts"
+  become      = false
+  timeout     = "10s"
+}
+
+etcd {
+  version  = "3.6.8"
+  data_dir = "/var/lib/etcd"
+}
+
+network "routes" {
+}
+
+runtime "containerd" {
+  version       = "2.4.2"
+  runc_version  = "1.3.3"
+  cni_version   = "1.9.1"
+  sandbox_image = "registry.k8s.io/pause:3.10.1"
+  cgroup_driver = "systemd"
+}
+
+load_balancer "external" {
+}
+
+pki {
+  dir = "/inventories/pki"
+}
+
+kube_proxy {
+  mode = "iptables"
+}
+
+dns {
+  kind    = "coredns"
+  version = "1.14.7"
+}
+
+preparation {
+  set_hostname   = false
+  swap           = "off"
+  max_clock_skew = "2s"
+}
+
+rollout {
+  workers       = "10%"
+  drain_timeout = "5m"
+}
+
+host "shaolin" {
+  address = "10.0.0.1"
+  roles   = ["etcd", "master"]
+  labels = {
+    "node-role.kubernetes.io/control-plane" = ""
+  }
+  taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
+}
+
+host "wudang" {
+  address = "10.0.0.2"
+  roles   = ["master"]
+  labels = {
+    "node-role.kubernetes.io/control-plane" = ""
+  }
+  taints = ["node-role.kubernetes.io/control-plane:NoSchedule"]
+  state  = "active"
+}
