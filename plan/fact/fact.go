@@ -544,12 +544,19 @@ func (s Set) EtcdMembers() (EtcdMembers, error) {
 // Merge returns the union of queries by key, sorted by kind and name. Of two
 // file queries about one path the one that wants more wins.
 func Merge(queries []Query) []Query {
-	all := slices.Clone(queries)
-	slices.SortStableFunc(all, func(a, b Query) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	all := make([]*Query, len(queries)) // they are large to be moved about
+	for i := range queries {
+		all[i] = &queries[i]
+	}
+	slices.SortStableFunc(all, func(a, b *Query) int {
+		if c := cmp.Compare(a.Kind, b.Kind); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Name, b.Name)
 	})
-	merged := all[:0]
-	for _, q := range all {
+	merged := make([]Query, 0, len(queries))
+	for _, next := range all {
+		q := *next
 		last := len(merged) - 1
 		if last < 0 || merged[last].Key() != q.Key() {
 			merged = append(merged, q)
