@@ -143,10 +143,11 @@ func Names() []string {
 // both are the programmer's mistakes, never the user's.
 func (s *Set) Render(name string, data any) []byte {
 	var b bytes.Buffer
+	b.Grow(1 << 10)
 	if err := s.parsed.ExecuteTemplate(&b, name, data); err != nil {
 		panic(fmt.Sprintf("templates: %v", err))
 	}
-	return b.Bytes()
+	return bytes.Clone(b.Bytes()) // kept for long, and of many hosts: without room for more
 }
 
 // dict makes a map of alternating names and values.
