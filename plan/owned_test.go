@@ -39,7 +39,7 @@ func TestOwnFlagsStayKinstalls(t *testing.T) {
 	inv := load(t, "lab")
 	p := compile(t, dual(inv))
 	overridable := map[string][]string{
-		"api_server":         {"enable-admission-plugins", "kubelet-preferred-address-types", "shutdown-watch-termination-grace-period"},
+		"api_server":         {"enable-admission-plugins", "kubelet-preferred-address-types", "shutdown-delay-duration", "shutdown-watch-termination-grace-period"},
 		"controller_manager": {"bind-address"}, // the probes follow it
 		"scheduler":          {"bind-address"},
 		"kubelet":            nil,

@@ -5,7 +5,8 @@
 //
 // AUTHORITIES is a PEM file, SERVER-NAME the name in the servers' certificates.
 // A line for each server says how many requests were made, how many of them
-// failed, and for how many seconds at most none succeeded.
+// failed, and for how many seconds at most none succeeded. Standard error has a
+// line for each that failed: when it was begun, as nanoseconds since 1970, and why.
 package main
 
 import (
@@ -133,6 +134,7 @@ func (s *server) note(begun time.Time, err error) {
 	switch {
 	case err != nil:
 		s.failed++
+		fmt.Fprintf(os.Stderr, "%d %v\n", begun.UnixNano(), err)
 	case s.last.IsZero():
 		s.last = begun
 	case begun.After(s.last): // answers may overtake each other
