@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -50,6 +51,23 @@ func TestAvailabilityVirtualAddress(t *testing.T) {
 			if said := w.ssh(t, "emei", "stat -c '%a %U' /etc/keepalived/kinstall-password.conf"); said != "600 root" {
 				t.Errorf("the password's file: %s", said)
 			}
+		}},
+		{"a service of the user's own", func(t *testing.T) {
+			w.ssh(t, "shaolin", "systemd-run --quiet --unit greeting socat TCP-LISTEN:8081,fork,reuseaddr SYSTEM:'echo hello'")
+			eventually(t, 20*time.Second, "the listener leads to it", func() string {
+				connection, err := w.lab.DialContext(t.Context(), "tcp", sharedAddress+":8080")
+				if err != nil {
+					return err.Error()
+				}
+				defer connection.Close()
+				if err := connection.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+					return err.Error()
+				}
+				if said, err := io.ReadAll(connection); string(said) != "hello\n" {
+					return fmt.Sprintf("%q, %v", said, err)
+				}
+				return ""
+			})
 		}},
 		{"the host that has it loses its power", func(t *testing.T) { w.losesPower(t, "wudang", "emei") }},
 		{"and the other", func(t *testing.T) { w.losesPower(t, "emei", "wudang") }},

@@ -22,6 +22,13 @@ load_balancer "nginx" {
   hosts = ["balancer-1", "balancer-2"] # the first one has the address at first
   port  = 8443
   vip   = "192.168.10.40" # of the machines' network, and no machine's own
+
+  # An ingress controller's NodePort, on the nodes that have it.
+  listen "https" {
+    port        = 443
+    target_port = 30443
+    labels      = { ingress = "public" }
+  }
 }
 
 host "balancer-1" {
@@ -50,4 +57,5 @@ host "master-3" {
 host "worker-1" {
   address = "192.168.10.21"
   roles   = ["worker"]
+  labels  = { ingress = "public" }
 }

@@ -98,6 +98,8 @@ type upstream struct {
 	Authority string
 	Interval  string
 	Ready     string
+	// Services are the user's own.
+	Services []service
 }
 
 // upstreamServer is one API server.
@@ -105,6 +107,13 @@ type upstreamServer struct {
 	Name, Address string
 	Weight        int  // 0: as all others
 	Down          bool // it is sent nothing new
+}
+
+// service is a TCP service of the user's, whose servers are sorted by name.
+type service struct {
+	Name    string
+	Listen  []upstreamListen
+	Servers []upstreamServer
 }
 
 // upstreamListen is where clients come; without an address, at all of IPv4's.
@@ -174,13 +183,31 @@ func (c *compiler) upstream(b balancerKind, h inventory.Host) upstream {
 		data.Listen = []upstreamListen{{inventory.LocalAddress, lb.Port}}
 		return data
 	}
-	data.Listen = []upstreamListen{{"", lb.Port}}
 	endpoint := inv.Cluster.Endpoint.Address
-	if h.Address.Is6() && !h.Address.Is4In6() || endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6() {
-		// Only where it is used: with IPv6 turned off balancers would not start.
-		data.Listen = append(data.Listen, upstreamListen{"::", lb.Port})
+	ipv6 := h.Address.Is6() && !h.Address.Is4In6() || endpoint.IsValid() && endpoint.Is6() && !endpoint.Is4In6()
+	listen := func(port int) []upstreamListen {
+		if !ipv6 { // with IPv6 turned off balancers would not start
+			return []upstreamListen{{"", port}}
+		}
+		return []upstreamListen{{"", port}, {"::", port}}
+	}
+	data.Listen = listen(lb.Port)
+	for _, l := range lb.Listeners {
+		data.Services = append(data.Services, service{l.Name, listen(l.Port), c.targets(l)})
 	}
 	return data
+}
+
+// targets are the servers of a service of the user's.
+func (c *compiler) targets(l *inventory.Listener) []upstreamServer {
+	var servers []upstreamServer
+	for _, h := range c.inventory.Hosts {
+		if l.Takes(h) {
+			servers = append(servers, upstreamServer{Name: h.Name, Address: hostPort(h.Address, l.TargetPort)})
+		}
+	}
+	slices.SortFunc(servers, func(a, b upstreamServer) int { return strings.Compare(a.Name, b.Name) })
+	return servers
 }
 
 // drains remembers, for each API server, the configuration of a balancer that

@@ -147,6 +147,9 @@ func checkPorts(inv *inventory.Inventory, host inventory.Host, o Observation) []
 	}
 	if b, ok := balancerOf(inv); ok && b.on(inv, host) {
 		need[inv.LoadBalancer.Port] = "the load balancer"
+		for _, l := range inv.LoadBalancer.Listeners {
+			need[l.Port] = fmt.Sprintf("the load balancer's listener %q", l.Name)
+		}
 	}
 	ports := make([]int, 0, len(need))
 	for port := range need {

@@ -468,7 +468,7 @@ func parseNginx(content []byte) error {
 // with a keyword and has no word that HAProxy would read otherwise: quotes,
 // backslashes, variables and comments have a meaning to it.
 func parseHAProxy(content []byte) error {
-	section := regexp.MustCompile(`^(global|defaults kinstall|(frontend|backend) kinstall-apiserver from kinstall)$`)
+	section := regexp.MustCompile(`^(global|defaults kinstall|(frontend|backend) (kinstall-apiserver|listen-[a-z0-9-]+) from kinstall)$`)
 	statement := regexp.MustCompile(`^    [a-z][a-z_-]*( [A-Za-z0-9_./:@+*\[\]-]+)*$`)
 	open := false
 	for line := range strings.Lines(string(content)) {

@@ -23,6 +23,12 @@ network "routes" {}
 load_balancer "nginx" {
   hosts = ["wudang", "emei"]
   vip   = "10.88.0.40"
+
+  listen "greeting" {
+    port        = 8080
+    target_port = 8081
+    roles       = ["master"]
+  }
 }
 
 artifacts {

@@ -365,6 +365,56 @@ func loadBalancerBlock() *block {
 				doc:     "VRRP's virtual router ID. Whoever shares an address on the same link needs another one.",
 				example: `40`},
 		},
+		blocks: []*block{listenBlock()},
+	}
+}
+
+func listenBlock() *block {
+	return &block{
+		name: "listen",
+		doc:  "A TCP service of yours, which the load balancer passes on from a port of its hosts to a port of others: an ingress on labelled nodes, a registry.",
+		many: true,
+		label: &label{name: "NAME", doc: "What it is called in the load balancer's configuration.",
+			kind: text("name", dnsLabel), field: of(func(l *Listener) any { return &l.Name })},
+		target: func(outer any, make bool) any {
+			if !make {
+				return nil
+			}
+			listener := &Listener{}
+			lb := outer.(*LoadBalancer)
+			lb.Listeners = append(lb.Listeners, listener)
+			return listener
+		},
+		each: func(outer any) []any {
+			var all []any
+			for _, listener := range outer.(*LoadBalancer).Listeners {
+				all = append(all, listener)
+			}
+			return all
+		},
+		example: `listen "ingress" {
+  port        = 443
+  target_port = 30443
+  labels      = { ingress = "public" }
+}`,
+		attrs: []attr{
+			{name: "port", kind: port(), required: true,
+				field:   of(func(l *Listener) any { return &l.Port }),
+				doc:     "Where the load balancer listens, on all its hosts.",
+				example: `443`},
+			{name: "target_port", kind: port(), computed: "port",
+				field:   of(func(l *Listener) any { return &l.TargetPort }),
+				doc:     "Where the service listens on its hosts, as a NodePort.",
+				example: `30443`},
+			{name: "roles", kind: list("roles", oneOf(RoleEtcd, RoleMaster, RoleWorker, RoleContainer), true), computed: "any",
+				field:   of(func(l *Listener) any { return &l.Roles }),
+				doc:     "The service is on hosts with one of these roles.",
+				example: `["worker"]`},
+			{name: "labels", kind: textMap("map of labels", labelKey, labelValue), computed: "any",
+				field:   of(func(l *Listener) any { return &l.Labels }),
+				doc:     "The service is on hosts with all of these labels, as the inventory gives them. Without roles and labels it is on every node.",
+				example: `{ ingress = "public" }`},
+		},
 	}
 }
 

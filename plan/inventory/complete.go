@@ -42,6 +42,17 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 		bytes := lb.VirtualAddress.AsSlice()
 		lb.RouterID = max(int(bytes[len(bytes)-1]), 1)
 	}
+	if lb := inv.LoadBalancer; lb != nil {
+		for _, l := range lb.Listeners {
+			switch {
+			case d.isSet(&l.TargetPort):
+			case d.good(&l.Port):
+				l.TargetPort = l.Port
+			default:
+				d.bad[&l.TargetPort] = true
+			}
+		}
+	}
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
 		c.PodSubnetSize = 24

@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -250,24 +249,30 @@ func (h *hostDecl) resolve(d *decoder) Host {
 	if h.isNode() && host.State == "" {
 		host.State = StateActive
 	}
+	if h.has(RoleMaster) && !d.isSet(&h.Taints) {
+		host.Taints = []Taint{controlPlaneTaint()}
+	}
+	host.Labels = h.labels()
+	return host
+}
+
+// labels are all of the host's, those that it has by default among them; nil for none.
+func (h *hostDecl) labels() map[string]string {
 	labels := make(map[string]string)
 	if h.has(RoleMaster) {
 		labels[controlPlane] = ""
-		if !d.isSet(&h.Taints) {
-			host.Taints = []Taint{controlPlaneTaint()}
-		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(h.Labels)) {
-		if value := h.Labels[key]; value != nil {
+	for key, value := range h.Labels {
+		if value != nil {
 			labels[key] = *value
 		} else {
 			delete(labels, key)
 		}
 	}
-	if len(labels) > 0 {
-		host.Labels = labels
+	if len(labels) == 0 {
+		return nil
 	}
-	return host
+	return labels
 }
 
 // declare is resolve's inverse: what has to be written to get this host.

@@ -85,6 +85,7 @@ const (
 	unknownHost
 	portConflict
 	invalidVirtualAddress
+	invalidListener
 	missingEndpoint
 	uncoveredEndpoint
 	unresolvedEndpoint
@@ -397,6 +398,9 @@ var mistakeTable = [mistakeCount]explanation{
 	invalidVirtualAddress: {hcl.DiagError, "Unsuitable virtual address",
 		"The address that the load balancer's hosts share can't move between them: there is one host only, or the address is a machine's own, of another network or of another family.",
 		"Name two hosts or more, and choose a free address of their network."},
+	invalidListener: {hcl.DiagError, "Unsuitable listener",
+		"A service that the load balancer is to pass on leads nowhere, or to itself.",
+		"See the block listen in docs/inventory.md."},
 	missingEndpoint: {hcl.DiagError, "Missing endpoint",
 		"There are two masters, no load balancer and no endpoint, so that it is not known what clients shall dial.",
 		"Add a load_balancer block, or set cluster.endpoint to a load balancer of your own."},

@@ -337,9 +337,40 @@ type LoadBalancer struct {
 	// VirtualAddress moves to another of Hosts when the one that has it fails;
 	// invalid (zero) for none.
 	VirtualAddress netip.Addr
+	// Listeners are further services, in the order of the file.
+	Listeners []*Listener
 	// RouterID tells the hosts that share the virtual address from others on the
 	// link (VRRP's VRID, 1 to 255); default: the last byte of the address.
 	RouterID int
+}
+
+// Listener is a `listen "NAME"` block: a TCP service of the user's that the load
+// balancer's hosts pass on.
+type Listener struct {
+	Name string // a DNS label
+	Port int    // where the load balancer listens
+	// TargetPort is where the targets do; default: Port.
+	TargetPort int
+	// Targets are the hosts with one of Roles (any, if there are none) and all of
+	// Labels; with neither, all nodes.
+	Roles  []string
+	Labels map[string]string
+}
+
+// Takes reports whether a host is one of the targets.
+func (l *Listener) Takes(h Host) bool {
+	if len(l.Roles) == 0 && len(l.Labels) == 0 {
+		return h.IsNode()
+	}
+	if len(l.Roles) > 0 && !slices.ContainsFunc(l.Roles, h.Has) {
+		return false
+	}
+	for key, value := range l.Labels {
+		if found, ok := h.Labels[key]; !ok || found != value {
+			return false
+		}
+	}
+	return true
 }
 
 // Artifacts is the `artifacts` block: where binaries and images come from.

@@ -42,6 +42,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.sshPorts()
 	r.loadBalancer()
 	r.virtualAddress()
+	r.listeners()
 	r.endpoint()
 	r.certificates()
 	r.signers()

@@ -41,6 +41,14 @@ load_balancer "nginx" {
   port      = 8443
   vip       = "192.168.10.40"
   router_id = 40
+
+  listen "https" {
+    port        = 443
+    target_port = 30443
+    labels = {
+      ingress = "public"
+    }
+  }
 }
 
 pki {
@@ -108,5 +116,8 @@ host "master-3" {
 host "worker-1" {
   address = "192.168.10.21"
   roles   = ["worker"]
-  state   = "active"
+  labels = {
+    ingress = "public"
+  }
+  state = "active"
 }
