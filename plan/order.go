@@ -34,6 +34,7 @@ func (d *Delta) arrange(leaving, gone []Item) {
 	d.Items = append(d.Items, gone...)
 	turned := o.upgrade(d)
 	d.holdersLast(o)
+	d.addressFirst(o)
 	d.depart(o) // after whatever else waits for something
 	o.dropInsFirst(d.dropIns())
 	if len(o)+len(turned) == 0 {

@@ -124,7 +124,7 @@ func (c *compiler) virtualAddressGate() {
 		return
 	}
 	gate := resource.Gate{Check: resource.Check{Kind: resource.CheckVirtualAddress, Text: fmt.Sprintf("one host has %s", vip)}}
-	after := [][]StepID{step(Cluster, c.endpointGate())}
+	var after [][]StepID
 	for _, h := range c.balancers() {
 		gate.Watches = append(gate.Watches, resource.Process{Host: h.Name, Unit: KeepalivedUnit})
 		after = append(after, step(h.Name, resource.Unit{Name: KeepalivedUnit}))
@@ -169,6 +169,51 @@ func checkVirtualAddress(inv *inventory.Inventory, host inventory.Host, observed
 	}
 	return []Problem{{host.Name, fmt.Sprintf("another machine, with the MAC address %s, has load_balancer.vip %s", found.MAC, vip),
 		"choose a free address, or take it from that machine; `ip neigh` and the switches say where it is"}}
+}
+
+// addressFirst has a living cluster's hosts go on dialling what they dialled before
+// until the virtual address is there, and every API server's certificate names it.
+func (d *Delta) addressFirst(o order) {
+	inv := d.Plan.Inventory
+	vip := inv.VirtualAddress()
+	if !vip.IsValid() || !d.living() {
+		return
+	}
+	for _, name := range inv.LoadBalancer.Hosts {
+		if slices.Contains(d.Observed.facts(name).Host.Addresses, vip.String()) {
+			return
+		}
+	}
+	gate := NewStepID(Cluster, resource.Gate{Check: resource.Check{Kind: resource.CheckVirtualAddress}}.ID())
+	certificate := resource.Certificate{Path: APIServerCertificate}.ID()
+	before := []StepID{}
+	for _, item := range d.Items {
+		if id := item.Step.ID(); id == gate || item.Step.Resource.ID() == certificate && item.Change.Changes() {
+			before = append(before, id)
+		}
+	}
+	if !slices.Contains(before, gate) {
+		return // its hosts can't be reached
+	}
+	dial := []string{groupControllers, groupMasterKubelets, groupWorkerKubelets, groupProxies}
+	for _, item := range d.Items {
+		if !item.Change.Changes() || item.Change.Action == resource.Create {
+			continue
+		}
+		_, block := item.Step.Resource.(resource.Block)
+		if r := item.Step.Rollout; block || r != nil && slices.Contains(dial, r.Group) {
+			o.wait(item.Step.ID(), before...)
+		}
+	}
+}
+
+// living reports whether an API server runs that was seen to work.
+func (d *Delta) living() bool {
+	server := resource.StaticPod{Name: apiServerPod, Path: ManifestDirectory + "/" + apiServerPod + ".yaml"}
+	return slices.ContainsFunc(d.Plan.Inventory.With(inventory.RoleMaster), func(h inventory.Host) bool {
+		facts := d.Observed.facts(h.Name)
+		return serves(server, facts) && proven(server, facts)
+	})
 }
 
 // holdersLast has the host that has the virtual address wait until the others

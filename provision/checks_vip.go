@@ -102,6 +102,10 @@ func (e clusterChecks) tryVirtualAddress(ctx context.Context, alone bool) error 
 	if err != nil {
 		return err
 	}
+	// A name that every API server's certificate has: that all have the address, too,
+	// may be still to come.
+	instance.TLS = instance.TLS.Clone()
+	instance.TLS.ServerName = "kubernetes"
 	return instance.Ready(ctx, nil)
 }
 
