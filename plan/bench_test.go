@@ -94,6 +94,7 @@ type authority struct {
 func (a authority) Certificate(string) []byte           { return a.text }
 func (a authority) SHA256(string, resource.Part) string { return resource.SHA256(a.text) }
 func (a authority) Chain(string) []byte                 { return nil }
+func (a authority) Encrypted(string) bool               { return false }
 func (a authority) Exists(string) bool                  { return true }
 
 func newAuthority(t testing.TB) authority {

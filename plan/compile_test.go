@@ -32,6 +32,7 @@ type noAuthorities struct{}
 func (noAuthorities) Certificate(string) []byte           { return nil }
 func (noAuthorities) SHA256(string, resource.Part) string { return "" }
 func (noAuthorities) Chain(string) []byte                 { return nil }
+func (noAuthorities) Encrypted(string) bool               { return false }
 func (noAuthorities) Exists(string) bool                  { return false }
 
 // load reads the inventory of a golden case: its own, or the example of that name.

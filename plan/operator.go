@@ -35,6 +35,8 @@ func (c *compiler) operator(before []byte) {
 			// Of the pair that signs tokens this is nil.
 			Certificate: c.authorities.Certificate(a.name),
 			Remote:      pki.SignerOf(a.name) != nil,
+			Encrypt:     pki.Encryption != nil,
+			Encrypted:   c.authorities.Encrypted(a.name),
 		})
 	}
 	if c.inventory.Kubernetes() && !c.signsRequests() {

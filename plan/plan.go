@@ -234,6 +234,8 @@ type Authorities interface {
 	Chain(name string) []byte
 	// SHA256 returns the digest of a part's file, "" if there is none.
 	SHA256(name string, part resource.Part) string
+	// Encrypted reports whether an authority's private key is encrypted in its file.
+	Encrypted(name string) bool
 	// Exists reports whether the authority is there.
 	Exists(name string) bool
 }

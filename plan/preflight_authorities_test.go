@@ -26,6 +26,7 @@ type endingAuthorities struct {
 }
 
 func (a endingAuthorities) Chain(string) []byte            { return nil }
+func (a endingAuthorities) Encrypted(string) bool          { return false }
 func (a endingAuthorities) Exists(string) bool             { return true }
 func (a endingAuthorities) Certificate(name string) []byte { return a.certificates[name] }
 func (a endingAuthorities) SHA256(name string, part resource.Part) string {

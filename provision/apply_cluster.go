@@ -17,6 +17,9 @@ import (
 )
 
 func applyAuthority(_ context.Context, t *task, a resource.Authority) (fact.Record, error) {
+	if a.Exists {
+		return fact.Record{}, t.executor.Authorities.Encrypt(a.Name)
+	}
 	return fact.Record{}, t.executor.Authorities.Create(a)
 }
 

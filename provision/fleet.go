@@ -58,6 +58,8 @@ type Authorities interface {
 	plan.Authorities
 	// Create makes an authority that does not exist; it never overwrites one.
 	Create(resource.Authority) error
+	// Encrypt encrypts an authority's private key that lies in the clear.
+	Encrypt(name string) error
 	// Issue mints a new key and a certificate for it, both in PEM, the
 	// certificate with its chain.
 	Issue(context.Context, resource.Certificate) (certificate, key []byte, err error)

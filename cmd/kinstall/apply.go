@@ -46,7 +46,7 @@ undoes it by itself unless kinstall reaches it again over a new connection.`,
 			&cli.DurationFlag{Name: "step-timeout", Usage: "`DURATION` a step has failed that takes longer on its host (default 10m0s, or 30m0s where files are uploaded or packages fetched)", Action: notNegative("step-timeout")},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan, then what happens, as one JSON object a line (docs/plan-json.md); needs -yes"},
 			&cli.DurationFlag{Name: "lock-timeout", Usage: "`DURATION` wait for another apply to end, as 90s or 10m; without it, refuse at once", Action: notNegative("lock-timeout")},
-		}, hostFlags(), outputFlags(), variableFlags()),
+		}, hostFlags(), secretFlags(), outputFlags(), variableFlags()),
 		Action: a.apply,
 	}
 }

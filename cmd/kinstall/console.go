@@ -14,8 +14,10 @@ type console struct {
 	// Whether they are terminals.
 	inTerminal, outTerminal, errTerminal bool
 	size                                 func() (width, height int, err error) // of the terminal out is connected to
-	environ                              []string                              // KEY=VALUE
-	now                                  func() time.Time
+	// password asks on the terminal without showing what is typed; nil without one.
+	password func(prompt string) (string, error)
+	environ  []string // KEY=VALUE
+	now      func() time.Time
 }
 
 // defaultWidth is laid out for where the width is not known.

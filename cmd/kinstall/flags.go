@@ -18,6 +18,14 @@ func variableFlags() []cli.Flag {
 	}
 }
 
+// secretFlags say where the passphrase of the authorities' keys comes from.
+func secretFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "passphrase-file", Usage: "`FILE` read the passphrase of the keys in pki from its first line, instead of asking"},
+		&cli.StringFlag{Name: "passphrase-env", Usage: "`NAME` read it from this variable of the environment, instead of asking"},
+	}
+}
+
 // hostFlags say which hosts are worked on, and how.
 func hostFlags() []cli.Flag {
 	return []cli.Flag{

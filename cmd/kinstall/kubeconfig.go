@@ -28,7 +28,7 @@ made from the authorities beside the inventory; no host is connected to.`,
 		Flags: joined([]cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "`FILE` write it to a file, readable by you alone; one that is there is left alone"},
 			&cli.BoolFlag{Name: "force", Usage: "replace the file"},
-		}, variableFlags()),
+		}, secretFlags(), variableFlags()),
 		Action: a.kubeconfig,
 	}
 }
@@ -47,7 +47,7 @@ func (a *app) kubeconfig(c *cli.Context) error {
 			return usageError("add -force to replace it", "%s is already there and was left as it is", path)
 		}
 	}
-	config, err := a.backend.kubeconfig(c.Context, inv)
+	config, err := a.backend.kubeconfig(c.Context, inv, a.passphrase(c))
 	if err != nil {
 		return err
 	}

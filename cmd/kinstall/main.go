@@ -31,5 +31,8 @@ func main() {
 		environ: os.Environ(),
 		now:     time.Now,
 	}
+	if c.inTerminal && c.errTerminal {
+		c.password = readPassword
+	}
 	os.Exit(run(c, realBackend(), signals, os.Args[1:]))
 }

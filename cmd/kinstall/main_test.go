@@ -102,10 +102,10 @@ func (th *theater) run(args ...string) int {
 	if th.load == nil {
 		th.load = inventory.Load
 	}
-	b := backend{load: th.load, kubeconfig: func(_ context.Context, inv *inventory.Inventory) ([]byte, error) {
+	b := backend{load: th.load, kubeconfig: func(_ context.Context, inv *inventory.Inventory, _ passphrase) ([]byte, error) {
 		return []byte("kubeconfig of " + inv.Cluster.Name + "\n"), nil
 	}}
-	b.prepare = func(_ context.Context, inv *inventory.Inventory, _ *inventory.Lock) (*prepared, hcl.Diagnostics, error) {
+	b.prepare = func(_ context.Context, inv *inventory.Inventory, _ *inventory.Lock, _ passphrase) (*prepared, hcl.Diagnostics, error) {
 		th.inv = inv
 		p := th.plan(inv)
 		return &prepared{plan: p, connect: func(o connectOptions) fleet {

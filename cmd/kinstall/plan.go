@@ -25,7 +25,7 @@ host or here. docs/reading-a-plan.md explains what is printed.`,
 		Flags: joined([]cli.Flag{
 			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit with 2 when something would change"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON (docs/plan-json.md)"},
-		}, hostFlags(), outputFlags(), variableFlags()),
+		}, hostFlags(), secretFlags(), outputFlags(), variableFlags()),
 		Action: a.plan,
 	}
 }

@@ -124,7 +124,7 @@ func (a *app) survey(c *cli.Context, description string) (*survey, error) {
 		return nil, err
 	}
 	done := a.status("Compiling the plan …")
-	prepared, diags, err := a.backend.prepare(ctx, inv, lock)
+	prepared, diags, err := a.backend.prepare(ctx, inv, lock, a.passphrase(c))
 	done()
 	if err != nil {
 		return nil, err

@@ -23,8 +23,8 @@ import (
 // backend is what commands need of the other packages; tests put fakes in.
 type backend struct {
 	load       func(path string, o inventory.Options) (*inventory.Inventory, *inventory.Lock, hcl.Diagnostics)
-	prepare    func(context.Context, *inventory.Inventory, *inventory.Lock) (*prepared, hcl.Diagnostics, error)
-	kubeconfig func(context.Context, *inventory.Inventory) ([]byte, error)
+	prepare    func(context.Context, *inventory.Inventory, *inventory.Lock, passphrase) (*prepared, hcl.Diagnostics, error)
+	kubeconfig func(context.Context, *inventory.Inventory, passphrase) ([]byte, error)
 }
 
 // prepared is a compiled inventory and the way to its hosts.
@@ -61,8 +61,8 @@ func realBackend() backend {
 
 // prepare compiles: with the authorities beside the inventory, and a lock that
 // has the digest of every release.
-func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock) (*prepared, hcl.Diagnostics, error) {
-	authorities, err := openPKI(inv)
+func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock, secret passphrase) (*prepared, hcl.Diagnostics, error) {
+	authorities, err := openPKI(inv, secret)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,9 +91,12 @@ func prepare(ctx context.Context, inv *inventory.Inventory, lock *inventory.Lock
 	return &prepared{plan: p, connect: connect}, diags, nil
 }
 
+// passphrase returns that of the directory of the authorities; see pki.Encryption.
+type passphrase = func(isNew bool) (string, error)
+
 // openPKI opens the directory of the authorities, and makes ready those who sign
 // for authorities whose keys are not in it.
-func openPKI(inv *inventory.Inventory) (*pki.Store, error) {
+func openPKI(inv *inventory.Inventory, secret passphrase) (*pki.Store, error) {
 	options := pki.Options{Signers: map[string]pki.Signer{}}
 	for _, described := range inv.PKI.Signers {
 		s, err := signer.New(described)
@@ -105,6 +108,12 @@ func openPKI(inv *inventory.Inventory) (*pki.Store, error) {
 				continue // nobody uses it
 			}
 			options.Signers[name] = s
+		}
+	}
+	if e := inv.PKI.Encryption; e != nil {
+		options.Encryption = &pki.Encryption{Recipients: e.Recipients, IdentityFile: e.IdentityFile}
+		if e.Passphrase {
+			options.Encryption.Passphrase = secret
 		}
 	}
 	return pki.Open(inv.PKI.Dir, options)
@@ -149,8 +158,8 @@ func (f *realFleet) Apply(ctx context.Context, d *plan.Delta, notify func(provis
 // kubeconfig is an administrator's. It leads to the load balancer's address
 // where that is known: the operator's machine need not resolve the name that
 // the hosts do.
-func kubeconfig(ctx context.Context, inv *inventory.Inventory) ([]byte, error) {
-	store, err := openPKI(inv)
+func kubeconfig(ctx context.Context, inv *inventory.Inventory, secret passphrase) ([]byte, error) {
+	store, err := openPKI(inv, secret)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,42 @@ func pkiBlock() *block {
 			subject("province", "State or province (ST)", `"Henan"`, subjectText, func(p *PKI) any { return &p.Province }),
 			subject("locality", "Locality (L)", `"Dengfeng"`, subjectText, func(p *PKI) any { return &p.Locality }),
 		},
-		blocks: []*block{signerBlock()},
+		blocks: []*block{signerBlock(), encryptionBlock()},
+	}
+}
+
+func encryptionBlock() *block {
+	return &block{
+		name: "encryption",
+		doc:  "Has the private keys in pki.dir encrypted with age: by a passphrase, or for recipients. Keys that lie there in the clear are encrypted by the next apply, and the plan says so.",
+		target: func(outer any, make bool) any {
+			pki := outer.(*PKI)
+			if pki.Encryption == nil {
+				if !make {
+					return nil
+				}
+				pki.Encryption = &Encryption{}
+			}
+			return pki.Encryption
+		},
+		example: `encryption {
+  recipients    = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+  identity_file = "~/.config/age/keys.txt"
+}`,
+		attrs: []attr{
+			{name: "passphrase", kind: boolean(), computed: "`true` without recipients",
+				field:   of(func(e *Encryption) any { return &e.Passphrase }),
+				doc:     "Asks for a passphrase, once in a run: on the terminal, or as -passphrase-file and -passphrase-env say.",
+				example: `true`},
+			{name: "recipients", kind: list("recipients", ageRecipient, false),
+				field:   of(func(e *Encryption) any { return &e.Recipients }),
+				doc:     "Whom keys are encrypted for: public keys of age. Everybody who applies needs to be one of them.",
+				example: `["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]`},
+			{name: "identity_file", kind: filePath(),
+				field:   of(func(e *Encryption) any { return &e.IdentityFile }),
+				doc:     "With recipients: file of this machine with the age identity that reads the keys.",
+				example: `"~/.config/age/keys.txt"`},
+		},
 	}
 }
 

@@ -53,6 +53,14 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 			}
 		}
 	}
+	if e := inv.PKI.Encryption; e != nil {
+		if header, ok := d.headers[e]; ok {
+			e.Place = place(header)
+		}
+		if !d.isSet(&e.Passphrase) {
+			e.Passphrase = !d.isSet(&e.Recipients)
+		}
+	}
 	c := &inv.Cluster
 	if !d.isSet(&c.PodSubnetSize) {
 		c.PodSubnetSize = 24

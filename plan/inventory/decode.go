@@ -337,7 +337,10 @@ func (d *decoder) store(k kind, v cty.Value, ptr any) {
 		fail(wrongTypeFault(k, v))
 		return
 	}
-	for _, f := range k.set(d.env, converted, ptr) {
+	faults := k.set(d.env, converted, ptr)
+	secret := slices.ContainsFunc(faults, func(f *fault) bool { return f.secret })
+	for _, f := range faults {
+		f.secret = secret // they share a line
 		fail(f)
 	}
 }

@@ -732,3 +732,22 @@ func profileName(s string) *fault {
 	}
 	return faultf(invalidText, "%s is not the name of a profile: letters, digits, '-', '_' and '.'.", quote(s))
 }
+
+// recipientForm is Bech32 (BIP 173) under the prefixes of age's native recipients;
+// its checksum is looked at where keys are encrypted.
+var recipientForm = regexp.MustCompile(`^age1(pq1)?[02-9ac-hj-np-z]{40,}$`)
+
+// maxRecipient bounds a recipient, in bytes: one with a post-quantum key has some 2000.
+const maxRecipient = 4000
+
+func ageRecipient(s string) *fault {
+	if len(s) <= maxRecipient && recipientForm.MatchString(s) {
+		return nil
+	}
+	f := faultf(invalidText, "%s is not a recipient of age.", quote(s)).advise("Write it like \"age1…\"; `age-keygen -y FILE` prints that of an identity.")
+	if strings.HasPrefix(strings.ToUpper(s), "AGE-SECRET-KEY-") {
+		f = faultf(invalidText, "The value is a secret key of age, not a recipient.").advise("Keep secrets out of the inventory; `age-keygen -y FILE` prints the recipient.")
+		f.secret = true
+	}
+	return f
+}

@@ -71,21 +71,23 @@ func literal(s string) string {
 // needed is what the blocks of the test's inventory cannot do without.
 func needed() map[string][]string {
 	return map[string][]string{
-		"cluster":                {`version = "1.36.3"`},
-		"host":                   {`address = "10.1.0.2"`, `roles = ["worker"]`},
-		"load_balancer":          {`hosts = ["b"]`},
-		"ssh.bastion":            {`address = "10.1.0.9"`},
-		"host.ssh.bastion":       {`address = "10.1.0.9"`},
-		"runtime.proxy":          {`http = "http://proxy.example.com:3128"`},
-		"runtime.registry":       {`mirrors = ["https://mirror.example.com"]`},
-		"signer.authorities":     {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
-		"signer.timeout":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
-		"signer.url":             {`auth_key_file = "key"`},
-		"signer.profile":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
-		"signer.auth_key_file":   {`url = "https://ca.example.com"`},
-		"signer.ca_file":         {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
-		"registry.username":      {`password_file = "password"`},
-		"registry.password_file": {`username = "user"`},
+		"cluster":                  {`version = "1.36.3"`},
+		"host":                     {`address = "10.1.0.2"`, `roles = ["worker"]`},
+		"load_balancer":            {`hosts = ["b"]`},
+		"ssh.bastion":              {`address = "10.1.0.9"`},
+		"host.ssh.bastion":         {`address = "10.1.0.9"`},
+		"runtime.proxy":            {`http = "http://proxy.example.com:3128"`},
+		"runtime.registry":         {`mirrors = ["https://mirror.example.com"]`},
+		"encryption.recipients":    {`identity_file = "key"`, `passphrase = false`},
+		"encryption.identity_file": {`recipients = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]`},
+		"signer.authorities":       {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.timeout":           {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.url":               {`auth_key_file = "key"`},
+		"signer.profile":           {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"signer.auth_key_file":     {`url = "https://ca.example.com"`},
+		"signer.ca_file":           {`url = "https://ca.example.com"`, `auth_key_file = "key"`},
+		"registry.username":        {`password_file = "password"`},
+		"registry.password_file":   {`username = "user"`},
 	}
 }
 
@@ -172,6 +174,7 @@ type noAuthorities struct{}
 func (noAuthorities) Certificate(string) []byte           { return nil }
 func (noAuthorities) SHA256(string, resource.Part) string { return "" }
 func (noAuthorities) Chain(string) []byte                 { return nil }
+func (noAuthorities) Encrypted(string) bool               { return false }
 func (noAuthorities) Exists(string) bool                  { return false }
 
 // rendered loads and compiles; nil values when the inventory is refused.

@@ -398,7 +398,17 @@ type PKI struct {
 	KeyAlgorithm string
 	// What the names of authorities say that kinstall creates, "" for nothing.
 	Organization, OrganizationalUnit, Country, Province, Locality string
-	Signers                                                       []*Signer // in the order of the file
+	Signers                                                       []*Signer   // in the order of the file
+	Encryption                                                    *Encryption // nil: private keys lie in the clear
+}
+
+// Encryption is the `encryption` block of the PKI: how private keys in Dir are
+// encrypted with age. Either Passphrase or the others are set.
+type Encryption struct {
+	Recipients   []string // age's public keys: "age1…"
+	IdentityFile string   // absolute: by which this machine reads the keys
+	Passphrase   bool     // asked for
+	Place        string   // of the block, as FILE:LINE
 }
 
 // SignerOf returns who signs for an authority whose key is not kept in Dir,

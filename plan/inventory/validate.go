@@ -46,6 +46,7 @@ func (d *decoder) validate(inv *Inventory, hosts []*hostDecl, body *hclsyntax.Bo
 	r.endpoint()
 	r.certificates()
 	r.signers()
+	r.encryption()
 	r.runtime()
 	r.sysctls()
 	r.artifacts()

@@ -41,3 +41,21 @@ func (r *rules) signer(s *Signer) {
 		r.report(advise(invalidSigner.at(r.subject(&s.Command, s), "It is not said what to run."), "Add it, like: command = [\"./sign.sh\"]"))
 	}
 }
+
+// encryption is by a passphrase or for recipients, who can read it again.
+func (r *rules) encryption() {
+	e := r.inv.PKI.Encryption
+	if e == nil || !r.good(&e.Passphrase, &e.Recipients, &e.IdentityFile) {
+		return
+	}
+	switch {
+	case e.Passphrase && (len(e.Recipients) > 0 || e.IdentityFile != ""):
+		r.report(advise(conflictingAttributes.at(r.subject(&e.Passphrase, e), "Keys are encrypted with a passphrase or for recipients, not both."),
+			"Keep passphrase, or recipients and identity_file."))
+	case !e.Passphrase && len(e.Recipients) == 0:
+		r.report(advise(missingAttribute.at(r.subject(&e.Recipients, e), "Keys would be encrypted for nobody."), "Add recipients, or set passphrase = true."))
+	case !e.Passphrase && e.IdentityFile == "":
+		r.report(advise(missingAttribute.at(r.subject(nil, e), "Nothing says by which identity this machine reads the keys that it encrypts."),
+			"Add it, like: identity_file = \"~/.config/age/keys.txt\""))
+	}
+}

@@ -361,6 +361,9 @@ type Authority struct {
 	Certificate []byte
 	// Remote says that somebody else keeps its key.
 	Remote bool
+	// Encrypt says that its private key is to be encrypted in its file, and
+	// Encrypted that it is.
+	Encrypt, Encrypted bool
 }
 
 // Ends returns the time at which a certificate authority ends; ok is false of
@@ -390,8 +393,14 @@ func (a Authority) Queries() []fact.Query { return nil }
 
 // Diff implements Resource.
 func (a Authority) Diff(fact.Set) (Change, error) {
+	const encrypted = "encrypted with age"
 	if a.Exists {
-		return Change{Action: NoOp}, nil
+		change := Change{Action: NoOp}
+		if a.Encrypt && !a.Encrypted && !a.Remote {
+			change = Change{Action: Update, Sensitive: true, Fields: []Field{{Name: "private key", Before: "in the clear", After: encrypted}}}
+			change.because(Intent, "its private key lies in the clear")
+		}
+		return change, nil
 	}
 	change := Change{Action: Create, Sensitive: true}
 	if a.CommonName != "" {
@@ -401,6 +410,9 @@ func (a Authority) Diff(fact.Set) (Change, error) {
 		}
 	} else {
 		change.Fields = []Field{{Name: "key", After: "new, for signing tokens"}}
+	}
+	if a.Encrypt {
+		change.Fields = append(change.Fields, Field{Name: "private key", After: encrypted})
 	}
 	return change, nil
 }

@@ -439,6 +439,9 @@ func TestAuthorityDiff(t *testing.T) {
 		{name: "the authority was lost", r: later, answers: at(found("ca", 0o644)), err: "not in the pki directory"},
 		{name: "authority exists", r: resource.Authority{Name: "etcd", CommonName: "etcd-ca", Exists: true}, want: resource.NoOp},
 		{name: "authority missing", r: resource.Authority{Name: "etcd", CommonName: "etcd-ca"}, want: resource.Create},
+		{name: "key in the clear", r: resource.Authority{Name: "etcd", CommonName: "etcd-ca", Exists: true, Encrypt: true}, want: resource.Update, reasons: because(resource.Intent, "its private key lies in the clear")},
+		{name: "key encrypted", r: resource.Authority{Name: "etcd", CommonName: "etcd-ca", Exists: true, Encrypt: true, Encrypted: true}, want: resource.NoOp},
+		{name: "key of somebody else", r: resource.Authority{Name: "etcd", CommonName: "etcd-ca", Exists: true, Encrypt: true, Remote: true}, want: resource.NoOp},
 		{name: "key pair missing", r: resource.Authority{Name: "service-account"}, want: resource.Create,
 			fields: []resource.Field{{Name: "key", After: "new, for signing tokens"}}},
 	})

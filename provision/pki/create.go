@@ -184,7 +184,11 @@ func (s *Store) write(p *pair) error {
 			return fileError(path, "look for", err)
 		}
 	}
-	keyTemp, err := s.stage(p.keyPEM, 0o600)
+	text, err := s.sealed(p)
+	if err != nil {
+		return err
+	}
+	keyTemp, err := s.stage(text, 0o600)
 	if err != nil {
 		return err
 	}

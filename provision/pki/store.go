@@ -24,7 +24,8 @@
 //     operator is separate from the error: it is what its method Hint returns.
 //
 // Authorities brought along from elsewhere work if they are in this layout:
-// RSA, ECDSA or Ed25519, in PKCS#8, PKCS#1 or SEC 1, unencrypted. The first
+// RSA, ECDSA or Ed25519, in PKCS#8, PKCS#1 or SEC 1, in the clear or encrypted
+// with age; what keys are in their files is chosen by Options. The first
 // certificate of a file is the authority's own; the file of an intermediate holds
 // those above it up to the root, too. The key of an authority that a Signer signs
 // for is not in the directory.
@@ -79,6 +80,7 @@ type pair struct {
 	layout
 	keyPEM    []byte // nil where the key is with a Signer
 	publicPEM []byte // of a certificate authority: with what is trusted beside it, without those above it
+	encrypted bool   // in its file
 	signer    crypto.Signer
 	remote    Signer            // nil where the key is here
 	cert      *x509.Certificate // nil of a bare key pair
@@ -111,6 +113,8 @@ type Options struct {
 	// Signers sign for authorities whose keys are not in the directory, by the
 	// authority's name.
 	Signers map[string]Signer
+	// Encryption says how private keys are encrypted; nil: they lie in the clear.
+	Encryption *Encryption
 }
 
 // Store is a pki directory. Its methods may be called concurrently.
@@ -118,6 +122,7 @@ type Store struct {
 	dir     string
 	options Options
 	now     func() time.Time
+	cipher  *cipher // nil without Encryption
 
 	mu      sync.RWMutex
 	pairs   map[string]*pair
@@ -133,7 +138,7 @@ func Open(dir string, options Options) (*Store, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(options.Signers) == 0:
-		return s, nil
+		return s, s.unlock()
 	case errors.Is(err, fs.ErrNotExist):
 		var missing []error
 		for _, l := range layouts {
@@ -155,6 +160,9 @@ func Open(dir string, options Options) (*Store, error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := s.unlock(); err != nil {
+		return nil, err
+	}
 	var found []error
 	for _, l := range layouts {
 		p, err := s.read(l)
@@ -169,6 +177,14 @@ func Open(dir string, options Options) (*Store, error) {
 		return nil, errors.Join(found...)
 	}
 	return s, nil
+}
+
+// unlock makes ready to read and write encrypted keys.
+func (s *Store) unlock() (err error) {
+	if s.options.Encryption != nil {
+		s.cipher, err = s.newCipher(s.options.Encryption)
+	}
+	return err
 }
 
 // read returns an authority from its files, nil if there is neither of them.
@@ -198,9 +214,12 @@ func (s *Store) read(l layout) (*pair, error) {
 	case keyErr != nil || publicErr != nil:
 		return nil, errors.Join(keyErr, publicErr)
 	}
-	p := &pair{layout: l, keyPEM: keyPEM, publicPEM: publicPEM}
+	p := &pair{layout: l, publicPEM: publicPEM}
 	var err error
-	if p.signer, err = parseKey(keyPEM); err != nil {
+	if p.keyPEM, p.encrypted, err = s.decrypted(keyPath, keyPEM); err != nil {
+		return nil, err
+	}
+	if p.signer, err = parseKey(p.keyPEM); err != nil {
 		return nil, &FileError{Path: keyPath, Err: err, hint: "restore the file from a backup"}
 	}
 	var public crypto.PublicKey
@@ -327,16 +346,16 @@ func parseKey(data []byte) (crypto.Signer, error) {
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case "RSA PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("holds an encrypted private key, which is not supported")
+			return nil, errors.New("holds a private key that is encrypted otherwise than with age")
 		}
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	case "EC PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("holds an encrypted private key, which is not supported")
+			return nil, errors.New("holds a private key that is encrypted otherwise than with age")
 		}
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	case "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("holds an encrypted private key, which is not supported")
+		return nil, errors.New("holds a private key that is encrypted otherwise than with age")
 	default:
 		return nil, fmt.Errorf("holds no PEM private key but %q", printable(block.Type))
 	}

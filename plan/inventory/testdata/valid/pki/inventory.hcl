@@ -25,6 +25,11 @@ pki {
     timeout       = "1m"
   }
 
+  encryption {
+    recipients    = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+    identity_file = "age.txt"
+  }
+
   signer "command" {
     authorities = ["etcd"]
     command     = ["./sign.sh", "-v", "-v", ""]

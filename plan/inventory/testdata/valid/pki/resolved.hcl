@@ -58,6 +58,12 @@ pki {
     command     = ["./sign.sh", "-v", "-v", ""]
     timeout     = "30s"
   }
+
+  encryption {
+    passphrase    = false
+    recipients    = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+    identity_file = "/inventories/age.txt"
+  }
 }
 
 kube_proxy {
