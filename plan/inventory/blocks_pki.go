@@ -14,7 +14,7 @@ func pkiBlock() *block {
 	}
 	return &block{
 		name:   "pki",
-		doc:    "Authorities and keys on this machine. docs/security.md tells where else authorities may come from.",
+		doc:    "Authorities and keys on this machine. docs/security.md tells where authorities may come from.",
 		target: part(func(inv *Inventory) any { return &inv.PKI }),
 		example: `pki {
   dir           = "secrets/pki"
