@@ -111,7 +111,7 @@ func openPKI(inv *inventory.Inventory, secret passphrase) (*pki.Store, error) {
 		}
 	}
 	if e := inv.PKI.Encryption; e != nil {
-		options.Encryption = &pki.Encryption{Recipients: e.Recipients, IdentityFile: e.IdentityFile}
+		options.Encryption = &pki.Encryption{Recipients: e.Recipients, IdentityFile: e.IdentityFile, Place: e.Place}
 		if e.Passphrase {
 			options.Encryption.Passphrase = secret
 		}

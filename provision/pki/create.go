@@ -59,6 +59,7 @@ func (s *Store) Create(a resource.Authority) error {
 	if err := s.write(p); err != nil {
 		return fmt.Errorf("create authority %q: %w", a.Name, err)
 	}
+	p.encrypted = s.options.Encryption != nil
 	s.pairs[a.Name] = p
 	return nil
 }

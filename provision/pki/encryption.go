@@ -23,6 +23,7 @@ type Encryption struct {
 	// an age identity by which this machine reads them.
 	Recipients   []string
 	IdentityFile string
+	Place        string // where the inventory says so, as FILE:LINE
 	// Passphrase returns what the identity is encrypted with that lies beside the
 	// keys. It is asked once. isNew says that there is none yet and that this one
 	// will be; "" is then an answer, too: nothing is to be encrypted in this run.
@@ -56,7 +57,7 @@ func (s *Store) newCipher(e *Encryption) (*cipher, error) {
 	c := &cipher{}
 	var err error
 	if c.recipients, err = age.ParseRecipients(strings.NewReader(strings.Join(e.Recipients, "\n"))); err != nil {
-		return nil, fmt.Errorf("pki.encryption.recipients: %w", err)
+		return nil, fmt.Errorf("%s: recipients: %w", e.Place, err)
 	}
 	text, err := readFile(e.IdentityFile, true)
 	if err != nil {
@@ -167,7 +168,7 @@ func (c *cipher) decrypt(content []byte) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(plain, maxFile))
 }
 
-// open returns a key in the clear, and whether it is encrypted in its file.
+// decrypted returns a key in the clear, and whether it is encrypted in its file.
 func (s *Store) decrypted(path string, content []byte) (plain []byte, encrypted bool, err error) {
 	if !isEncrypted(content) {
 		return content, false, nil
@@ -202,7 +203,6 @@ func (s *Store) sealed(p *pair) ([]byte, error) {
 		}
 		s.cipher.identity = nil
 	}
-	p.encrypted = true
 	return s.cipher.encrypt(p.keyPEM)
 }
 
@@ -263,16 +263,16 @@ func (s *Store) Encrypt(name string) error {
 	}
 	// What can't be read again must not take the place of what can.
 	if again, err := s.cipher.decrypt(text); err != nil || !bytes.Equal(again, p.keyPEM) {
-		p.encrypted = false
 		return wrap(errors.New("what was encrypted can't be read again"))
 	}
 	temp, err := s.stage(text, 0o600)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
 	if err != nil {
-		p.encrypted = false
 		return wrap(err)
 	}
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return wrap(fileError(path, "put in place", err))
+	}
+	p.encrypted = true
 	return syncDir(s.dir)
 }

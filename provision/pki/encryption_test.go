@@ -206,6 +206,7 @@ func TestEncryptedAndUnreadable(t *testing.T) {
 	}
 	badRecipient := recipient(t)
 	badRecipient.Encryption.Recipients = []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8q"}
+	badRecipient.Encryption.Place = "lab.hcl:7"
 	for _, tt := range []struct {
 		name    string
 		dir     string
@@ -220,7 +221,7 @@ func TestEncryptedAndUnreadable(t *testing.T) {
 		{"identity of somebody else", dir, recipient(t, other), "none of its identities can read what is encrypted for pki.encryption.recipients"},
 		{"identity open to others", dir, openIdentity, "is open to others (mode 0644)"},
 		{"no identity", dir, noIdentity, "holds no age identities"},
-		{"bad recipient", dir, badRecipient, "pki.encryption.recipients: "},
+		{"bad recipient", dir, badRecipient, "lab.hcl:7: recipients: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := tree(t, dir)

@@ -346,16 +346,16 @@ func parseKey(data []byte) (crypto.Signer, error) {
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case "RSA PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("holds a private key that is encrypted otherwise than with age")
+			return nil, errors.New("holds an encrypted private key, but not one of age: that form is not supported")
 		}
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	case "EC PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("holds a private key that is encrypted otherwise than with age")
+			return nil, errors.New("holds an encrypted private key, but not one of age: that form is not supported")
 		}
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	case "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("holds a private key that is encrypted otherwise than with age")
+		return nil, errors.New("holds an encrypted private key, but not one of age: that form is not supported")
 	default:
 		return nil, fmt.Errorf("holds no PEM private key but %q", printable(block.Type))
 	}
