@@ -256,7 +256,12 @@ host "taishan" {
 		}},
 		{"a signer that is gone", func(t *testing.T) {
 			w.ssh(t, host, "systemctl stop cfssl")
-			if r := w.run(t, "plan", "-passphrase-file", "passphrase", w.inventory); r.code == 0 || !strings.Contains(said(r), "cfssl http://10.89.0.11:8888") {
+			if r := w.run(t, "plan", "-passphrase-file", "passphrase", w.inventory); !strings.Contains(said(r), "the API was not observed") || !strings.Contains(said(r), "cfssl http://10.89.0.11:8888") {
+				t.Errorf("%s", r)
+			}
+			w.edit(t, "kubelet {\n", "kubelet {\n  args = { \"v\" = \"1\" }\n")
+			r := w.run(t, "apply", "-yes", "-passphrase-file", "passphrase", w.inventory)
+			if r.code != 1 || !strings.Contains(said(r), "nothing was changed") || !strings.Contains(said(r), "cfssl http://10.89.0.11:8888") {
 				t.Errorf("%s", r)
 			}
 		}},

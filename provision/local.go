@@ -83,22 +83,19 @@ func (e *Executor) checkWritable() error {
 	return nil
 }
 
-// checkSigners has those sign, of whom certificates will be asked, for kinstall
-// itself, as it will need anyway: what answers nothing or garbage is found before
-// a host is changed. The front proxy's authority has no clients but API servers.
+// checkSigners has those sign who keep authorities' keys, for kinstall itself, as
+// it will need anyway: what answers nothing or garbage is found before a host is
+// changed. The front proxy's authority has no clients but API servers.
 func (e *Executor) checkSigners() error {
-	needed := map[string]bool{}
-	for _, item := range e.delta.Items {
-		if c, ok := item.Step.Resource.(resource.Certificate); ok && c.Remote && item.Change.Changes() && item.Change.Action != resource.Update {
-			needed[c.Authority] = true
-		}
+	if !slices.ContainsFunc(e.delta.Items, func(item plan.Item) bool { return item.Change.Action != resource.NoOp }) {
+		return nil
 	}
 	var failures []error
 	for _, client := range []struct {
 		authority    string
 		organization []string
 	}{{plan.AuthorityEtcd, nil}, {plan.AuthorityKubernetes, []string{"system:masters"}}} {
-		if needed[client.authority] {
+		if e.Fleet.inventory.PKI.SignerOf(client.authority) != nil && e.Authorities.Exists(client.authority) {
 			_, err := e.Authorities.ClientTLS(client.authority, "kinstall", client.organization, adminLifetime)
 			failures = append(failures, err)
 		}

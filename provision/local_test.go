@@ -2,15 +2,19 @@ package provision
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
@@ -163,5 +167,27 @@ func TestNothingWithoutTheLockFile(t *testing.T) {
 	got := outcomes(report)
 	if !errors.Is(err, ErrStale) || got[lock] != Failed || got[a] != Skipped || got[b] != Skipped || len(s.begun()) > 0 {
 		t.Errorf("Apply: %v, %v, ran %v", err, got, s.begun())
+	}
+}
+
+// silent authorities are with a signer that does not answer.
+type silent struct{ Authorities }
+
+func (silent) Exists(string) bool { return true }
+
+func (silent) ClientTLS(authority, _ string, _ []string, _ time.Duration) (*tls.Config, error) {
+	return nil, fmt.Errorf("the signer of %s gave no answer", authority)
+}
+
+// A signer that does not work is found before a host is changed.
+func TestApplyAsksSignersFirst(t *testing.T) {
+	f := newFleet(t, Options{}, "shaolin")
+	f.step("shaolin", named("a"))
+	f.inventory.PKI.Signers = []*inventory.Signer{{Kind: inventory.SignerCommand, Authorities: []string{plan.AuthorityEtcd}}}
+	e := f.executor()
+	e.Authorities = silent{e.Authorities}
+	err := wantUntouched(t, f, e, f.everything(t), "the signer of etcd gave no answer")
+	if strings.Contains(err.Error(), "kubernetes") {
+		t.Errorf("somebody was asked who signs nothing: %v", err)
 	}
 }
