@@ -252,6 +252,11 @@ func TestAvailabilityLocal(t *testing.T) {
 	r := w.apply(t)
 	t.Logf("from nothing: %s", r.elapsed.Round(100*time.Millisecond))
 	w.planned(t)
+	for host, want := range map[string]string{"huashan": "inactive\nactive", "emei": "inactive\nactive"} {
+		if active := w.ssh(t, host, "systemctl is-active haproxy kinstall-balancer || true"); active != want {
+			t.Errorf("%s: haproxy and kinstall-balancer are %q", host, active)
+		}
+	}
 	p := newPulse(t, w)
 	p.place(t, "huashan")
 	node := func(t *testing.T) func() asked {

@@ -128,7 +128,9 @@ func drawDraft(t *rapid.T) draft {
 // any have it, on each node.
 func (d *draft) drawBalancer(t *rapid.T) {
 	d.balancers = rapid.IntRange(0, min(2, d.masters)).Draw(t, "balancers")
-	d.balancer = rapid.SampledFrom([]string{inventory.BalancerNginx, inventory.BalancerHAProxy}).Draw(t, "kind of balancer")
+	if d.balancers > 0 {
+		d.balancer = rapid.SampledFrom([]string{inventory.BalancerHAProxy, inventory.BalancerNginx}).Draw(t, "kind of balancer")
+	}
 }
 
 // mutate makes another inventory of one, for the same hosts or one worker more
