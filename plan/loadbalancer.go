@@ -229,48 +229,49 @@ func (c *compiler) drains(b balancerKind, host string, file resource.File, data 
 // succession says what becomes of one load balancer when another one takes its
 // place: on its host it listens until the other one does; and it is deleted when
 // nothing dials it any more, which is when everything that serves was changed, on
-// whichever host.
+// whichever host. (A host's own balancer is dialled by that host alone, whose
+// changes it waits for as all that leaves does.)
 func (o order) succession(d *Delta, gone []Item) {
-	old := map[StepID]balancerKind{}
+	next, balanced := balancerOf(d.Plan.Inventory)
+	leaving := map[StepID]balancerKind{}
 	for _, b := range balancerKinds() {
 		for _, item := range gone {
-			if item.Step.Resource.ID() == unitID(b.unit) {
-				old[item.Step.ID()] = b
+			if !b.local && item.Step.Resource.ID() == unitID(b.unit) {
+				leaving[item.Step.ID()] = b
 			}
 		}
 	}
 	created := map[StepID]bool{}
 	for i := range d.Items {
-		id := d.Items[i].Step.ID()
-		if d.Items[i].Change.Changes() && d.Items[i].Step.Rollout != nil {
-			for leaving := range old {
-				o.wait(leaving, id)
+		id, change := d.Items[i].Step.ID(), d.Items[i].Change
+		if change.Changes() && d.Items[i].Step.Rollout != nil {
+			for old := range leaving {
+				o.wait(old, id)
 			}
 		}
-		created[id] = d.Items[i].Change.Action == resource.Create
+		created[id] = change.Action == resource.Create
+	}
+	if !balanced {
+		return
 	}
 	for i := range d.Items {
-		item := &d.Items[i]
-		unit, ok := item.Step.Resource.(resource.Unit)
-		if !ok || item.Step.Rollout == nil {
-			continue
-		}
-		b, ok := balancerOf(d.Plan.Inventory)
-		if !ok || b.unit != unit.Name {
+		step := &d.Items[i].Step
+		unit, ok := step.Resource.(resource.Unit)
+		if !ok || unit.Name != next.unit {
 			continue
 		}
 		// Who had HAProxy on the host before has it for something.
-		if !slices.ContainsFunc(b.packages, func(name string) bool {
-			return created[NewStepID(item.Step.Host, resource.Package{Name: name}.ID())]
+		if !slices.ContainsFunc(next.packages, func(name string) bool {
+			return created[NewStepID(step.Host, resource.Package{Name: name}.ID())]
 		}) {
 			unit.Idle = nil
 		}
-		for _, other := range balancerKinds() {
-			if _, leaves := old[NewStepID(item.Step.Host, unitID(other.unit))]; leaves && !b.local && !other.local {
-				unit.Relieves = append(unit.Relieves, resource.Relieved{Unit: other.unit, Quit: other.quit})
+		for _, b := range balancerKinds() {
+			if _, leaves := leaving[NewStepID(step.Host, unitID(b.unit))]; leaves && !next.local {
+				unit.Relieves = append(unit.Relieves, resource.Relieved{Unit: b.unit, Quit: b.quit})
 			}
 		}
-		item.Step.Resource = unit
+		step.Resource = unit
 	}
 }
 
