@@ -40,7 +40,7 @@ func TestAddressComesFirst(t *testing.T) {
 			}
 			d := &Delta{Plan: p, Observed: observed}
 			for _, s := range p.Steps {
-				d.Items = append(d.Items, Item{Step: s, Change: resource.Change{Action: resource.Update}})
+				d.Items = append(d.Items, Item{&s, &resource.Change{Action: resource.Update}})
 			}
 			o := order{}
 			d.addressFirst(o)
