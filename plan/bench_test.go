@@ -187,7 +187,8 @@ func settle(t testing.TB, facts fact.Set, r resource.Resource, a authority) {
 	case resource.File:
 		file(r.Path, r.Own(), resource.SHA256(r.Content))
 	case resource.Directory:
-		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "directory", Mode: r.Own().Mode, Owner: "root", Group: "root"})
+		own := r.Own()
+		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "directory", Mode: own.Mode, Owner: own.Owner, Group: own.Group})
 	case resource.Block:
 		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "file", Mode: 0o644, SHA256: r.SHA256, BlockAsWanted: true})
 	case resource.Artifact:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -39,6 +40,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 		releases:  map[string]Release{},
 		drained:   map[string][]Drain{},
 		issuers:   map[string]*x509.Certificate{},
+		modes:     map[string]uint32{},
 		files:     files,
 	}
 	c.check()
@@ -90,6 +92,7 @@ type compiler struct {
 	subnetsV6 map[string]netip.Prefix // by host; none but with dual-stack
 	files     map[string][]byte       // of the operator's machine, by path
 	issuers   map[string]*x509.Certificate
+	modes     map[string]uint32  // of files, by path
 	names     resource.Block     // of /etc/hosts, the same on every host
 	own       []Release          // images that the user names
 	drained   map[string][]Drain // by the host of the API server that is sent nothing new
@@ -116,6 +119,7 @@ func (c *compiler) check() {
 			c.fail("File not readable", "%s, which the inventory names, was not read.", path)
 		}
 	}
+	c.checkPolicies()
 	if _, ok := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex); !ok {
 		c.fail("Service network too small", "cluster.service_cidr is %s; the name service needs its address number %d.", inv.Cluster.ServiceCIDR, dnsIndex)
 	}
@@ -211,6 +215,7 @@ func (c *compiler) file(host, path string, data any, after ...[]StepID) resource
 // content adds a file with the given bytes.
 func (c *compiler) content(host, path string, content []byte, after ...[]StepID) resource.File {
 	f := c.templates.file(path, content)
+	f.Mode = c.mode(path)
 	c.add(host, f, append(after, c.parents(host, path))...)
 	return f
 }
@@ -222,6 +227,21 @@ func (c *compiler) tested(host, path string, test resource.ConfigTest, data any,
 	f.Test = test
 	c.add(host, f, append(after, c.parents(host, path))...)
 	return f
+}
+
+// mode is what the table of hardening says of a file; 0 for the kind's default.
+func (c *compiler) mode(path string) uint32 {
+	mode, known := c.modes[path]
+	if !known {
+		mode = hardening.Mode(path, c.inventory.Cluster.Hardening, c.inventory.Cluster.Version)
+		c.modes[path] = mode
+	}
+	return mode
+}
+
+// hardeningFlags are what the table of hardening sets of a program.
+func (c *compiler) hardeningFlags(program string) map[string]string {
+	return hardening.Flags(program, c.inventory.Cluster.Hardening, c.inventory.Cluster.Version)
 }
 
 // directory adds a directory; it may be added by several components.

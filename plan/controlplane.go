@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -52,22 +53,25 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	if c.signsRequests() {
 		signing = append(signing, caKeyFile)
 	}
+	policies := c.apiServerPolicies(h)
 	c.staticPod(h, staticPod{
 		name:    apiServerPod,
 		release: releaseAPIServer,
-		args:    settings(c.apiServerArgs(h), inv.APIServer.Args),
-		files:   c.credentials(h, append(c.apiAuthorityFiles(), frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile)...),
+		args:    withNodeRestriction(settings(c.apiServerArgs(h), c.hardeningFlags(hardening.APIServer), policies.flags, inv.APIServer.Args)),
+		files:   append(c.credentials(h, append(c.apiAuthorityFiles(), frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile)...), policies.files...),
+		alone:   policies.files,
+		writes:  policies.writes,
 		reread:  c.credentials(h, APIServerCertificate, apiServerEtcdCert, apiServerNodeCert, frontProxyCert),
 		address: h.Address.String(),
 		// The probes have no credentials.
 		anonymous: inv.APIServer.Args["anonymous-auth"] != "false",
 		rollout:   c.apiServerRollout(h),
-		after:     step(Cluster, c.etcdGate()),
+		after:     append(step(Cluster, c.etcdGate()), policies.after...),
 	})
 	c.staticPod(h, staticPod{
 		name:    controllerPod,
 		release: releaseControllerManager,
-		args:    settings(c.controllerManagerArgs(h), inv.ControllerManager.Args),
+		args:    settings(c.controllerManagerArgs(h), c.hardeningFlags(hardening.ControllerManager), inv.ControllerManager.Args),
 		files: append(c.credentials(h, append(signing, frontProxyCAFile, saKeyFile, controllerCert)...),
 			c.kubeconfig(h, controllerConfig, own, userController, controllerCert)),
 		address:   probeAddress(h, inv.ControllerManager.Args),
@@ -80,7 +84,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	c.staticPod(h, staticPod{
 		name:    schedulerPod,
 		release: releaseScheduler,
-		args:    settings(c.schedulerArgs(h), inv.Scheduler.Args),
+		args:    settings(c.schedulerArgs(h), c.hardeningFlags(hardening.Scheduler), inv.Scheduler.Args),
 		files: append(c.credentials(h, caFile, schedulerCert),
 			c.kubeconfig(h, schedulerConfig, own, userScheduler, schedulerCert)),
 		address:   probeAddress(h, inv.Scheduler.Args),
@@ -99,6 +103,8 @@ type staticPod struct {
 	args      []setting
 	files     []resource.Input // what it reads when it starts
 	reread    []resource.Input // what it reads anew whenever it changes
+	alone     []resource.Input // of files, those outside the PKI's directory
+	writes    []string         // directories that it writes to
 	address   string           // where its probes ask
 	anonymous bool             // whether they may ask without credentials
 	rollout   Rollout
@@ -106,7 +112,10 @@ type staticPod struct {
 }
 
 // mount is a file or directory of the host that a static pod sees at the same path.
-type mount struct{ Name, Path, Type string }
+type mount struct {
+	Name, Path, Type string
+	Writable         bool
+}
 
 func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 	image := c.image(p.release)
@@ -133,16 +142,16 @@ func (c *compiler) staticPod(h inventory.Host, p staticPod) {
 // system's own authorities. A mounted file stays the one it was when another
 // takes its place; what is to be read anew is mounted with its directory.
 func (p staticPod) mounts() []mount {
-	system := mount{"system-authorities", "/etc/ssl/certs", "DirectoryOrCreate"}
-	if len(p.reread) > 0 {
-		return []mount{{"pki", pkiDir, "Directory"}, system}
-	}
 	var all []mount
+	files := p.files
+	if len(p.reread) > 0 {
+		all, files = []mount{{Name: "pki", Path: pkiDir, Type: "Directory"}}, p.alone
+	}
 	file := func(p string) {
 		name := strings.NewReplacer("/", "-", ".", "-").Replace(strings.TrimPrefix(strings.TrimPrefix(p, pkiDir+"/"), path.Dir(p)+"/"))
-		all = append(all, mount{name, p, "File"})
+		all = append(all, mount{Name: name, Path: p, Type: "File"})
 	}
-	for _, f := range p.files {
+	for _, f := range files {
 		switch f := f.(type) {
 		case resource.File:
 			file(f.Path)
@@ -153,7 +162,11 @@ func (p staticPod) mounts() []mount {
 			file(f.KeyPath)
 		}
 	}
-	return append(all, system)
+	all = append(all, mount{Name: "system-authorities", Path: "/etc/ssl/certs", Type: "DirectoryOrCreate"})
+	for _, dir := range p.writes {
+		all = append(all, mount{Name: "log", Path: dir, Type: "DirectoryOrCreate", Writable: true})
+	}
+	return all
 }
 
 // apiServerArgs are an API server's flags, as kubeadm sets them but for bootstrap

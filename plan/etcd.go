@@ -3,9 +3,11 @@ package plan
 import (
 	"fmt"
 	"net"
+	"path"
 	"slices"
 	"strings"
 
+	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -32,7 +34,6 @@ func (c *compiler) etcd(h inventory.Host) {
 	credentials := c.credentials(h, etcdCAFile, etcdServerCert, etcdPeerCert)
 	own := map[string]string{
 		"name":                        h.Name,
-		"data-dir":                    inv.Etcd.DataDir,
 		"listen-client-urls":          "https://" + hostPort(h.Address, EtcdClientPort) + fmt.Sprintf(",https://127.0.0.1:%d", EtcdClientPort),
 		"advertise-client-urls":       "https://" + hostPort(h.Address, EtcdClientPort),
 		"listen-peer-urls":            "https://" + hostPort(h.Address, EtcdPeerPort),
@@ -41,21 +42,41 @@ func (c *compiler) etcd(h inventory.Host) {
 		"client-cert-auth":            "true",
 		"trusted-ca-file":             etcdCAFile,
 		"cert-file":                   etcdServerCert,
-		"key-file":                    keyFile(etcdServerCert),
+		"key-file":                    etcdCredential(etcdServerCert),
 		"peer-client-cert-auth":       "true",
 		"peer-trusted-ca-file":        etcdCAFile,
 		"peer-cert-file":              etcdPeerCert,
-		"peer-key-file":               keyFile(etcdPeerCert),
+		"peer-key-file":               etcdCredential(etcdPeerCert),
 	}
 	first := c.file(h.Name, bootstrapFile, bootstrapFlags(inv, c.etcdCluster(), "new"))
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseEtcd),
 		c.file(h.Name, etcdConfig, map[string]any{"Flags": settings(own, etcdVersionFlags(inv.Etcd.Version), inv.Etcd.Args)}),
-		c.unitFile(h.Name, etcdUnit, nil),
+		c.unitFile(h.Name, etcdUnit, map[string]any{
+			"DataDir": inv.Etcd.DataDir, "User": hardening.EtcdUser, "Keys": []string{keyFile(etcdServerCert), keyFile(etcdPeerCert)},
+		}),
 	}, credentials...)
+	// Last: the time between a member's stop and its start is the time that it takes.
+	inputs = append(inputs, etcdDirectory(inv))
 	c.serving(h.Name, resource.Unit{Name: etcdUnit, Inputs: inputs, NoBlock: true}, c.etcdRollout(h),
 		inputSteps(h.Name, inputs), step(h.Name, first), step(h.Name, c.names),
-		step(h.Name, resource.Directory{Path: inv.Etcd.DataDir}), c.credentialSteps(h, etcdHealthCert))
+		c.credentialSteps(h, etcdHealthCert))
+}
+
+// etcdDirectory is a member's data: of a user of its own, as the member is.
+func etcdDirectory(inv *inventory.Inventory) resource.Directory {
+	const user = hardening.EtcdUser
+	return resource.Directory{
+		Path: inv.Etcd.DataDir, Ownership: resource.Ownership{Mode: 0o700, Owner: user, Group: user},
+		Unit: etcdUnit, Inner: []string{memberDirectory(inv), logDirectory(inv), memberDirectory(inv) + "/snap"},
+	}
+}
+
+// etcdCredential is where etcd has a certificate's key: keys belong to root, and
+// systemd hands the unit copies that its user can read (systemd.exec(5),
+// LoadCredential=).
+func etcdCredential(certificate string) string {
+	return "/run/credentials/" + etcdUnit + "/" + path.Base(keyFile(certificate))
 }
 
 // bootstrapFlags are what a member is started with at the very first time: with

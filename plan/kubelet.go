@@ -2,6 +2,7 @@ package plan
 
 import (
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -64,7 +65,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubelet),
-		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, mergedYAML)),
+		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, c.hardenedKubelet)),
 		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, kubeletClientCert),
 		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
 	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert, kubeletClientCert)...)...)
@@ -108,4 +109,11 @@ func (c *compiler) kubelet(h inventory.Host) {
 		node.Taints = append(node.Taints, fact.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
 	}
 	c.add(Cluster, node, step(h.Name, resource.Unit{Name: KubeletUnit}), c.served())
+}
+
+// hardenedKubelet merges what the table of hardening sets, and the user's settings
+// over it.
+func (c *compiler) hardenedKubelet(document []byte, user map[string]any) []byte {
+	cluster := c.inventory.Cluster
+	return mergedYAML(mergedYAML(document, hardening.KubeletSettings(cluster.Hardening, cluster.Version)), user)
 }

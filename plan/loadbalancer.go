@@ -255,11 +255,11 @@ func (o order) succession(d *Delta, gone []Item) {
 		return
 	}
 	for i := range d.Items {
-		step := &d.Items[i].Step
-		unit, ok := step.Resource.(resource.Unit)
+		unit, ok := d.Items[i].Step.Resource.(resource.Unit)
 		if !ok || unit.Name != next.unit {
 			continue
 		}
+		step := d.Items[i].OwnStep()
 		// Who had HAProxy on the host before has it for something.
 		if !slices.ContainsFunc(next.packages, func(name string) bool {
 			return created[NewStepID(step.Host, resource.Package{Name: name}.ID())]

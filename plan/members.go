@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,7 +153,7 @@ func seatsIn(p *Plan, observed Observed, found fact.EtcdMembers) []seat {
 			}
 			unit, err := facts.Unit(etcdUnit)
 			s.runs = err == nil && unit.LoadState != "not-found" && !slices.Contains([]string{"", "inactive", "failed"}, unit.ActiveState)
-			if dir := flagIn(facts, etcdConfig, "ETCD_DATA_DIR"); dir != "" && dir != inv.Etcd.DataDir {
+			if dir := cmp.Or(dataDirectoryIn(facts), flagIn(facts, etcdConfig, "ETCD_DATA_DIR")); dir != "" && dir != inv.Etcd.DataDir {
 				s.elsewhere = dir
 			}
 		}
@@ -268,6 +270,25 @@ func beganWith(facts fact.Set, wanted map[string]bool) string {
 	}
 	if !maps.Equal(found, wanted) {
 		return membersOf(found)
+	}
+	return ""
+}
+
+// etcdUnitFile is the file of etcd's unit.
+const etcdUnitFile = "/etc/systemd/system/" + etcdUnit
+
+var dataDirectoryFlag = regexp.MustCompile(`(?m)^ExecStart=.* "--data-dir=([^"]*)"$`)
+
+// dataDirectoryIn returns the data directory that etcd's unit on the host names; ""
+// if it is not known, or the host's configuration is from a kinstall that had it
+// in etcd.env.
+func dataDirectoryIn(facts fact.Set) string {
+	found, err := facts.File(etcdUnitFile)
+	if err != nil {
+		return ""
+	}
+	if match := dataDirectoryFlag.FindSubmatch(found.Content); match != nil {
+		return string(match[1])
 	}
 	return ""
 }

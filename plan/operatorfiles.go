@@ -12,14 +12,21 @@ import (
 func OperatorFiles(inv *inventory.Inventory) []string {
 	var paths []string
 	seen := map[string]bool{"": true}
-	for _, r := range inv.Runtime.Registries {
-		for _, path := range []string{r.CAFile, r.PasswordFile} {
+	named := func(all ...string) {
+		for _, path := range all {
 			if !seen[path] {
 				seen[path] = true
 				paths = append(paths, path)
 			}
 		}
 	}
+	for _, r := range inv.Runtime.Registries {
+		named(r.CAFile, r.PasswordFile)
+	}
+	if audited(inv) {
+		named(inv.Audit.PolicyFile, inv.Audit.WebhookFile)
+	}
+	named(inv.Admission.ConfigFile)
 	return paths
 }
 

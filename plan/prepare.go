@@ -86,9 +86,7 @@ func (c *compiler) prepare(h inventory.Host) {
 		}
 	}
 	if h.Has(inventory.RoleEtcd) {
-		// etcd makes what it keeps in there 0700 itself, and only warns of a wider
-		// directory around it.
-		c.add(h.Name, resource.Directory{Path: inv.Etcd.DataDir, Ownership: resource.Ownership{Mode: 0o700}, KeepExisting: true}, c.parents(h.Name, inv.Etcd.DataDir))
+		c.add(h.Name, etcdDirectory(inv), c.parents(h.Name, inv.Etcd.DataDir))
 	}
 }
 
@@ -154,6 +152,11 @@ func (c *compiler) sysctls(h inventory.Host) []resource.Sysctl {
 		for _, s := range c.inventory.ContainerSysctls() {
 			node[s.Name] = s.Value
 		}
+		if h.IsNode() {
+			for _, s := range c.inventory.KubeletSysctls() {
+				node[s.Name] = s.Value
+			}
+		}
 	}
 	exact := settings(node, c.inventory.Preparation.Sysctls)
 	var all []resource.Sysctl
@@ -212,6 +215,7 @@ func directories() []directory {
 		{pkiDir, 0o755, hasPKI},
 		{pkiDir + "/etcd", 0o755, anyOf(onEtcd, onMasters, onFlannelEtcd)},
 		{ManifestDirectory, 0o755, onMasters},
+		{apiServerDirectory, 0o700, onMasters},
 		{"/etc/etcd", 0o755, onEtcd},
 		{"/etc/containerd", 0o755, onContainerd},
 		{"/etc/docker", 0o755, onDocker},

@@ -331,6 +331,14 @@ func parse(path string, content []byte) error {
 		decoder := json.NewDecoder(bytes.NewReader(content))
 		decoder.DisallowUnknownFields()
 		return decoder.Decode(&config)
+	case path == auditPolicyFile:
+		return parseAuditPolicy(content)
+	case path == auditWebhookFile:
+		return parseWebhook(content)
+	case path == authenticationFile:
+		return parseAuthentication(content)
+	case path == admissionFile:
+		return parseAdmission(content)
 	case path == "/var/lib/kube-proxy/config.yaml":
 		return strict[kubeproxyv1.KubeProxyConfiguration](content)
 	case path == keepalivedConfig:
@@ -408,8 +416,9 @@ func lines(content []byte, form string) error {
 // parseUnit reads a systemd unit as systemd.syntax(7) has it.
 func parseUnit(content []byte) error {
 	sections := map[string]map[string]bool{
-		"Unit":    {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true, "PartOf": true},
-		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true, "SuccessExitStatus": true},
+		"Unit": {"Description": true, "Documentation": true, "After": true, "Wants": true, "Before": true, "StartLimitIntervalSec": true, "Requires": true, "PartOf": true},
+		"Service": {"Type": true, "ExecStart": true, "ExecStartPre": true, "ExecReload": true, "RuntimeDirectory": true, "Delegate": true, "KillMode": true, "Restart": true, "RestartSec": true, "TasksMax": true, "TimeoutStartSec": true, "EnvironmentFile": true, "NoNewPrivileges": true, "ProtectSystem": true, "RemainAfterExit": true, "SuccessExitStatus": true,
+			"User": true, "Group": true, "LoadCredential": true},
 		"Install": {"WantedBy": true},
 	}
 	section := ""

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
@@ -101,7 +102,7 @@ func (w *world) joins(host string) bool {
 			return false // the others know that it was begun once
 		}
 		h.member = w.etcd.members[i].id
-		w.put(host, memberPath, fact.File{Exists: true, Type: "directory"})
+		w.put(host, memberPath, fact.File{Exists: true, Type: "directory", Owner: hardening.EtcdUser, Group: hardening.EtcdUser})
 	}
 	return w.lists(host)
 }

@@ -608,6 +608,9 @@ func (r *simRun) rollBack(n *simNode) (map[resource.Process]string, error) {
 		if isPod {
 			manifest = h.files[pod.Path].SHA256
 		}
+		for _, d := range n.Turn.Owned {
+			r.w.put(host, d.Path, fact.File{Exists: true, Type: "directory", Mode: d.Mode, Owner: d.Owner, Group: d.Group})
+		}
 		for _, kept := range n.Turn.Kept {
 			if err := r.w.restore(host, kept); err != nil {
 				return err

@@ -109,7 +109,7 @@ func (w *world) pass() { w.clock = w.clock.Add(time.Second) }
 
 func (w *world) put(host, path string, file fact.File) {
 	w.pass()
-	file.Owner, file.Group, file.CTime = "root", "root", w.clock
+	file.Owner, file.Group, file.CTime = cmp.Or(file.Owner, "root"), cmp.Or(file.Group, "root"), w.clock
 	w.host(host).files[path] = file
 }
 
@@ -509,7 +509,8 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 	case resource.File:
 		w.write(host, r.Path, r.Content, r.Own())
 	case resource.Directory:
-		w.put(host, r.Path, fact.File{Exists: true, Type: "directory", Mode: r.Own().Mode})
+		own := r.Own()
+		w.put(host, r.Path, fact.File{Exists: true, Type: "directory", Mode: own.Mode, Owner: own.Owner, Group: own.Group})
 	case resource.Block:
 		w.write(host, r.Path, []byte(change.Text.After), resource.Ownership{Mode: 0o644})
 	case resource.AuthorityFile:

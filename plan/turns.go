@@ -22,6 +22,8 @@ type Turn struct {
 	// Kept are the files whose previous bytes are kept on the host, and put back
 	// when the member is not seen to work.
 	Kept []KeptFile
+	// Owned are the directories that change hands in it, with whom they belonged to.
+	Owned []resource.Directory
 	// Down: it does not serve now. Unchanged: nothing is written or restarted.
 	Down, Unchanged bool
 }
@@ -204,8 +206,10 @@ func proven(r resource.Resource, facts fact.Set) bool {
 // without its being recorded. Packages are the distribution's to replace, and
 // an image is named by its version: both come beforehand.
 func isPart(item Item, facts fact.Set) bool {
-	switch item.Step.Resource.(type) {
+	switch r := item.Step.Resource.(type) {
 	case resource.File, resource.Artifact, resource.Certificate, resource.AuthorityFile, resource.Orphan:
+	case resource.Directory:
+		return r.Unit != "" && item.Change.Changes()
 	default:
 		return false
 	}
@@ -231,6 +235,10 @@ func (t *Turn) keep(item Item, facts fact.Set) {
 		t.Kept = append(t.Kept, kept)
 	}
 	switch r := item.Step.Resource.(type) {
+	case resource.Directory:
+		if found, ok := r.AsFound(facts); ok {
+			t.Owned = append(t.Owned, found)
+		}
 	case resource.File:
 		add(r.Path, r.Sensitive)
 	case resource.StaticPod:

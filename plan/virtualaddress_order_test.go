@@ -62,13 +62,13 @@ func TestAddressComesFirst(t *testing.T) {
 			}
 			// Whatever waits, everything can be done.
 			for i := range d.Items {
-				s := &d.Items[i].Step
+				s := d.Items[i].OwnStep()
 				s.After = sortedIDs(slices.Concat(s.After, o[s.ID()]))
 			}
 			var steps []Step
 			index := map[StepID]int{}
 			for i, item := range d.Items {
-				steps, index[item.Step.ID()] = append(steps, item.Step), i
+				steps, index[item.Step.ID()] = append(steps, *item.Step), i
 			}
 			inOrder(steps, index) // panics on a cycle
 		})

@@ -21,8 +21,33 @@ func applyFile(ctx context.Context, t *task, f resource.File) (fact.Record, erro
 
 func applyDirectory(ctx context.Context, t *task, d resource.Directory) (fact.Record, error) {
 	own, dir := d.Own(), shell.Quote(d.Path)
-	return t.item.Change.Record, t.machine.script(ctx, t.label(), fmt.Sprintf(
-		"(umask 022; mkdir -p -- %[1]s)\nchown -- %[2]s %[1]s\nchmod -- %04[3]o %[1]s\n", dir, shell.Quote(own.Owner+":"+own.Group), own.Mode))
+	script := fmt.Sprintf("(umask 022; mkdir -p -- %[1]s)\nchown -- %[2]s %[1]s\nchmod -- %04[3]o %[1]s\n", dir, shell.Quote(own.Owner+":"+own.Group), own.Mode)
+	if d.Unit != "" {
+		script = handOverScript(d)
+	}
+	return t.item.Change.Record, t.machine.script(ctx, t.label(), script)
+}
+
+// handOverScript gives a program's directory, with all that is in it, to the user
+// that the program runs as. One that runs as another user is stopped: it would go
+// on making files of its own. The directory itself comes last, so that one which
+// belongs to the user is known to do so with all that is in it.
+func handOverScript(d resource.Directory) string {
+	own := d.Own()
+	return fmt.Sprintf(`dir=%[1]s user=%[2]s group=%[3]s unit=%[4]s
+getent group "$group" >/dev/null || groupadd --system "$group"
+getent passwd "$user" >/dev/null || useradd --system --gid "$group" --home-dir "$dir" --no-create-home --shell /usr/sbin/nologin "$user"
+case $(systemctl show --property ActiveState --value -- "$unit") in
+active)
+	pid=$(systemctl show --property MainPID --value -- "$unit")
+	if [ "$(stat -c %%U -- "/proc/$pid")" != "$user" ]; then systemctl stop -- "$unit"; fi ;;
+activating|reloading|deactivating) systemctl stop -- "$unit" ;;
+esac
+(umask 022; mkdir -p -- "$dir")
+find "$dir" -mindepth 1 ! \( -user "$user" -group "$group" \) -exec chown -h -- "$user:$group" {} +
+chown -- "$user:$group" "$dir"
+chmod -- %04[5]o "$dir"
+`, shell.Quote(d.Path), shell.Quote(own.Owner), shell.Quote(own.Group), shell.Quote(d.Unit), own.Mode)
 }
 
 func applyBlock(ctx context.Context, t *task, b resource.Block) (fact.Record, error) {

@@ -290,6 +290,9 @@ func (r *run) rollBack(t *turn) error {
 	} else {
 		first, then = aroundRollback(member)
 	}
+	for _, d := range t.node.turnPlan.Owned {
+		first = handOverScript(d) + first
+	}
 	m, err := e.Fleet.connect(r.work, member.Step.Host)
 	if err == nil && len(files) > 0 {
 		err = m.putBack(r.work, files, first, then)

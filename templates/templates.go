@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ type Set struct{ parsed *template.Template }
 // New parses the embedded templates.
 func New() *Set {
 	root := template.New("").Option("missingkey=error").Funcs(template.FuncMap{
+		"base":    path.Base,
 		"dict":    dict,
 		"env":     environmentValue,
 		"envname": environmentName,

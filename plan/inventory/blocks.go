@@ -21,6 +21,8 @@ func schema() *block {
 			pkiBlock(),
 			componentBlock("api_server", "kube-apiserver", "audit-log-maxage", "30", ownedAPIServerArgs,
 				func(inv *Inventory) any { return &inv.APIServer }),
+			auditBlock(),
+			admissionBlock(),
 			componentBlock("controller_manager", "kube-controller-manager", "terminated-pod-gc-threshold", "500", ownedControllerManagerArgs,
 				func(inv *Inventory) any { return &inv.ControllerManager }),
 			componentBlock("scheduler", "kube-scheduler", "v", "2", ownedSchedulerArgs,
@@ -105,6 +107,10 @@ func clusterBlock() *block {
 				field:   of(func(c *Cluster) any { return &c.CAValidity }),
 				doc:     "How long authorities are valid.",
 				example: `"87600h"`},
+			{name: "hardening", kind: choice(HardeningCIS, HardeningBaseline), fallback: quoted(HardeningCIS),
+				field:   of(func(c *Cluster) any { return &c.Hardening }),
+				doc:     "`cis`: what the CIS Kubernetes Benchmark asks for and an installer can see to, an audit log among it. `baseline`: what costs workloads and their owners nothing. docs/security.md lists both; your own args and settings win over either.",
+				example: quoted(HardeningBaseline)},
 		},
 	}
 }

@@ -24,6 +24,10 @@ func (d *decoder) complete(root *block, inv *Inventory, hosts []*hostDecl) {
 			d.defaults(b, target)
 		}
 	}
+	if inv.Audit == nil && inv.Cluster.Hardening == HardeningCIS && slices.ContainsFunc(hosts, func(h *hostDecl) bool { return h.has(RoleMaster) }) {
+		inv.Audit = &Audit{}
+		d.defaults(auditBlock(), inv.Audit)
+	}
 	d.completeSSH(&inv.SSH, hosts)
 	if inv.Network.Kind == "" && d.good(&inv.Network.Kind) {
 		inv.Network.Kind = NetworkRoutes

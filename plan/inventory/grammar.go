@@ -331,6 +331,7 @@ var (
 	// hostPathForm keeps paths on hosts to what needs no quoting in units,
 	// manifests and scripts.
 	hostPathForm = regexp.MustCompile(`^(/[A-Za-z0-9._@+-]+)+$`)
+	pluginForm   = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}$`)
 	// interfaceForm has no colon and no blank, which mean something to ip(8).
 	interfaceForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 )
@@ -438,6 +439,45 @@ func dataDirectory(own string) grammar {
 		}
 		return nil
 	}
+}
+
+// logFile is the path of a log on the hosts, in a directory for nothing else,
+// which becomes private.
+func logFile(s string) *fault {
+	if f := hostPath(s); f != nil {
+		return f
+	}
+	dir := path.Dir(s)
+	if strings.HasPrefix(dir, "/var/log/") {
+		return nil
+	}
+	if f := dataDirectory("kubernetes-audit")(dir); f != nil {
+		return faultf(invalidPath, "%s is in no directory of its own: that becomes open to root alone.", quote(s)).
+			advise("Use one below /var/log, like \"/var/log/kubernetes/audit/audit.log\".")
+	}
+	return nil
+}
+
+// admissionPlugin is the name of one.
+func admissionPlugin(s string) *fault {
+	if !pluginForm.MatchString(s) {
+		return faultf(invalidText, "%s is not the name of an admission plugin.", quote(s)).advise("Write it like \"AlwaysPullImages\".")
+	}
+	if s == "AlwaysAdmit" {
+		return faultf(unknownChoice, "AlwaysAdmit would let everything through that no other plugin refuses, and does nothing.").advise("Leave it out.")
+	}
+	return nil
+}
+
+// dispensablePlugin is one that a cluster can do without.
+func dispensablePlugin(s string) *fault {
+	if f := admissionPlugin(s); f != nil {
+		return f
+	}
+	if slices.Contains([]string{"NodeRestriction", "ServiceAccount", "NamespaceLifecycle"}, s) {
+		return faultf(unknownChoice, "Without %s nodes and pods are not confined to what is theirs.", s).advise("Leave it out.")
+	}
+	return nil
 }
 
 // inTree says that a clean path is that directory or lies below it.

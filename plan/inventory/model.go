@@ -50,6 +50,8 @@ type Inventory struct {
 	Artifacts         Artifacts
 	PKI               PKI
 	APIServer         Component
+	Audit             *Audit // nil: the API servers write no audit log
+	Admission         Admission
 	ControllerManager Component
 	Scheduler         Component
 	Kubelet           Kubelet
@@ -85,6 +87,49 @@ type Cluster struct {
 	CertValidity    time.Duration
 	CertRenewBefore time.Duration
 	CAValidity      time.Duration
+	// Hardening is how much of the table of package hardening is seen to:
+	// HardeningCIS (default) | HardeningBaseline.
+	Hardening string
+}
+
+// The levels of hardening.
+const (
+	HardeningCIS      = "cis"
+	HardeningBaseline = "baseline"
+)
+
+// Audit is the `audit` block: what the API servers write down of each request,
+// and where.
+type Audit struct {
+	// Enabled is false to have no audit log though the level of hardening wants one.
+	Enabled bool
+	// PolicyFile is an audit.k8s.io/v1 Policy on the operator's machine, absolute;
+	// "": kinstall's own.
+	PolicyFile string
+	// LogPath on the masters; MaxAge in days, MaxBackups in files and MaxSize in
+	// megabytes bound what is kept.
+	LogPath                     string
+	MaxAge, MaxBackups, MaxSize int
+	// WebhookFile is a kubeconfig on the operator's machine that says where
+	// events are sent, too; "": nowhere.
+	WebhookFile string
+}
+
+// Admission is the `admission` block.
+type Admission struct {
+	// Enable and Disable are names of admission plugins, beside the defaults.
+	Enable, Disable []string
+	// ConfigFile is an AdmissionConfiguration on the operator's machine; "": none.
+	ConfigFile  string
+	PodSecurity *PodSecurity // nil: what namespaces say themselves
+}
+
+// PodSecurity is the `pod_security` block: the Pod Security Standards of namespaces
+// that say nothing themselves. Each is "privileged", "baseline" or "restricted".
+type PodSecurity struct {
+	Enforce, Audit, Warn string
+	// ExemptNamespaces are not judged, beside kube-system.
+	ExemptNamespaces []string
 }
 
 // Endpoint is what every client of the API dials.

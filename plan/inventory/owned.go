@@ -47,6 +47,7 @@ func ownedAPIServerArgs() []owned {
 		ownedFlag("allow-privileged", "the cluster's own pods need it", useNothing),
 		ownedFlag("authorization-config", "kubelets are confined by Node and RBAC", useNothing),
 		ownedFlag("authorization-mode", "kubelets are confined by Node and RBAC", useNothing),
+		ownedFlag("authorization-policy-file", "RBAC and Node decide who may do what; ABAC would let through what they refuse", useNothing),
 		ownedFlag("bind-address", "the load balancer reaches each API server at its host's address", useNothing),
 		ownedFlag("cert-dir", whyCertificates, useNothing),
 		ownedFlag("client-ca-file", whyCertificates, useNothing),
@@ -74,6 +75,7 @@ func ownedAPIServerArgs() []owned {
 		ownedFlag("service-cluster-ip-range", "certificates and DNS depend on it", "Set cluster.service_cidr."),
 		ownedFlag("tls-cert-file", whyCertificates, "For more names in it, set cluster.cert_sans."),
 		ownedFlag("tls-private-key-file", whyCertificates, useNothing),
+		ownedFlag("token-auth-file", "tokens in a file never expire and stand there in clear", "Use certificates, service accounts or an identity provider."),
 		ownedFlag("tls-sni-cert-key", whyCertificates, "For more names in the certificate, set cluster.cert_sans."),
 	}...)
 }

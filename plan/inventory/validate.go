@@ -251,7 +251,23 @@ func (inv *Inventory) ContainerSysctls() []Sysctl {
 	return needed
 }
 
-// sysctls refuses values that would stop pods' packets.
+// KubeletSysctls are the kernel settings that a kubelet which protects them wants
+// to find, and would set itself otherwise; none where the user has it so.
+func (inv *Inventory) KubeletSysctls() []Sysctl {
+	if inv.Cluster.Hardening != HardeningCIS || inv.Kubelet.Settings["protectKernelDefaults"] == false || inv.Kubelet.Args["protect-kernel-defaults"] == "false" {
+		return nil
+	}
+	return []Sysctl{
+		{"kernel.keys.root_maxbytes", "25000000"},
+		{"kernel.keys.root_maxkeys", "1000000"},
+		{"kernel.panic", "10"},
+		{"kernel.panic_on_oops", "1"},
+		{"vm.overcommit_memory", "1"},
+		{"vm.panic_on_oom", "0"},
+	}
+}
+
+// sysctls refuses values that would stop pods' packets, or kubelets.
 func (r *rules) sysctls() {
 	p := &r.inv.Preparation
 	if !r.good(&p.Sysctls, &r.inv.Network.Kind, &r.inv.Cluster.PodCIDRv6) || !slices.ContainsFunc(r.hosts, (*hostDecl).runsContainers) {
@@ -261,7 +277,17 @@ func (r *rules) sysctls() {
 	if r.inv.DualStack() && r.inv.Network.Bridged() {
 		needed = append(needed, Sysctl{"net.ipv6.conf.all.forwarding", "1"})
 	}
+	var kubelets []Sysctl
+	if r.good(&r.inv.Cluster.Hardening, &r.inv.Kubelet.Settings, &r.inv.Kubelet.Args) && slices.ContainsFunc(r.hosts, func(h *hostDecl) bool { return h.has(RoleMaster) }) {
+		kubelets = r.inv.KubeletSysctls()
+	}
 	for _, key := range slices.Sorted(maps.Keys(p.Sysctls)) {
+		for _, s := range kubelets {
+			if strings.ReplaceAll(key, "/", ".") == s.Name && p.Sysctls[key] != s.Value {
+				r.report(advise(invalidSysctl.at(r.subject(&p.Sysctls, p, key), "%s must be %s: kubelets refuse to start with anything else.", s.Name, s.Value),
+					"Leave it out; or have kubelets not look (kubelet.settings = { protectKernelDefaults = false }), and set it themselves."))
+			}
+		}
 		for _, s := range needed {
 			if strings.ReplaceAll(key, "/", ".") == s.Name && p.Sysctls[key] != s.Value {
 				r.report(advise(invalidSysctl.at(r.subject(&p.Sysctls, p, key), "%s must be %s where containers run: pods' packets pass by it.", s.Name, s.Value),

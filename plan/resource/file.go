@@ -164,10 +164,13 @@ func diffContent(facts fact.Set, id ID, path string, want []byte, digest string,
 type Directory struct {
 	Path string
 	Ownership
-	// KeepExisting leaves the owner and mode of a directory that kinstall did
-	// not make as they are: the inventory named it, and it may be a mount point
-	// or have been prepared by its owner.
-	KeepExisting bool
+	// Unit is the program whose data it is, "" for none. The program runs as Owner,
+	// a system user with a group of the same name, which is made if the host has
+	// none; everything in the directory belongs to it, of which Inner, directories
+	// that the program makes, are looked at. As an input of the unit it changes hands
+	// in the unit's turn, while the program is stopped.
+	Unit  string
+	Inner []string // "/var/lib/etcd/member"
 }
 
 // ID implements Resource.
@@ -178,7 +181,25 @@ func (d Directory) Own() Ownership { return d.withDefaults(0o755) }
 
 // Queries implements Resource.
 func (d Directory) Queries() []fact.Query {
-	return []fact.Query{{Kind: fact.KindFile, Name: d.Path}}
+	queries := []fact.Query{{Kind: fact.KindFile, Name: d.Path}}
+	for _, inner := range d.Inner {
+		queries = append(queries, fact.Query{Kind: fact.KindFile, Name: inner})
+	}
+	return queries
+}
+
+// InputDigest implements Input: of what is in it, a unit knows by itself.
+func (d Directory) InputDigest(fact.Set) (string, bool) { return d.Own().digest(), true }
+
+// AsFound is the directory with the ownership that it has now; false if it is
+// not there.
+func (d Directory) AsFound(facts fact.Set) (Directory, bool) {
+	found, err := facts.File(d.Path)
+	if err != nil || !found.Exists {
+		return d, false
+	}
+	d.Ownership = Ownership{Mode: found.Mode, Owner: found.Owner, Group: found.Group}
+	return d, true
 }
 
 // Diff implements Resource.
@@ -193,16 +214,24 @@ func (d Directory) Diff(facts fact.Set) (Change, error) {
 	case !found.Exists:
 		change.Action = Create
 		change.Fields = append(change.Fields, Field{Name: "mode", After: fmt.Sprintf("%04o", own.Mode)})
+		if own.Owner != "root" || own.Group != "root" {
+			change.Fields = append(change.Fields, Field{Name: "owner", After: own.Owner + ":" + own.Group})
+		}
 		return change, nil
 	case found.Type != "directory":
 		return Change{}, fmt.Errorf("%s: a %s is in the way of a directory; move it aside", d.Path, found.Type)
 	}
-	if record, ok := recorded(facts, d.ID()); d.KeepExisting && (!ok || record.Digest != own.digest()) {
-		// Recorded as it was found, so that it is known next time, too.
-		change.Record.Digest = Ownership{Mode: found.Mode, Owner: found.Owner, Group: found.Group}.digest()
-		return change, nil
-	}
 	compareOwnership(&change, facts, d.ID(), own, found)
+	for _, inner := range d.Inner {
+		found, err := facts.File(inner)
+		if err != nil {
+			return Change{}, err
+		}
+		if found.Exists && (found.Owner != own.Owner || found.Group != own.Group) && len(change.Fields) == 0 {
+			change.Fields = append(change.Fields, Field{Name: "owner of " + inner, Before: found.Owner + ":" + found.Group, After: own.Owner + ":" + own.Group})
+			change.because(Drift, fmt.Sprintf("%s belongs to %s", inner, found.Owner))
+		}
+	}
 	if len(change.Fields) > 0 {
 		change.Action = Update
 	}

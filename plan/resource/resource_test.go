@@ -181,8 +181,10 @@ func TestSecretsNeverEnterAChange(t *testing.T) {
 
 func TestDirectoryDiff(t *testing.T) {
 	d := resource.Directory{Path: "/d", Ownership: resource.Ownership{Mode: 0o700}}
-	named := d
-	named.KeepExisting = true
+	data := resource.Directory{Path: "/d", Ownership: resource.Ownership{Mode: 0o700, Owner: "etcd", Group: "etcd"}, Unit: "etcd.service", Inner: []string{"/d/member"}}
+	of := func(owner string) fact.File {
+		return fact.File{Exists: true, Type: "directory", Mode: 0o700, Owner: owner, Group: owner}
+	}
 	dir := func(mode uint32) map[fact.Key]any {
 		return map[fact.Key]any{file("/d"): fact.File{Exists: true, Type: "directory", Mode: mode, Owner: "root", Group: "root"}}
 	}
@@ -191,24 +193,16 @@ func TestDirectoryDiff(t *testing.T) {
 		{name: "missing", r: d, answers: map[fact.Key]any{file("/d"): fact.File{}}, want: resource.Create},
 		{name: "drift", r: d, records: map[string]fact.Record{"directory:/d": {Digest: "0700 root:root"}}, answers: dir(0o755), want: resource.Update,
 			reasons: because(resource.Drift, "mode 0755 instead of 0700, changed on the host")},
-		{name: "the user's, found", r: named, answers: dir(0o755), want: resource.NoOp},
-		{name: "the user's, found before", r: named, records: map[string]fact.Record{"directory:/d": {Digest: "0755 root:root"}}, answers: dir(0o711), want: resource.NoOp},
-		{name: "the user's, made here", r: named, records: map[string]fact.Record{"directory:/d": {Digest: "0700 root:root"}}, answers: dir(0o755), want: resource.Update,
-			reasons: because(resource.Drift, "mode 0755 instead of 0700, changed on the host")},
-		{name: "the user's, missing", r: named, answers: map[fact.Key]any{file("/d"): fact.File{}}, want: resource.Create},
+		{name: "a program's", r: data, answers: map[fact.Key]any{file("/d"): of("etcd"), file("/d/member"): of("etcd")}, want: resource.NoOp},
+		{name: "a program's, missing", r: data, answers: map[fact.Key]any{file("/d"): fact.File{}, file("/d/member"): fact.File{}}, want: resource.Create},
+		{name: "a program's, of root until now", r: data, records: map[string]fact.Record{"directory:/d": {Digest: "0700 root:root"}},
+			answers: map[fact.Key]any{file("/d"): of("root"), file("/d/member"): of("root")}, want: resource.Update,
+			reasons: because(resource.Intent, "owner root:root instead of etcd:etcd")},
+		{name: "a program's, with something of root's in it", r: data, records: map[string]fact.Record{"directory:/d": {Digest: "0700 etcd:etcd"}},
+			answers: map[fact.Key]any{file("/d"): of("etcd"), file("/d/member"): of("root")}, want: resource.Update,
+			reasons: because(resource.Drift, "/d/member belongs to root")},
 		{name: "file in the way", r: d, answers: map[fact.Key]any{file("/d"): found("", 0o644)}, err: "a file is in the way"},
 	})
-}
-
-// A directory that was there is remembered as it was found: a second plan must
-// not take it for one of kinstall's.
-func TestFoundDirectoryIsNotClaimed(t *testing.T) {
-	d := resource.Directory{Path: "/d", Ownership: resource.Ownership{Mode: 0o700}, KeepExisting: true}
-	answers := map[fact.Key]any{file("/d"): fact.File{Exists: true, Type: "directory", Mode: 0o755, Owner: "root", Group: "root"}}
-	first, err := d.Diff(host(nil, answers))
-	if err != nil || first.Record.Digest != "0755 root:root" {
-		t.Fatalf("recorded as %q (%v)", first.Record.Digest, err)
-	}
 }
 
 func TestBlockSplice(t *testing.T) {

@@ -9,6 +9,7 @@ cluster "large" {
   cert_validity     = "8760h"
   cert_renew_before = "720h"
   ca_validity       = "87600h"
+  hardening         = "cis"
 }
 
 ssh {
@@ -64,6 +65,14 @@ api_server {
     max-mutating-requests-inflight = "400"
     max-requests-inflight          = "800"
   }
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
 }
 
 kube_proxy {

@@ -6,6 +6,7 @@ cluster "redis" {
   cert_validity     = "8760h"
   cert_renew_before = "720h"
   ca_validity       = "87600h"
+  hardening         = "cis"
 }
 
 ssh {

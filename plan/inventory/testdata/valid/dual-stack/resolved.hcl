@@ -11,6 +11,7 @@ cluster "c" {
   cert_validity      = "8760h"
   cert_renew_before  = "720h"
   ca_validity        = "87600h"
+  hardening          = "cis"
 }
 
 ssh {
@@ -45,6 +46,14 @@ runtime "containerd" {
 pki {
   dir           = "/inventories/pki"
   key_algorithm = "ecdsa-p256"
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
 }
 
 kube_proxy {

@@ -9,6 +9,7 @@ cluster "all" {
   cert_validity     = "4380h30m"
   cert_renew_before = "1h0m1s"
   ca_validity       = "43800h"
+  hardening         = "cis"
 }
 
 ssh {
@@ -88,6 +89,14 @@ api_server {
     audit-log-maxage = "30"
     profiling        = "false"
   }
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
 }
 
 controller_manager {
