@@ -188,7 +188,9 @@ func settle(t testing.TB, facts fact.Set, r resource.Resource, a authority) {
 		file(r.Path, r.Own(), resource.SHA256(r.Content))
 	case resource.Directory:
 		own := r.Own()
-		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "directory", Mode: own.Mode, Owner: own.Owner, Group: own.Group})
+		for _, path := range append([]string{r.Path}, r.Inner...) {
+			put(fact.KindFile, path, fact.File{Exists: true, Type: "directory", Mode: own.Mode, Owner: own.Owner, Group: own.Group})
+		}
 	case resource.Block:
 		put(fact.KindFile, r.Path, fact.File{Exists: true, Type: "file", Mode: 0o644, SHA256: r.SHA256, BlockAsWanted: true})
 	case resource.Artifact:

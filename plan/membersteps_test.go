@@ -55,7 +55,7 @@ func becomes(t *testing.T, a authority, old, next *Plan) Observed {
 	for _, s := range old.Steps {
 		if file, ok := s.Resource.(resource.File); ok && file.Path == bootstrapFile { // as it was begun
 			observed.Hosts[s.Host].Facts.Put(fact.Key{Kind: fact.KindFile, Name: bootstrapFile}, fact.File{
-				Exists: true, Type: "file", Mode: 0o644, Owner: "root", Group: "root", SHA256: file.Digest(), Content: file.Content, HasContent: true})
+				Exists: true, Type: "file", Mode: file.Own().Mode, Owner: "root", Group: "root", SHA256: file.Digest(), Content: file.Content, HasContent: true})
 		}
 	}
 	found.Leader = found.Members[0].ID

@@ -39,9 +39,14 @@ func TestOwnFlagsStayKinstalls(t *testing.T) {
 	inv := load(t, "lab")
 	p := compile(t, dual(inv))
 	overridable := map[string][]string{
-		"api_server":         {"enable-admission-plugins", "kubelet-preferred-address-types", "shutdown-delay-duration", "shutdown-watch-termination-grace-period"},
-		"controller_manager": {"bind-address"}, // the probes follow it
-		"scheduler":          {"bind-address"},
+		"api_server": {
+			"enable-admission-plugins", "kubelet-preferred-address-types", "shutdown-delay-duration", "shutdown-watch-termination-grace-period",
+			// What hardening sets, the user may see otherwise.
+			"audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-log-path", "audit-policy-file", "authentication-config",
+			"profiling", "service-account-extend-token-expiration", "tls-cipher-suites",
+		},
+		"controller_manager": {"bind-address", "profiling"}, // the probes follow the address
+		"scheduler":          {"bind-address", "profiling"},
 		"kubelet":            nil,
 		"etcd":               {"feature-gates", "watch-progress-notify-interval"},
 	}
@@ -95,6 +100,7 @@ func TestOwnSettingsStayKinstalls(t *testing.T) {
 	free := []string{
 		"kubelet.failSwapOn", "kubelet.resolvConf",
 		"kubelet.cgroupDriver", // of two words; the runtime follows it
+		"kubelet.podPidsLimit", "kubelet.protectKernelDefaults", "kubelet.seccompDefault", "kubelet.tlsCipherSuites",
 		"runtime.plugins.'io.containerd.cri.v1.runtime'.containerd.default_runtime_name",
 		"runtime.plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.runtime_type",
 		"runtime.plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options.BinaryName",

@@ -37,10 +37,16 @@ func TestSysctlsOfTheInventoryReplaceMinimums(t *testing.T) {
 	}
 	const late = `# Written by kinstall.
 fs.inotify.max_user_watches = 1048576
+kernel.keys.root_maxbytes = 25000000
+kernel.keys.root_maxkeys = 1000000
+kernel.panic = 10
+kernel.panic_on_oops = 1
 net.bridge.bridge-nf-call-ip6tables = 1
 net.bridge.bridge-nf-call-iptables = 1
 net.ipv4.ip_forward = 1
 vm.max_map_count = 262144
+vm.overcommit_memory = 1
+vm.panic_on_oom = 0
 `
 	if diff := cmp.Diff(late, files[sysctlFile]); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", sysctlFile, diff)

@@ -19,7 +19,7 @@ func schema() *block {
 			loadBalancerBlock(),
 			artifactsBlock(),
 			pkiBlock(),
-			componentBlock("api_server", "kube-apiserver", "audit-log-maxage", "30", ownedAPIServerArgs,
+			componentBlock("api_server", "kube-apiserver", "max-requests-inflight", "800", ownedAPIServerArgs,
 				func(inv *Inventory) any { return &inv.APIServer }),
 			auditBlock(),
 			admissionBlock(),

@@ -9,6 +9,28 @@ cluster "all" {
   cert_validity     = "4380h30m"
   cert_renew_before = "1h0m1s"
   ca_validity       = "43800h"
+  hardening         = "baseline"
+}
+
+audit {
+  policy_file  = "policies/audit.yaml"
+  log_path     = "/srv/audit/api.log"
+  max_age      = 90
+  max_backups  = 7
+  max_size     = 50
+  webhook_file = "policies/hook.yaml"
+}
+
+admission {
+  enable      = ["AlwaysPullImages", "EventRateLimit"]
+  disable     = ["DefaultIngressClass"]
+  config_file = "policies/admission.yaml"
+
+  pod_security {
+    enforce           = "privileged"
+    audit             = "baseline"
+    exempt_namespaces = ["storage", "monitoring"]
+  }
 }
 
 ssh {

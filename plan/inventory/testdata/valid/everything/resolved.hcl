@@ -9,7 +9,7 @@ cluster "all" {
   cert_validity     = "4380h30m"
   cert_renew_before = "1h0m1s"
   ca_validity       = "43800h"
-  hardening         = "cis"
+  hardening         = "baseline"
 }
 
 ssh {
@@ -92,11 +92,26 @@ api_server {
 }
 
 audit {
-  enabled     = true
-  log_path    = "/var/log/kubernetes/audit/audit.log"
-  max_age     = 30
-  max_backups = 10
-  max_size    = 100
+  enabled      = true
+  policy_file  = "/inventories/policies/audit.yaml"
+  log_path     = "/srv/audit/api.log"
+  max_age      = 90
+  max_backups  = 7
+  max_size     = 50
+  webhook_file = "/inventories/policies/hook.yaml"
+}
+
+admission {
+  enable      = ["AlwaysPullImages", "EventRateLimit"]
+  disable     = ["DefaultIngressClass"]
+  config_file = "/inventories/policies/admission.yaml"
+
+  pod_security {
+    enforce           = "privileged"
+    audit             = "baseline"
+    warn              = "restricted"
+    exempt_namespaces = ["storage", "monitoring"]
+  }
 }
 
 controller_manager {
