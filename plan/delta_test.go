@@ -53,6 +53,8 @@ func bareAnswer(q fact.Query) any {
 		return fact.Image{}
 	case fact.KindEtcdData:
 		return fact.EtcdData{}
+	case fact.KindCertificates:
+		return fact.Certificates{}
 	}
 	return fact.Value{}
 }

@@ -39,6 +39,8 @@ const (
 	KindNeighbor    Kind = "neighbor" // Name: an IP address that may be in use
 	// KindEtcdData's Name is the directory with a member's write-ahead log.
 	KindEtcdData Kind = "etcddata"
+	// KindCertificates' Name is the path of a file in PEM that may hold a key, too.
+	KindCertificates Kind = "certificates"
 	// KindStaticPod's Name is that of the pod in its manifest: "kube-apiserver".
 	KindStaticPod Kind = "staticpod"
 	KindNode      Kind = "node"   // Name: Kubernetes node
@@ -326,6 +328,14 @@ type EtcdMembers struct {
 	Quorum bool
 }
 
+// Certificates is the answer to a query of the certificates in a file: what else
+// is in it, as their private key, stays on the host.
+type Certificates struct {
+	Exists bool // the file, or where it leads
+	Link   bool // the path is that of a symbolic link
+	PEM    []byte
+}
+
 // EtcdData is the answer to a query of a member's data: whose it is, by the
 // first records of its write-ahead log. Both are 0 where there is no log.
 type EtcdData struct {
@@ -523,6 +533,11 @@ func (s Set) Deprecated(host string) (Deprecated, error) {
 // EtcdData tells whose data lies in a directory of write-ahead logs.
 func (s Set) EtcdData(directory string) (EtcdData, error) {
 	return get[EtcdData](s.answers, KindEtcdData, directory)
+}
+
+// Certificates tells which certificates are in a file.
+func (s Set) Certificates(path string) (Certificates, error) {
+	return get[Certificates](s, KindCertificates, path)
 }
 
 // With returns the set with another answer in place of one.

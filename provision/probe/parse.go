@@ -59,6 +59,8 @@ func ParseShared(states *fact.States, output []byte, queries []fact.Query) (fact
 			p.put(set, q, about, strconv.Itoa(i), parseSwitch)
 		case fact.KindEtcdData:
 			p.put(set, q, about, strconv.Itoa(i), parseEtcdData)
+		case fact.KindCertificates:
+			p.put(set, q, about, strconv.Itoa(i), parseCertificates)
 		case fact.KindRoutes:
 			p.put(set, q, about, strconv.Itoa(i), parseRouteTable)
 		case fact.KindUnit:
@@ -318,6 +320,21 @@ func parseSysctl(text []byte) (any, error) {
 		return nil, fmt.Errorf("unexpected answer %s", excerpt(text))
 	}
 	return fact.Value{Exists: true, Value: string(value)}, nil
+}
+
+// parseCertificates reads "absent", "dangling" (a link that leads nowhere), or the
+// form of the path and certificates in PEM.
+func parseCertificates(text []byte) (any, error) {
+	form, rest, _ := bytes.Cut(text, []byte("\n"))
+	switch string(form) {
+	case "absent":
+		return fact.Certificates{}, nil
+	case "dangling":
+		return fact.Certificates{Link: true}, nil
+	case "file", "link":
+		return fact.Certificates{Exists: true, Link: string(form) == "link", PEM: rest}, nil
+	}
+	return nil, fmt.Errorf("unexpected answer %s", excerpt(form))
 }
 
 // parsePresence reads the answers about modules and firewall rules.

@@ -69,7 +69,7 @@ func Script(queries []fact.Query, address string) (string, error) {
 }
 
 func script(queries []fact.Query, address, statePath, digestsPath string) (string, error) {
-	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables, etcdData, neighbors []string
+	var files, sysctls, modules, units, pods, packages, rules, dockerImages, paths, switches, tables, etcdData, neighbors, certificates []string
 	routes4, routes6, images := 0, 0, 0
 	if _, err := netip.ParseAddr(address); err != nil {
 		return "", fmt.Errorf("probe: address: %w", err)
@@ -106,6 +106,11 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 				return "", bad(err.Error())
 			}
 			etcdData = append(etcdData, fmt.Sprintf("%d %s", i, q.Name))
+		case fact.KindCertificates:
+			if err := checkPath(q.Name); err != nil {
+				return "", bad(err.Error())
+			}
+			certificates = append(certificates, fmt.Sprintf("%d %s", i, q.Name))
 		case fact.KindUnit:
 			if !unitName.MatchString(q.Name) {
 				return "", bad("not the name of a systemd unit")
@@ -224,6 +229,7 @@ func script(queries []fact.Query, address, statePath, digestsPath string) (strin
 		{"neighbors", strings.Join(neighbors, "\n")},
 		{"switches", strings.Join(switches, "\n")},
 		{"etcd_data", strings.Join(etcdData, "\n")},
+		{"certificates", strings.Join(certificates, "\n")},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, shell.Quote(v.value))
 	}

@@ -20,6 +20,7 @@
 #   paths           INDEX SIZE ADDRESS
 #   switches        INDEX BRIDGE PATH, the path - if flows are not asked for
 #   etcd_data       INDEX DIRECTORY
+#   certificates    INDEX PATH
 #   routes4, routes6, images   1 to ask, 0 not to
 #   route_tables    a function that calls route_table for each metric
 #   firewall_rules  a function that calls firewall for each rule
@@ -795,6 +796,30 @@ ask_etcd_data() {
 	done
 }
 
+# ask_certificates sends the certificates in files that may hold their keys, too:
+# a key is never printed, not even from a file that lacks the end of a certificate.
+ask_certificates() {
+	for line in $certificates; do
+		index=${line%% *} path=${line#* } form=file
+		if [ -L "$path" ]; then form=link; fi
+		if [ ! -e "$path" ]; then
+			if absent=$(why_absent "$path"); then
+				answer "$index" ok absent
+			elif [ "$form" = link ]; then
+				answer "$index" ok dangling
+			else
+				answer "$index" failed "$absent"
+			fi
+		elif out=$(sed -n '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/{/PRIVATE KEY/q
+p
+}' "$path" 2>&1 | head -c 65536); then
+			answer "$index" ok "$form$nl$out"
+		else
+			answer "$index" failed "$out"
+		fi
+	done
+}
+
 # ask_wire asks other machines, all at a time: it takes as long as the slowest.
 # Each answer is a line of "path INDEX RESULT", "neighbor INDEX MAC" (or "-") or
 # "duplicate MAC".
@@ -915,6 +940,7 @@ main() {
 	ask_images
 	ask_docker_images
 	ask_etcd_data
+	ask_certificates
 	ask_wire
 	printf 'END %d\n' "$count"
 }

@@ -939,6 +939,7 @@ func TestScriptGolden(t *testing.T) {
 		{Kind: fact.KindSwitch, Name: "br0", Args: []string{"/etc/kinstall/openvswitch.flows"}},
 		{Kind: fact.KindSwitch, Name: "br-underlay"},
 		{Kind: fact.KindEtcdData, Name: "/var/lib/etcd/member/wal"},
+		{Kind: fact.KindCertificates, Name: "/var/lib/kubelet/pki/kubelet-client-current.pem"},
 	}, "10.27.52.72")
 	if err != nil {
 		t.Fatal(err)
