@@ -34,6 +34,9 @@ const (
 	kubeProxyCert     = pkiDir + "/kube-proxy.crt"
 	kubeletCert       = "/var/lib/kubelet/pki/kubelet.crt"
 	kubeletClientCert = "/var/lib/kubelet/pki/kubelet-client.crt"
+	// kubeletClientPair is where a kubelet that renews its own certificate looks
+	// for it, with the key.
+	kubeletClientPair = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 )
 
 // The names clients of the API are known by.
@@ -46,8 +49,13 @@ const (
 	frontProxyName    = "front-proxy-client"
 )
 
-// keyFile is where the key of a certificate lies.
-func keyFile(certificate string) string { return strings.TrimSuffix(certificate, ".crt") + ".key" }
+// keyFile is where the key of a certificate lies: beside it, or in the same file.
+func keyFile(certificate string) string {
+	if name, beside := strings.CutSuffix(certificate, ".crt"); beside {
+		return name + ".key"
+	}
+	return certificate
+}
 
 // certificateRow is one leaf certificate of the PKI.
 type certificateRow struct {
@@ -78,9 +86,14 @@ func certificateTable() []certificateRow {
 		{controllerCert, onMasters, k8s, userController, "", false, true, nil},
 		{schedulerCert, onMasters, k8s, userScheduler, "", false, true, nil},
 		{kubeletCert, onNodes, k8s, "system:node:%s", groupNodes, true, false, kubeletNames},
-		{kubeletClientCert, onNodes, k8s, "system:node:%s", groupNodes, false, true, nil},
+		kubeletClientRow(),
 		{kubeProxyCert, onProxied, k8s, userKubeProxy, "", false, true, nil},
 	}
+}
+
+// kubeletClientRow is what makes a kubelet a node to the API.
+func kubeletClientRow() certificateRow {
+	return certificateRow{kubeletClientCert, onPlannedNodes, AuthorityKubernetes, "system:node:%s", groupNodes, false, true, nil}
 }
 
 // authorityRow is a part of an authority's material on hosts.

@@ -67,6 +67,7 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	c.hosts()
 	if inv.Kubernetes() {
 		c.rbac()
+		c.certificateRequests()
 	}
 	c.flannelStore()
 	if inv.Kubernetes() {

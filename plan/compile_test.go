@@ -261,6 +261,8 @@ func describeCertificates(p *Plan) []byte {
 		switch r := s.Resource.(type) {
 		case resource.Certificate:
 			fmt.Fprintf(&b, "%s %s (key %s, %04o)\n%s\n", s.Host, r.Path, r.KeyPath, r.KeyOwn().Mode, indent(r.Text()))
+		case resource.RotatedCertificate:
+			fmt.Fprintf(&b, "%s %s (0600, instead of %s; %s)\n%s\n", s.Host, r.Wanted.Path, r.Takes.Path, r.Unit, indent(r.Text()))
 		case resource.AuthorityFile:
 			fmt.Fprintf(&b, "%s %s: %s of %s, %04o\n\n", s.Host, r.Path, r.Part, r.Authority, r.Own().Mode)
 		}

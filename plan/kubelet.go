@@ -42,6 +42,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		staticPods = ManifestDirectory
 	}
 	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
+	rotated := inv.Kubelet.Certificates == inventory.CertificatesRotated
 	config := c.templates.Render(kubeletConfig[1:], map[string]any{
 		"CgroupDriver":  inv.Runtime.CgroupDriver,
 		"ClientCA":      c.clientCA(),
@@ -50,6 +51,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		"DNSAddress":    dns.String(),
 		"Domain":        inv.Cluster.Domain,
 		"FailSwapOn":    inv.Preparation.Swap != "keep",
+		"Rotate":        rotated,
 		"RuntimeSocket": runtimeOf(inv).criSocket,
 		"StaticPodPath": staticPods,
 		"Taints":        h.Taints,
@@ -63,16 +65,26 @@ func (c *compiler) kubelet(h inventory.Host) {
 	if inv.DualStack() {
 		args["node-ip"] += "," + h.AddressV6.String()
 	}
+	client := kubeletClientCert
+	if rotated {
+		client = kubeletClientPair
+	}
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, c.hardenedKubelet)),
-		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, kubeletClientCert),
+		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, client),
 		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
-	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert, kubeletClientCert)...)...)
+	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert)...)...)
+	if !rotated {
+		inputs = append(inputs, c.credential(h, kubeletClientCert))
+	}
 
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
 		step(h.Name, resource.Package{Name: "iptables"})}
 	after = append(after, c.sysctlSteps(h))
+	if rotated {
+		after = append(after, c.rotatedCertificate(h))
+	}
 	if inv.DualStack() && inv.Network.Bridged() {
 		after = append(after, step(h.Name, resource.Sysctl{Key: forwardingV6}))
 	}
@@ -116,4 +128,14 @@ func (c *compiler) kubelet(h inventory.Host) {
 func (c *compiler) hardenedKubelet(document []byte, user map[string]any) []byte {
 	cluster := c.inventory.Cluster
 	return mergedYAML(mergedYAML(document, hardening.KubeletSettings(cluster.Hardening, cluster.Version)), user)
+}
+
+// rotatedCertificate adds the certificate that a kubelet renews itself, and
+// returns its step.
+func (c *compiler) rotatedCertificate(h inventory.Host) []StepID {
+	planned := c.certificate(kubeletClientRow(), h)
+	wanted := planned
+	wanted.Path, wanted.KeyPath = kubeletClientPair, kubeletClientPair
+	return []StepID{c.add(h.Name, resource.RotatedCertificate{Wanted: wanted, Takes: planned, Unit: KubeletUnit},
+		step(Operator, resource.Authority{Name: AuthorityKubernetes}), c.parents(h.Name, kubeletClientPair))}
 }

@@ -9,6 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 )
 
@@ -119,6 +120,17 @@ func (c *compiler) rbac() {
 	for _, o := range c.objects("objects/apiserver-kubelet-client.yaml") {
 		o.set(userKubeletClient, "subjects", 0, "name")
 		c.add(Cluster, o.resource(), c.served())
+	}
+}
+
+// certificateRequests adds what the controller manager asks for before it approves
+// of certificates that kubelets request.
+func (c *compiler) certificateRequests() {
+	if c.inventory.Kubelet.Certificates != inventory.CertificatesRotated {
+		return
+	}
+	for _, o := range c.objects("objects/kubelet-certificates.yaml") {
+		c.add(Cluster, o.resource(), step(Cluster, c.endpointGate()))
 	}
 }
 

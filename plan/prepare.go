@@ -237,6 +237,11 @@ func onEtcd(_ *inventory.Inventory, h inventory.Host) bool    { return h.Has(inv
 func onMasters(_ *inventory.Inventory, h inventory.Host) bool { return h.Has(inventory.RoleMaster) }
 func onNodes(_ *inventory.Inventory, h inventory.Host) bool   { return h.IsNode() }
 
+// onPlannedNodes are nodes whose certificates kinstall renews.
+func onPlannedNodes(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.Kubelet.Certificates == inventory.CertificatesPlanned
+}
+
 // onContainerd and onDocker are hosts with that runtime.
 func onContainerd(inv *inventory.Inventory, h inventory.Host) bool {
 	return h.RunsContainers() && inv.Runtime.Kind == inventory.RuntimeContainerd

@@ -460,6 +460,8 @@ func (w *world) answer(host *simHost, q fact.Query) any {
 		return value
 	}
 	switch q.Kind {
+	case fact.KindCertificates:
+		return fact.Certificates{}
 	case fact.KindPackage:
 		return fact.Package{}
 	case fact.KindRoute:
@@ -519,6 +521,12 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 		content := w.authority.issue(w.tb, r)
 		key := w.write(host, r.KeyPath, append([]byte("key of "), content...), r.KeyOwn())
 		return fact.Record{Digest: fmt.Sprintf("%04o root:root", r.KeyOwn().Mode), Files: map[string]string{r.Path: w.write(host, r.Path, content, r.Own()), r.KeyPath: key}}
+	case resource.RotatedCertificate:
+		content := h.files[r.Takes.Path].Content
+		if change.Evidence == "" {
+			content = w.authority.issue(w.tb, r.Wanted)
+		}
+		return know(fact.KindCertificates, r.Wanted.Path, fact.Certificates{Exists: true, Link: true, PEM: content})
 	case resource.Artifact:
 		record := fact.Record{Digest: r.SHA256, Version: r.Version, Files: map[string]string{}}
 		for _, m := range r.Members {
@@ -588,6 +596,8 @@ func (w *world) remove(host string, o resource.Orphan) {
 		delete(h.files, o.Was.Name())
 		name := o.Was.Name()
 		delete(h.processes, strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ".yaml"))
+	case resource.KindRotatedCertificate:
+		delete(h.answers, fact.Key{Kind: fact.KindCertificates, Name: o.Was.Name()})
 	case resource.KindFile, resource.KindCertificate, resource.KindAuthorityFile, resource.KindArtifact:
 		paths := slices.Sorted(maps.Keys(o.Record.Files))
 		if len(paths) == 0 {

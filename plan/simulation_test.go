@@ -32,6 +32,7 @@ type draft struct {
 	proxy, san       string
 	labels           map[int]string // of workers
 	containerd       string
+	certificates     string   // of kubelets
 	bad              string   // the component with a flag that it does not take
 	members          []string // of etcd; nil: the masters
 }
@@ -71,6 +72,9 @@ func (d draft) text() string {
 			args[badFlag] = "1"
 		}
 		fmt.Fprintf(&b, "%s {\n", component)
+		if component == "kubelet" && d.certificates != "" {
+			fmt.Fprintf(&b, "  certificates = %q\n", d.certificates)
+		}
 		if component == "etcd" {
 			fmt.Fprintf(&b, "  version = \"3.6.%d\"\n", d.etcd)
 		}
@@ -118,7 +122,8 @@ func drawDraft(t *rapid.T) draft {
 		network: rapid.SampledFrom([]string{`"routes" {}`, "\"flannel\" {\n  store = \"etcd\"\n}", "\"flannel\" {\n  store = \"kubernetes\"\n}", "\"bird\" {\n  mode = \"bgp\"\n}"}).Draw(t, "network"),
 		minor:   rapid.SampledFrom([]int{35, 36}).Draw(t, "minor"), kubernetes: 2, etcd: 7,
 		args: map[string]string{}, labels: map[int]string{},
-		batch: rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
+		certificates: rapid.SampledFrom([]string{"", inventory.CertificatesRotated}).Draw(t, "certificates"),
+		batch:        rapid.SampledFrom([]string{"", "2", "100%"}).Draw(t, "batch"),
 	}
 	d.drawBalancer(t)
 	return d
@@ -169,6 +174,8 @@ func (d draft) mutate(t *rapid.T) draft {
 			d.members = candidates[:most]
 		case 9:
 			d.drawBalancer(t)
+		case 10:
+			d.certificates = map[string]string{"": inventory.CertificatesRotated}[d.certificates]
 		default:
 			d.args[rapid.SampledFrom(flagged).Draw(t, "component")] = fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "value"))
 		}

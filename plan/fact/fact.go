@@ -537,7 +537,7 @@ func (s Set) EtcdData(directory string) (EtcdData, error) {
 
 // Certificates tells which certificates are in a file.
 func (s Set) Certificates(path string) (Certificates, error) {
-	return get[Certificates](s, KindCertificates, path)
+	return get[Certificates](s.answers, KindCertificates, path)
 }
 
 // With returns the set with another answer in place of one.

@@ -485,6 +485,10 @@ func kubeletBlock() *block {
   }
 }`,
 		attrs: []attr{
+			{name: "certificates", kind: choice(CertificatesPlanned, CertificatesRotated), fallback: quoted(CertificatesPlanned),
+				field:   of(func(k *Kubelet) any { return &k.Certificates }),
+				doc:     "Who renews the certificates by which kubelets are known to the API. `planned`: kinstall, whenever it is run. `rotated`: the kubelets, through the API, from then on without anybody's doing; see docs/joining.md. May be changed on a living cluster.",
+				example: quoted(CertificatesRotated)},
 			{name: "args", kind: args(ownedKubelet),
 				field:   of(func(k *Kubelet) any { return &k.Args }),
 				doc:     "Further flags, names without dashes. Prefer settings.",

@@ -181,10 +181,18 @@ type Etcd struct {
 	Args    map[string]string
 }
 
+// How kubelets come by the certificates by which they are known to the API.
+const (
+	CertificatesPlanned = "planned" // kinstall issues and renews them
+	CertificatesRotated = "rotated" // kubelets renew them through the API
+)
+
 // Kubelet is the `kubelet` block.
 type Kubelet struct {
-	Args     map[string]string
-	Settings map[string]any // merged over the generated KubeletConfiguration (JSON-like values)
+	// Certificates: CertificatesPlanned (default) | CertificatesRotated.
+	Certificates string
+	Args         map[string]string
+	Settings     map[string]any // merged over the generated KubeletConfiguration (JSON-like values)
 }
 
 // KubeProxy is the `kube_proxy` block.

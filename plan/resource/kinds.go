@@ -37,6 +37,8 @@ const (
 	KindPodMTU        Kind = "podmtu"        // PodMTU
 	KindEtcdData      Kind = "etcd-data"     // EtcdData
 	KindContainers    Kind = "containers"    // Containers
+	// KindRotatedCertificate is that of RotatedCertificate.
+	KindRotatedCertificate Kind = "rotatedcert"
 	// On the operator's machine.
 	KindAuthority Kind = "authority" // Authority
 	KindLockFile  Kind = "lock"      // LockFile
@@ -112,6 +114,7 @@ var descriptors = index(
 	Descriptor{Kind: KindBlock, Removable: true},
 	Descriptor{Kind: KindAuthorityFile, Removable: true},
 	Descriptor{Kind: KindCertificate, Removable: true},
+	Descriptor{Kind: KindRotatedCertificate, Removable: true},
 	Descriptor{Kind: KindUnit, Removable: true, RecordAtOnce: true, StartedBy: Restart},
 	Descriptor{Kind: KindStaticPod, Removable: true},
 	Descriptor{Kind: KindArtifact, Removable: true, RecordAtOnce: true},

@@ -68,6 +68,7 @@ audit {
 }
 
 kubelet {
+  certificates = "planned"
   settings = {
     cgroupDriver = "cgroupfs"
     failCgroupV1 = false

@@ -75,6 +75,10 @@ audit {
   max_size    = 100
 }
 
+kubelet {
+  certificates = "planned"
+}
+
 kube_proxy {
   mode = "nftables"
 }

@@ -50,6 +50,10 @@ audit {
   max_size    = 100
 }
 
+kubelet {
+  certificates = "planned"
+}
+
 kube_proxy {
   mode = "iptables"
 }

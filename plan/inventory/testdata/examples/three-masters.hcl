@@ -57,6 +57,7 @@ audit {
 }
 
 kubelet {
+  certificates = "planned"
   settings = {
     evictionHard = {
       "memory.available" = "200Mi"

@@ -46,6 +46,10 @@ pki {
   key_algorithm = "ecdsa-p256"
 }
 
+kubelet {
+  certificates = "planned"
+}
+
 kube_proxy {
   mode = "iptables"
 }

@@ -127,6 +127,7 @@ scheduler {
 }
 
 kubelet {
+  certificates = "planned"
   args = {
     v = "4"
   }

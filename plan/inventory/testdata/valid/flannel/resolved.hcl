@@ -53,6 +53,10 @@ audit {
   max_size    = 100
 }
 
+kubelet {
+  certificates = "planned"
+}
+
 kube_proxy {
   mode = "iptables"
 }
