@@ -67,7 +67,6 @@ func Compile(inv *inventory.Inventory, lock inventory.Lock, before []byte, autho
 	c.hosts()
 	if inv.Kubernetes() {
 		c.rbac()
-		c.certificateRequests()
 	}
 	c.flannelStore()
 	if inv.Kubernetes() {

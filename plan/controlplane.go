@@ -169,9 +169,9 @@ func (p staticPod) mounts() []mount {
 	return all
 }
 
-// apiServerArgs are an API server's flags, as kubeadm sets them but for bootstrap
-// tokens (kubelets get certificates of their own) and the kubelets' serving
-// certificates, which are verified.
+// apiServerArgs are an API server's flags, as kubeadm sets them but for the
+// kubelets' serving certificates, which are verified. Bootstrap tokens count only
+// where kubelets join with them.
 func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 	inv := c.inventory
 	args := map[string]string{
@@ -212,6 +212,9 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		// no restart; and one of the user's own may ask them, too.
 		args["shutdown-delay-duration"] = shutdownDelay(inv).String()
 	}
+	if inv.Kubelet.Certificates == inventory.CertificatesRotated {
+		args["enable-bootstrap-token-auth"] = "true"
+	}
 	return args
 }
 
@@ -245,6 +248,10 @@ func (c *compiler) controllerManagerArgs(h inventory.Host) map[string]string {
 	if c.signsRequests() { // without, nobody in the cluster signs requests
 		args["cluster-signing-cert-file"] = c.clientCA() // one certificate, it insists
 		args["cluster-signing-key-file"] = caKeyFile
+	}
+	if c.inventory.Kubelet.Certificates == inventory.CertificatesRotated {
+		// Tokens of an apply that died are deleted when they have expired.
+		args["controllers"] = "*,tokencleaner"
 	}
 	return args
 }

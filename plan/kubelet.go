@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"time"
+
 	"github.com/kinstall/kinstall/plan/fact"
 	"github.com/kinstall/kinstall/plan/hardening"
 	"github.com/kinstall/kinstall/plan/inventory"
@@ -65,6 +67,11 @@ func (c *compiler) kubelet(h inventory.Host) {
 	if inv.DualStack() {
 		args["node-ip"] += "," + h.AddressV6.String()
 	}
+	copied := ""
+	if joins(inv, h) {
+		copied = copiedKubeconfig
+		args["bootstrap-kubeconfig"], args["kubeconfig"] = bootstrapConfig, copiedKubeconfig
+	}
 	client := kubeletClientCert
 	if rotated {
 		client = kubeletClientPair
@@ -73,7 +80,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.artifact(h.Name, releaseKubelet),
 		c.content(h.Name, kubeletConfig, c.templates.merge("kubelet", config, inv.Kubelet.Settings, c.hardenedKubelet)),
 		c.kubeconfig(h, kubeletKubeconfig, c.server(h), "system:node:"+h.Name, client),
-		c.unitFile(h.Name, KubeletUnit, map[string]any{"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit}),
+		c.unitFile(h.Name, KubeletUnit, map[string]any{
+			"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit, "Kubeconfig": kubeletKubeconfig, "Copied": copied,
+		}),
 	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert)...)...)
 	if !rotated {
 		inputs = append(inputs, c.credential(h, kubeletClientCert))
@@ -82,9 +91,6 @@ func (c *compiler) kubelet(h inventory.Host) {
 	after := [][]StepID{inputSteps(h.Name, inputs), c.engine(h), step(h.Name, c.names), step(h.Name, c.image(releasePause)),
 		step(h.Name, resource.Package{Name: "iptables"})}
 	after = append(after, c.sysctlSteps(h))
-	if rotated {
-		after = append(after, c.rotatedCertificate(h))
-	}
 	if inv.DualStack() && inv.Network.Bridged() {
 		after = append(after, step(h.Name, resource.Sysctl{Key: forwardingV6}))
 	}
@@ -108,6 +114,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 	} else {
 		after = append(after, c.servedTo(h))
 	}
+	if rotated {
+		after = append(after, c.firstCertificate(h, c.rotatedCertificate(h, server), after))
+	}
 	c.serving(h.Name, resource.Unit{Name: KubeletUnit, Inputs: inputs}, c.kubeletRollout(h), after...)
 
 	node := resource.Node{Name: h.Name, Labels: h.Labels, PodCIDRs: []string{c.subnets[h.Name].String()}, Schedule: schedules[h.State]}
@@ -130,12 +139,45 @@ func (c *compiler) hardenedKubelet(document []byte, user map[string]any) []byte 
 	return mergedYAML(mergedYAML(document, hardening.KubeletSettings(cluster.Hardening, cluster.Version)), user)
 }
 
-// rotatedCertificate adds the certificate that a kubelet renews itself, and
-// returns its step.
-func (c *compiler) rotatedCertificate(h inventory.Host) []StepID {
+// bootstrapConfig is the kubeconfig with which a kubelet asks for its first
+// certificate, in a directory that is no more after a start of the host.
+const bootstrapConfig = "/run/kinstall/bootstrap-kubelet.conf"
+
+// copiedKubeconfig is what a kubelet is given that may have to ask for its first
+// certificate: it overwrites a kubeconfig whose certificate is not there, and
+// kinstall's own stays as it is. The unit copies that before each start.
+const copiedKubeconfig = "/run/kinstall/kubelet.conf"
+
+// joins reports whether a kubelet asks the cluster for its first certificate.
+// There is no cluster before the first master.
+func joins(inv *inventory.Inventory, h inventory.Host) bool {
+	return inv.Kubelet.Certificates == inventory.CertificatesRotated && !h.Has(inventory.RoleMaster)
+}
+
+// rotatedCertificate is the certificate that a kubelet renews itself.
+func (c *compiler) rotatedCertificate(h inventory.Host, server string) resource.RotatedCertificate {
 	planned := c.certificate(kubeletClientRow(), h)
 	wanted := planned
 	wanted.Path, wanted.KeyPath = kubeletClientPair, kubeletClientPair
-	return []StepID{c.add(h.Name, resource.RotatedCertificate{Wanted: wanted, Takes: planned, Unit: KubeletUnit},
-		step(Operator, resource.Authority{Name: AuthorityKubernetes}), c.parents(h.Name, kubeletClientPair))}
+	planned.RenewBefore = time.Hour // near its end, the kubelet renews it itself
+	rotated := resource.RotatedCertificate{Wanted: wanted, Takes: planned, Unit: KubeletUnit}
+	if joins(c.inventory, h) {
+		rotated.Join = &resource.Join{Server: "https://" + server, Authority: caFile, File: bootstrapConfig}
+	}
+	return rotated
+}
+
+// firstCertificate adds the certificate that a kubelet renews itself, and returns
+// what its unit waits for. A token is good for minutes: it is made when the unit
+// could be started.
+func (c *compiler) firstCertificate(h inventory.Host, rotated resource.RotatedCertificate, ready [][]StepID) []StepID {
+	after := [][]StepID{step(Operator, resource.Authority{Name: AuthorityKubernetes}), c.parents(h.Name, kubeletClientPair)}
+	if rotated.Join != nil {
+		after = append(after, ready...)
+		for _, o := range c.certificateRequests() {
+			after = append(after, step(Cluster, o.resource()))
+		}
+		c.add(h.Name, resource.Joined{Certificate: rotated, File: rotated.Join.File}, step(h.Name, resource.Unit{Name: KubeletUnit}))
+	}
+	return []StepID{c.add(h.Name, rotated, after...)}
 }

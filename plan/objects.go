@@ -121,17 +121,26 @@ func (c *compiler) rbac() {
 		o.set(userKubeletClient, "subjects", 0, "name")
 		c.add(Cluster, o.resource(), c.served())
 	}
-}
-
-// certificateRequests adds what the controller manager asks for before it approves
-// of certificates that kubelets request.
-func (c *compiler) certificateRequests() {
-	if c.inventory.Kubelet.Certificates != inventory.CertificatesRotated {
-		return
-	}
-	for _, o := range c.objects("objects/kubelet-certificates.yaml") {
+	for _, o := range c.certificateRequests() {
 		c.add(Cluster, o.resource(), step(Cluster, c.endpointGate()))
 	}
+}
+
+// certificateRequests are objects that let kubelets get certificates from the
+// cluster.
+func (c *compiler) certificateRequests() []object {
+	if c.inventory.Kubelet.Certificates != inventory.CertificatesRotated {
+		return nil
+	}
+	all := c.objects("objects/kubelet-certificates.yaml")
+	for _, o := range all {
+		group := resource.JoinGroup
+		if o.text("metadata", "name") == "kinstall:nodes-renew-certificates" {
+			group = groupNodes
+		}
+		o.set(group, "subjects", 0, "name")
+	}
+	return all
 }
 
 // dns adds the cluster's name service.

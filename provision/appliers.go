@@ -33,6 +33,7 @@ var appliers = byKind(
 	apply(applyAuthorityFile),
 	apply(applyCertificate),
 	apply(applyRotatedCertificate),
+	apply(applyJoined),
 	apply(applyUnit),
 	apply(applyStaticPod),
 	apply(applyArtifact),

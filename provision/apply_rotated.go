@@ -24,13 +24,17 @@ func firstPair(link string) string { return strings.TrimSuffix(link, currentPair
 func applyRotatedCertificate(ctx context.Context, t *task, c resource.RotatedCertificate) (fact.Record, error) {
 	link, file := c.Wanted.Path, firstPair(c.Wanted.Path)
 	write := fileWrite{label: t.label(), path: file, own: resource.Ownership{Owner: "root", Group: "root", Mode: 0o600}, anyBefore: true, then: leadTo(link, file)}
-	change := t.item.Change
-	if change.Action == resource.Replace {
-		write.then += fmt.Sprintf("systemctl try-restart -- %s\n", shell.Quote(c.Unit))
+	change, restart := t.item.Change, ""
+	if len(change.Reasons) > 0 { // else it has never run, or takes its turn
+		restart = fmt.Sprintf("if systemctl is-active --quiet -- %[1]s; then systemctl restart -- %[1]s; fi\n", shell.Quote(c.Unit))
 	}
 	if change.Action == resource.Create && change.Evidence != "" {
 		return change.Record, t.machine.write(ctx, command(write.label, scriptHeader+takeOver(write, c.Takes, change.Evidence)))
 	}
+	if c.Join != nil {
+		return change.Record, letJoin(ctx, t, c, restart)
+	}
+	write.then += restart
 	certificate, key, err := t.executor.Authorities.Issue(ctx, c.Wanted)
 	if err != nil {
 		return fact.Record{}, err

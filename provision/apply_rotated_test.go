@@ -107,7 +107,7 @@ func TestRotatedCertificateEndToEnd(t *testing.T) {
 		t.Error("the certificate was not made anew")
 	}
 
-	if told := h.read(t, h.path("/systemctl")); told != "try-restart -- kubelet.service\n" {
+	if told := h.read(t, h.path("/systemctl")); told != "is-active --quiet -- kubelet.service\nrestart -- kubelet.service\n" {
 		t.Errorf("systemctl was told %q", told)
 	}
 

@@ -32,6 +32,8 @@ type Executor struct {
 	stopping context.Context
 	// nodes cordons and drains nodes; nil stands for the real ones.
 	nodes nodes
+	// tokens are what kubelets join with; nil stands for the real ones.
+	tokens tokens
 	// checks asks hosts and the cluster; nil stands for the real ones.
 	checks checker
 	paths  podPaths
@@ -43,6 +45,8 @@ type Executor struct {
 
 	clientMu sync.Mutex
 	client   *cluster.Client
+
+	joining *joining
 
 	pendingMu sync.Mutex
 	pending   map[plan.StepID]fact.Record // of turns under way
@@ -127,7 +131,12 @@ func (e *Executor) Apply(ctx context.Context, delta *plan.Delta) (*Report, error
 	if e.nodes == nil {
 		e.nodes = clusterNodes{e}
 	}
+	if e.tokens == nil {
+		e.tokens = clusterTokens{e}
+	}
+	e.joining = &joining{}
 	defer func() {
+		e.joining.forget(context.WithoutCancel(ctx), e)
 		if e.client != nil {
 			e.client.Close()
 		}

@@ -51,7 +51,7 @@ func ownedAPIServerArgs() []owned {
 		ownedFlag("bind-address", "the load balancer reaches each API server at its host's address", useNothing),
 		ownedFlag("cert-dir", whyCertificates, useNothing),
 		ownedFlag("client-ca-file", whyCertificates, useNothing),
-		ownedFlag("enable-bootstrap-token-auth", "kubelets get certificates of their own", useNothing),
+		ownedFlag("enable-bootstrap-token-auth", "it follows from how kubelets get their certificates", "Set kubelet.certificates."),
 		ownedFlag("etcd-cafile", whyEtcd, useNothing),
 		ownedFlag("etcd-certfile", whyEtcd, useNothing),
 		ownedFlag("etcd-keyfile", whyEtcd, useNothing),

@@ -39,6 +39,7 @@ const (
 	KindContainers    Kind = "containers"    // Containers
 	// KindRotatedCertificate is that of RotatedCertificate.
 	KindRotatedCertificate Kind = "rotatedcert"
+	KindJoined             Kind = "joined" // Joined
 	// On the operator's machine.
 	KindAuthority Kind = "authority" // Authority
 	KindLockFile  Kind = "lock"      // LockFile
@@ -134,6 +135,7 @@ var descriptors = index(
 	Descriptor{Kind: KindPodMTU},
 	Descriptor{Kind: KindEtcdData},
 	Descriptor{Kind: KindContainers},
+	Descriptor{Kind: KindJoined},
 
 	Descriptor{Kind: KindAuthority, Scope: ScopeOperator},
 	Descriptor{Kind: KindLockFile, Scope: ScopeOperator},

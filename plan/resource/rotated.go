@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -23,7 +24,24 @@ type RotatedCertificate struct {
 	Takes Certificate
 	// Unit holds the certificate and reads it when it starts.
 	Unit string
+	// Join, if not nil, has the kubelet ask the cluster for its first certificate
+	// where Takes gives it none; else kinstall issues it.
+	Join *Join
 }
+
+// Join is how a kubelet without a certificate may ask for one: by a token that
+// enters no plan, is good for minutes and deleted when the apply ends
+// (https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/).
+type Join struct {
+	Server    string // "https://HOST:PORT" of the API
+	Authority string // path of the certificate of the API's authority
+	// File is the kubeconfig with the token, where the kubelet looks for it: in
+	// memory, not on a disk.
+	File string
+}
+
+// JoinGroup is that of who shows a token which an apply made.
+const JoinGroup = "system:bootstrappers:kinstall"
 
 // ID implements Resource.
 func (c RotatedCertificate) ID() ID { return NewID(KindRotatedCertificate, c.Wanted.Path) }
@@ -52,40 +70,50 @@ func (c RotatedCertificate) Diff(facts fact.Set) (Change, error) {
 		return c.first(facts, found)
 	}
 	change := Change{Action: NoOp, Record: rotatedRecord()}
-	describe := func() string { return "not a certificate\n" }
-	if cert, err := ParseCertificate(found.PEM); err != nil {
-		change.because(Drift, err.Error())
+	cert, reasons := c.judge(found, facts.Host.Time)
+	change.Reasons = reasons
+	if len(change.Reasons) == 0 {
+		return change, nil
+	}
+	describe := "not a certificate\n"
+	if cert != nil {
+		describe = describeCertificate(cert.Subject.CommonName, cert.Subject.Organization, cert.DNSNames, addressStrings(cert.IPAddresses), UsagesOf(cert), AlgorithmOf(cert.PublicKey), c.Wanted.issuerName(cert),
+			fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateTime), cert.NotAfter.UTC().Format(time.DateTime)))
+	}
+	change.Action = Replace
+	change.Text = &Text{Name: "certificate", Before: describe, After: c.Text()}
+	change.because(Follows, c.Unit+" is restarted to read it")
+	return change, nil
+}
+
+// judge reads the certificate found, nil if that can't be done, and says what is
+// wrong with it.
+func (c RotatedCertificate) judge(found fact.Certificates, now time.Time) (cert *x509.Certificate, reasons []Reason) {
+	cert, err := ParseCertificate(found.PEM)
+	if err != nil {
+		reasons = append(reasons, Reason{Drift, err.Error()})
 	} else {
 		spec := c.Wanted
 		spec.RenewBefore = cert.NotAfter.Sub(cert.NotBefore) / late
 		spec.Key = AlgorithmOf(cert.PublicKey) // the kubelet chooses, and always the same
-		for _, reason := range spec.judge(cert, facts.Host.Time, false) {
-			if reason.Cause == Expiry {
-				reason.Text += ", and the kubelet has not renewed it"
+		reasons = spec.judge(cert, now, false)
+		for i := range reasons {
+			if reasons[i].Cause == Expiry {
+				reasons[i].Text += ", and the kubelet has not renewed it"
 			}
-			change.Reasons = append(change.Reasons, reason)
-		}
-		describe = func() string {
-			return describeCertificate(cert.Subject.CommonName, cert.Subject.Organization, cert.DNSNames, addressStrings(cert.IPAddresses), UsagesOf(cert), AlgorithmOf(cert.PublicKey), c.Wanted.issuerName(cert),
-				fmt.Sprintf("valid         %s to %s", cert.NotBefore.UTC().Format(time.DateTime), cert.NotAfter.UTC().Format(time.DateTime)))
 		}
 	}
 	if !found.Link {
-		change.because(Drift, "a file instead of a link, which the kubelet can't replace")
+		reasons = append(reasons, Reason{Drift, "a file instead of a link, which the kubelet can't replace"})
 	}
-	if len(change.Reasons) > 0 {
-		change.Action = Replace
-		change.Text = &Text{Name: "certificate", Before: describe(), After: c.Text()}
-		change.because(Follows, c.Unit+" is restarted to read it")
-	}
-	return change, nil
+	return cert, reasons
 }
 
 // first is the change that brings the first certificate.
 func (c RotatedCertificate) first(facts fact.Set, found fact.Certificates) (Change, error) {
 	change := Change{Action: Create, Record: rotatedRecord()}
 	if _, known := recorded(facts, c.ID()); known || found.Link {
-		change.because(Drift, "deleted on the host")
+		change.because(Drift, "missing on the host")
 	}
 	taken, err := c.Takes.Diff(facts)
 	if err != nil {
@@ -96,6 +124,9 @@ func (c RotatedCertificate) first(facts fact.Set, found fact.Certificates) (Chan
 		change.Fields = []Field{{Name: "takes over", After: c.Takes.Path}}
 		return change, nil
 	}
+	if len(change.Reasons) > 0 {
+		change.because(Follows, c.Unit+" is restarted to read it")
+	}
 	change.Text = &Text{Name: "certificate", After: c.Text()}
 	return change, nil
 }
@@ -103,6 +134,49 @@ func (c RotatedCertificate) first(facts fact.Set, found fact.Certificates) (Chan
 // Text is the specification in words, one fact a line, as it is shown in a plan.
 func (c RotatedCertificate) Text() string {
 	w := c.Wanted
-	return describeCertificate(w.CommonName, w.Organization, w.DNSNames, w.Addresses, w.Usages(), w.Key.Or(), w.Authority,
-		fmt.Sprintf("validity      %s, renewed by the kubelet", days(w.Validity)))
+	validity := fmt.Sprintf("validity      %s, renewed by the kubelet", days(w.Validity))
+	if c.Join != nil {
+		validity = "validity      the controller manager's, asked for with a token and renewed by the kubelet"
+	}
+	return describeCertificate(w.CommonName, w.Organization, w.DNSNames, w.Addresses, w.Usages(), w.Key.Or(), w.Authority, validity)
+}
+
+// Joined waits until a kubelet that was to ask for its certificate has it, and
+// takes the token away from its host.
+type Joined struct {
+	Certificate RotatedCertificate
+	File        string // with the token, as the certificate's Join has it
+}
+
+// ID implements Resource.
+func (j Joined) ID() ID { return NewID(KindJoined, j.File) }
+
+// Queries implements Resource. The token's file is never read.
+func (j Joined) Queries() []fact.Query {
+	return []fact.Query{{Kind: fact.KindCertificates, Name: j.Certificate.Wanted.Path}, {Kind: fact.KindFile, Name: j.File}}
+}
+
+// Diff implements Resource.
+func (j Joined) Diff(facts fact.Set) (Change, error) {
+	found, err := facts.Certificates(j.Certificate.Wanted.Path)
+	if err != nil {
+		return Change{}, err
+	}
+	token, err := facts.File(j.File)
+	if err != nil {
+		return Change{}, err
+	}
+	var change Change
+	_, wrong := j.Certificate.judge(found, facts.Host.Time)
+	switch {
+	case !found.Exists || len(wrong) > 0:
+		change = Change{Action: Deferred}
+		change.because(Unknown, "the kubelet asks for its certificate when it starts")
+	case token.Exists:
+		change = Change{Action: Update, Fields: []Field{{Name: "token", Before: "on the host", Sensitive: true}}}
+		change.because(Drift, "the kubelet has its certificate")
+	default:
+		change = Change{Action: NoOp}
+	}
+	return change, nil
 }

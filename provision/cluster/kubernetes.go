@@ -48,6 +48,7 @@ type Config struct {
 type Client struct {
 	nodes     corev1.NodeInterface
 	pods      corev1.PodsGetter
+	secrets   corev1.SecretInterface // of the namespace kube-system
 	core      rest.Interface
 	dynamic   dynamic.Interface
 	kinds     *kinds
@@ -93,6 +94,7 @@ func New(config Config) (*Client, error) {
 	return &Client{
 		nodes:     core.Nodes(),
 		pods:      core,
+		secrets:   core.Secrets(metav1.NamespaceSystem),
 		core:      core.RESTClient(),
 		dynamic:   dyn,
 		kinds:     &kinds{client: core.RESTClient(), groups: map[schema.GroupVersion][]metav1.APIResource{}},
