@@ -115,7 +115,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 		after = append(after, c.servedTo(h))
 	}
 	if rotated {
-		after = append(after, c.firstCertificate(h, c.rotatedCertificate(h, server), after))
+		after = append(after, c.firstCertificate(h, c.rotatedCertificate(h, c.server(h)), after))
 	}
 	c.serving(h.Name, resource.Unit{Name: KubeletUnit, Inputs: inputs}, c.kubeletRollout(h), after...)
 

@@ -73,7 +73,7 @@ func TestManyWorkersJoin(t *testing.T) {
 		}
 		started := f.step(name, resource.File{Path: start, Content: []byte("x")}, asked)
 		last = append(last, f.step(name, resource.Joined{Certificate: rotated, File: rotated.Join.File}, started))
-		certificate, key, err := f.authorities.Issue(wanted)
+		certificate, key, err := f.authorities.Issue(t.Context(), wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
