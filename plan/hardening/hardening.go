@@ -292,7 +292,7 @@ func (f Files) Check(seen Seen) string {
 
 // Where implements Test.
 func (f Files) Where() string {
-	what := ""
+	var what string
 	switch {
 	case f.Mode != 0 && f.Owner != "":
 		what = fmt.Sprintf("mode %04o, owner %s of ", f.Mode, f.Owner)

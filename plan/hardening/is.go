@@ -43,7 +43,7 @@ func (is Is) holds(value string, set bool) bool {
 
 // String is the demand in words.
 func (is Is) String() string {
-	text := ""
+	var text string
 	switch {
 	case is.Nothing:
 		return "none"
