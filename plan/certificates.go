@@ -109,6 +109,9 @@ type authorityRow struct {
 // authority, unless that is with a signer; the other authorities' keys never
 // leave the operator's machine.
 func (c *compiler) authorityTable() []authorityRow {
+	if c.held != nil { // asked for again and again, for each host
+		return c.held
+	}
 	rows := []authorityRow{{caFile, anyOf(onNodes, onBalanced(caFile)), AuthorityKubernetes, resource.PartCertificate}}
 	if c.clientCA() != caFile {
 		rows[0].part = resource.PartBundle
@@ -117,12 +120,13 @@ func (c *compiler) authorityTable() []authorityRow {
 	if c.signsRequests() {
 		rows = append(rows, authorityRow{caKeyFile, onMasters, AuthorityKubernetes, resource.PartPrivateKey})
 	}
-	return append(rows, []authorityRow{
+	c.held = append(rows, []authorityRow{
 		{frontProxyCAFile, onMasters, AuthorityFrontProxy, resource.PartCertificate},
 		{saKeyFile, onMasters, AuthorityServiceAccount, resource.PartPrivateKey},
 		{saPublicFile, onMasters, AuthorityServiceAccount, resource.PartPublicKey},
 		{etcdCAFile, anyOf(onEtcd, onMasters, onFlannelEtcd), AuthorityEtcd, resource.PartCertificate},
 	}...)
+	return c.held
 }
 
 // clientCA is where the certificate lies that vouches for the API's clients: the

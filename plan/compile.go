@@ -93,6 +93,7 @@ type compiler struct {
 	files     map[string][]byte       // of the operator's machine, by path
 	issuers   map[string]*x509.Certificate
 	modes     map[string]uint32  // of files, by path
+	held      []authorityRow     // see authorityTable
 	names     resource.Block     // of /etc/hosts, the same on every host
 	own       []Release          // images that the user names
 	drained   map[string][]Drain // by the host of the API server that is sent nothing new

@@ -49,17 +49,11 @@ func (p *pair) read(path string, text []byte) error {
 		for _, c := range others {
 			p.publicPEM = append(p.publicPEM, encodeCertificate(c.Raw)...)
 		}
+		for _, der := range p.servedDER() {
+			p.served = append(p.served, encodeCertificate(der)...)
+		}
 	}
 	return nil
-}
-
-// served is what follows a certificate that the authority signed.
-func (p *pair) served() []byte {
-	var text []byte
-	for _, der := range p.servedDER() {
-		text = append(text, encodeCertificate(der)...)
-	}
-	return text
 }
 
 func (p *pair) servedDER() [][]byte {

@@ -40,7 +40,7 @@ func (s *Store) Issue(ctx context.Context, spec resource.Certificate) (certPEM, 
 	if err != nil {
 		return nil, nil, wrap(err)
 	}
-	if len(spec.Issuer) > 0 && !bytes.Equal(spec.Issuer, p.bytes(resource.PartCertificate)) || len(spec.Issuer) > 0 && !bytes.Equal(spec.Chain, p.served()) {
+	if len(spec.Issuer) > 0 && !bytes.Equal(spec.Issuer, p.bytes(resource.PartCertificate)) || len(spec.Issuer) > 0 && !bytes.Equal(spec.Chain, p.served) {
 		return nil, nil, wrap(errors.New("the plan was made with another authority of that name; plan again"))
 	}
 	cert, key, err := s.sign(ctx, p, spec)
@@ -50,7 +50,7 @@ func (s *Store) Issue(ctx context.Context, spec resource.Certificate) (certPEM, 
 	if keyPEM, err = encodeKey(key); err != nil {
 		return nil, nil, wrap(err)
 	}
-	return append(encodeCertificate(cert.Raw), p.served()...), keyPEM, nil
+	return append(encodeCertificate(cert.Raw), p.served...), keyPEM, nil
 }
 
 // sign makes a key and has a certificate for it signed, here or by the

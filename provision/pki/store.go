@@ -86,6 +86,7 @@ type pair struct {
 	cert      *x509.Certificate // nil of a bare key pair
 	chain     []*x509.Certificate
 	bundlePEM []byte // the whole file
+	served    []byte // what follows a certificate that the authority signed, nil of a root
 }
 
 // bytes returns a part as it stands in its file, nil if the authority has no such part.
@@ -255,13 +256,14 @@ func (s *Store) Certificate(name string) []byte {
 
 // Chain returns what follows a certificate of the authority where it is served:
 // the authority's own certificate and those above it, but for the root, in PEM.
-// nil of a root.
+// nil of a root. All who ask get the same bytes, which must not be changed: a plan
+// has thousands of certificates.
 func (s *Store) Chain(name string) []byte {
 	p, err := s.pair(name)
 	if err != nil {
 		return nil
 	}
-	return p.served()
+	return p.served
 }
 
 // SHA256 returns the digest of a part's file in lower-case hex, "" if there is none.
