@@ -29,7 +29,9 @@ func (a *app) passphrase(c *cli.Context) passphrase {
 			return passphraseFrom(file)
 		case variable != "":
 			text := a.getenv(variable)
-			os.Unsetenv(variable) // lest programs that are started have it
+			if err := os.Unsetenv(variable); err != nil { // lest programs that are started have it
+				return "", fmt.Errorf("-passphrase-env %s: %w", variable, err)
+			}
 			if text == "" {
 				return "", usageError("", "kinstall %s: -passphrase-env %s: the environment has no such variable, or it is empty", c.Command.Name, variable)
 			}

@@ -72,52 +72,50 @@ func (s *Store) ask(ctx context.Context, p *pair, spec resource.Certificate, tem
 		return nil, fault
 	}
 	cert := certs[0]
-	if fault.Err, fault.hint = s.judge(p, spec, template, key, cert); fault.Err != nil {
+	if fault.hint, fault.Err = s.judge(p, spec, template, key, cert); fault.Err != nil {
 		fault.Came = describe(cert, cert.PublicKey)
 		return nil, fault
 	}
 	return cert, nil
 }
 
-// judge reports why a certificate is not the one that was asked for.
-func (s *Store) judge(p *pair, spec resource.Certificate, asked *x509.Certificate, key crypto.Signer, cert *x509.Certificate) (err error, hint string) {
+// judge reports why a certificate is not the one that was asked for, with what to
+// do about it.
+func (s *Store) judge(p *pair, spec resource.Certificate, asked *x509.Certificate, key crypto.Signer, cert *x509.Certificate) (hint string, fault error) {
 	own, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	now := s.now()
 	usages := resource.UsagesOf(cert)
 	switch {
 	case !ok || !own.Equal(cert.PublicKey):
-		return errors.New("the certificate is for another key"), ""
+		return "", errors.New("the certificate is for another key")
 	case cert.Subject.CommonName != spec.CommonName:
-		return fmt.Errorf("the certificate is for CN=%.80q", cert.Subject.CommonName), ""
+		return "", fmt.Errorf("the certificate is for CN=%.80q", cert.Subject.CommonName)
 	case !same(cert.Subject.Organization, spec.Organization):
-		return fmt.Errorf("the certificate's organizations are %.200q, which are groups in Kubernetes", cert.Subject.Organization),
-			"the signer must take the subject from the request"
+		return "the signer must take the subject from the request", fmt.Errorf("the certificate's organizations are %.200q, which are groups in Kubernetes", cert.Subject.Organization)
 	case !same(cert.DNSNames, spec.DNSNames) || !same(addresses(cert), addresses(asked)) || len(cert.EmailAddresses)+len(cert.URIs) > 0:
-		return errors.New("the certificate has other SANs"), "the signer must take the names and addresses from the request"
+		return "the signer must take the names and addresses from the request", errors.New("the certificate has other SANs")
 	case cert.IsCA || cert.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
-		return errors.New("the certificate is a certificate authority's"), ""
+		return "", errors.New("the certificate is a certificate authority's")
 	case cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return errors.New("the certificate is not for digital signatures, which TLS needs"), "the signer's profile needs \"digital signature\" (\"signing\")"
+		return "the signer's profile needs \"digital signature\" (\"signing\")", errors.New("the certificate is not for digital signatures, which TLS needs")
 	case slices.ContainsFunc(spec.Usages(), func(u string) bool { return !slices.Contains(usages, u) }):
-		return fmt.Errorf("the certificate is not for %s", strings.Join(spec.Usages(), " and ")), "the signer's profile needs \"server auth\" and \"client auth\""
+		return "the signer's profile needs \"server auth\" and \"client auth\"", fmt.Errorf("the certificate is not for %s", strings.Join(spec.Usages(), " and "))
 	case len(cert.UnknownExtKeyUsage) > 0 || len(usages) != len(cert.ExtKeyUsage):
-		return errors.New("the certificate is for more than servers and clients"), "the signer's profile must have no other extended usages than \"server auth\" and \"client auth\""
+		return "the signer's profile must have no other extended usages than \"server auth\" and \"client auth\"", errors.New("the certificate is for more than servers and clients")
 	case cert.NotBefore.After(now):
-		return fmt.Errorf("the certificate is valid from %s, by this machine's clock in %s", moment(cert.NotBefore), cert.NotBefore.Sub(now).Round(time.Second)), "compare the clocks of this machine and the signer's"
+		return "compare the clocks of this machine and the signer's", fmt.Errorf("the certificate is valid from %s, by this machine's clock in %s", moment(cert.NotBefore), cert.NotBefore.Sub(now).Round(time.Second))
 	case !cert.NotAfter.After(now):
-		return fmt.Errorf("the certificate expired on %s", moment(cert.NotAfter)), ""
+		return "", fmt.Errorf("the certificate expired on %s", moment(cert.NotAfter))
 	case cert.NotAfter.Sub(now) <= spec.RenewBefore && cert.NotAfter.Before(p.cert.NotAfter):
-		return fmt.Errorf("the certificate ends on %s, within cert_renew_before (%s): it would be renewed again and again", moment(cert.NotAfter), spec.RenewBefore),
-			"have the signer give more time, or lower cert_renew_before"
+		return "have the signer give more time, or lower cert_renew_before", fmt.Errorf("the certificate ends on %s, within cert_renew_before (%s): it would be renewed again and again", moment(cert.NotAfter), spec.RenewBefore)
 	}
 	if err := cert.CheckSignatureFrom(p.cert); err != nil {
-		return fmt.Errorf("the certificate was signed by %q, not by the authority in %s", cert.Issuer, p.public),
-			fmt.Sprintf("if that is an authority of yours, put its certificate first in %s, followed by those above it up to the root", p.public)
+		return fmt.Sprintf("if that is an authority of yours, put its certificate first in %s, followed by those above it up to the root", p.public), fmt.Errorf("the certificate was signed by %q, not by the authority in %s", cert.Issuer, p.public)
 	}
 	if err := p.verify(cert, spec.Usages()); err != nil {
-		return fmt.Errorf("the certificate %w", err), ""
+		return "", fmt.Errorf("the certificate %w", err)
 	}
-	return nil, ""
+	return "", nil
 }
 
 // requestFor is a certificate's request (PKCS #10) in PEM. Usages are requested
