@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -252,6 +253,33 @@ host "taishan" {
 				if r := w.run(t, append([]string{"apply", "-yes", w.inventory}, args...)...); r.code != 1 || !strings.Contains(said(r), "passphrase") || strings.Contains(said(r), "horse") {
 					t.Errorf("%v: %s", args, r)
 				}
+			}
+		}},
+		{"a key that leaves, and a command that signs", func(t *testing.T) {
+			if _, err := exec.LookPath("openssl"); err != nil {
+				t.Skip(err)
+			}
+			if err := os.Remove(filepath.Join(w.dir, "pki/etcd-ca.key")); err != nil {
+				t.Fatal(err)
+			}
+			if r := w.run(t, "plan", "-passphrase-file", "passphrase", w.inventory); r.code != 1 || !strings.Contains(said(r), "name a signer in the inventory") {
+				t.Errorf("%s", r)
+			}
+			w.put(t, "office/etcd.crt", etcd.certPEM(), 0o644)
+			w.put(t, "office/etcd.key", etcd.keyPEM(t), 0o600)
+			w.put(t, "office/sign.sh", []byte("#!/bin/sh\ncd office && exec openssl x509 -req -in /dev/stdin -CA etcd.crt -CAkey etcd.key -copy_extensions copyall -days \"$1\"\n"), 0o700)
+			w.edit(t, "  signer \"cfssl\" {", "  signer \"command\" {\n    authorities = [\"etcd\"]\n    command     = [\"office/sign.sh\", \"365\"]\n  }\n\n  signer \"cfssl\" {")
+			unchanged(t, "-passphrase-file", "passphrase") // the certificates are as good as before
+			w.edit(t, `"rsa-2048"`, `"ecdsa-p384"`)
+			r := w.apply(t, "-passphrase-file", "passphrase")
+			t.Logf("all certificates renewed in %s", r.elapsed.Round(100*time.Millisecond))
+			unchanged(t, "-passphrase-file", "passphrase")
+			const health = "/etc/kubernetes/pki/etcd/healthcheck-client"
+			if got := curl(t, "--cert "+health+".crt --key "+health+".key https://127.0.0.1:2379/health"); !strings.Contains(got, `"health":"true"`) {
+				t.Errorf("etcd: %s", got)
+			}
+			if text := w.ssh(t, host, "cat /etc/kubernetes/pki/etcd/server.crt"); !strings.HasSuffix(text, strings.TrimSpace(string(etcd.certPEM()))) {
+				t.Errorf("etcd's certificate does not end with the intermediate:\n%s", text)
 			}
 		}},
 		{"a signer that is gone", func(t *testing.T) {
