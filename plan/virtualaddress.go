@@ -15,9 +15,9 @@ const (
 	KeepalivedUnit = "keepalived.service"
 
 	keepalivedConfig = "/etc/keepalived/keepalived.conf"
-	// keepalivedPassword is a line of the configuration that nobody but root may read.
-	keepalivedPassword = "/etc/keepalived/kinstall-password.conf"
-	keepalivedScript   = "/usr/local/lib/kinstall/keepalived.sh"
+	// keepalivedAuth is a line of the configuration that nobody but root may read.
+	keepalivedAuth   = "/etc/keepalived/kinstall-password.conf"
+	keepalivedScript = "/usr/local/lib/kinstall/keepalived.sh"
 	// keepalivedInterface is written on the host when keepalived is started, so that
 	// an interface may get another name.
 	keepalivedInterface = runDirectory + "/keepalived-interface.conf"
@@ -70,9 +70,9 @@ func (c *compiler) virtualAddress(h inventory.Host, b balancerKind) {
 	before := [][]StepID{packages, step(h.Name, script)}
 	reload := []resource.ID{script.ID()}
 	if lb.VirtualAddress.Is4() {
-		data["Version"], data["PasswordFile"] = 2, keepalivedPassword
+		data["Version"], data["PasswordFile"] = 2, keepalivedAuth
 		password := resource.AuthorityFile{
-			Authority: AuthorityServiceAccount, Part: resource.PartVRRPPassword, Path: keepalivedPassword,
+			Authority: AuthorityServiceAccount, Part: resource.PartVRRPPassword, Path: keepalivedAuth,
 			SHA256: c.authorities.SHA256(AuthorityServiceAccount, resource.PartVRRPPassword),
 		}
 		c.add(h.Name, password, step(Operator, resource.Authority{Name: AuthorityServiceAccount}), c.parents(h.Name, password.Path))

@@ -63,7 +63,7 @@ func TestVirtualAddressIsShared(t *testing.T) {
 	}
 	for _, s := range p.Steps {
 		f, ok := s.Resource.(resource.AuthorityFile)
-		if ok && f.Path == keepalivedPassword && (f.Own().Mode != 0o600 || f.Part != resource.PartVRRPPassword) {
+		if ok && f.Path == keepalivedAuth && (f.Own().Mode != 0o600 || f.Part != resource.PartVRRPPassword) {
 			t.Errorf("the password: %+v", f)
 		}
 	}

@@ -74,15 +74,12 @@ func (e clusterChecks) tryVirtualAddress(ctx context.Context, alone bool) error 
 	inv := e.Fleet.inventory
 	vip := inv.VirtualAddress()
 	sharers := e.sharers(ctx, vip)
-	has, err := holder(sharers, vip)
-	if err != nil && alone {
+	_, err := holder(sharers, vip)
+	i := slices.IndexFunc(sharers, func(s sharer) bool { return s.has })
+	if err != nil && (alone || i < 0) {
 		return err
 	}
-	if i := slices.IndexFunc(sharers, func(s sharer) bool { return s.has }); i >= 0 {
-		has = sharers[i].host
-	} else {
-		return err
-	}
+	has := sharers[i].host
 	from := has
 	for _, better := range []func(inventory.Host) bool{
 		func(h inventory.Host) bool { return h.Has(inventory.RoleMaster) && !inv.Balances(h.Name) },

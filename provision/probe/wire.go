@@ -46,7 +46,7 @@ func (p *parser) wire(set *fact.Set, queries []fact.Query) {
 	}
 	for i, q := range queries {
 		var found any
-		there := false
+		var there bool
 		switch q.Kind {
 		case fact.KindPath:
 			found, there = paths[i]
