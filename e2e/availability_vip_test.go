@@ -117,6 +117,39 @@ func TestAvailabilityVirtualAddress(t *testing.T) {
 	})
 }
 
+// TestAvailabilityVirtualAddressComes tells of a living cluster with one load
+// balancer, which gets a second one and an address that both share: nobody is sent
+// there too early.
+func TestAvailabilityVirtualAddressComes(t *testing.T) {
+	if os.Getenv("KINSTALL_AVAILABILITY") == "" {
+		t.Skip("part of make test-availability")
+	}
+	w := newWorld(t, "e2e-vip", "testdata/vip.hcl")
+	const shared, alone = "hosts = [\"wudang\", \"emei\"]\n  vip   = \"" + sharedAddress + "\"", "hosts = [\"wudang\"]"
+	w.edit(t, shared, alone)
+	w.edit(t, "host \"emei\" {", "host \"emei\" {\n  roles   = [\"worker\"]")
+	w.apply(t)
+	w.edit(t, alone, shared)
+	ready := func() string {
+		return w.mustKubectl(t, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].lastTransitionTime} {end}`)
+	}
+	before := ready()
+	ended := w.poll(t, "the address comes", "10.88.0.12:8443", "/readyz")
+	r := w.apply(t)
+	p := ended()
+	t.Logf("%s; %.1f s", p, r.elapsed.Seconds())
+	if len(p.lost) > 0 {
+		t.Errorf("lost: %v", p.lost)
+	}
+	if after := ready(); after != before {
+		t.Errorf("nodes were not Ready for a while: since %s, then %s", before, after)
+	}
+	w.stays(t, w.whoHolds(t))
+	if r := w.run(t, "plan", "-detailed-exitcode", w.inventory); r.code != 0 {
+		t.Errorf("%s", r)
+	}
+}
+
 // whoHolds are the hosts that have the shared address.
 func (w *world) whoHolds(t *testing.T) string {
 	t.Helper()
