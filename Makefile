@@ -52,9 +52,9 @@ test-networks: build ## every pod network on machines of its own (35 minutes)
 	KINSTALL_NETWORKS=all go test -timeout 120m -count 1 -v -run '^(TestNetwork|TestDocker(Release|OpenVSwitch|Bird|Flannel))' ./e2e
 
 .PHONY: test-changes
-test-changes: build ## changes that go well, and wrong, on a living cluster; members, hosts and versions that come and go (45 minutes; once 10 more to build the version to upgrade from)
+test-changes: build ## changes that go well, and wrong, on a living cluster; members, hosts, versions and certificates that come and go (52 minutes; once 10 more to build the version to upgrade from)
 	. .ci/go-toolchain && go test -count 1 -timeout 20m -run '^(TestSimul|TestPromises|TestUpgradeInterrupted)' ./plan ./plan/rollout -rapid.checks=500 -rapid.seed=$$(date +%s)
-	KINSTALL_CHANGES=1 go test -timeout 90m -count 1 -v -run '^Test(Changes|Members|Hosts|Upgrade)$$' ./e2e
+	KINSTALL_CHANGES=1 go test -timeout 90m -count 1 -v -run '^Test(Changes|Members|Hosts|Upgrade|Joining)$$' ./e2e
 
 .PHONY: test-availability
 test-availability: build ## load balancers follow each other, and masters lose their power, while clients ask (20 minutes)

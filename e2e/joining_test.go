@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,13 +14,23 @@ host "hengshan" {
 }
 `
 
+// renewed is what the kubelet block says when kubelets renew their certificates.
+const renewed = "  certificates = \"rotated\"\n  serving_certificates = \"requested\"\n"
+
 // currentCertificate is where a kubelet keeps the certificate that it renews.
 const currentCertificate = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
+// servingCertificate is the same of the one with which it serves.
+const servingCertificate = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+
 // TestJoining is the story of nodes' certificates: kubelets that live begin to renew
 // theirs without becoming NotReady, a worker joins with a token of which nothing
-// stays, and certificates that last for minutes are renewed while pods run.
+// stays, requests for another node's name or address are refused, and certificates
+// that last for minutes are renewed while pods run.
 func TestJoining(t *testing.T) {
+	if os.Getenv("KINSTALL_CHANGES") == "" {
+		t.Skip("part of make test-changes")
+	}
 	w := newWorld(t, "e2e-joining", kubernetes("joining")...)
 	applied := func(t *testing.T, what string) {
 		t.Helper()
@@ -40,6 +51,14 @@ func TestJoining(t *testing.T) {
 		t.Helper()
 		return w.mustKubectl(t, "get", "pods", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.status.containerStatuses[0].restartCount}{"\n"}{end}`)
 	}
+	// Through the API server, which verifies the kubelet's certificate.
+	answers := func(t *testing.T, host string) {
+		t.Helper()
+		pod := w.mustKubectl(t, "get", "pods", "--field-selector", "spec.nodeName="+host, "-o", "jsonpath={.items[0].metadata.name}")
+		if is := w.mustKubectl(t, "exec", pod, "--", "echo", "well"); is != "well" {
+			t.Errorf("a pod on %s: %s", host, is)
+		}
+	}
 	serial := func(t *testing.T, host string) string {
 		t.Helper()
 		return w.ssh(t, host, "openssl x509 -noout -serial -subject -in "+currentCertificate)
@@ -52,7 +71,7 @@ func TestJoining(t *testing.T) {
 			w.mustKubectl(t, "rollout", "status", "daemonset/sleep", "--timeout=1m", "--request-timeout=0")
 		}},
 		{"kubelets do", func(t *testing.T) {
-			w.edit(t, "\nkubelet {\n", "\nkubelet {\n  certificates = \"rotated\"\n")
+			w.edit(t, "\nkubelet {\n", "\nkubelet {\n"+renewed)
 			since, running := ready(t), pods(t)
 			key := w.ssh(t, "songshan", "sha256sum < /var/lib/kubelet/pki/kubelet-client.key")
 			applied(t, "moved")
@@ -66,6 +85,7 @@ func TestJoining(t *testing.T) {
 				if is := serial(t, host); !strings.Contains(is, "system:node:"+host) {
 					t.Errorf("%s has %s", host, is)
 				}
+				answers(t, host)
 			}
 			if left := w.ssh(t, "songshan", "ls /var/lib/kubelet/pki | grep -x 'kubelet-client\\.[a-z]*' || true; openssl pkey -in "+currentCertificate+" | sha256sum >/dev/null"); left != "" {
 				t.Errorf("left from before: %s (%s)", left, key)
@@ -90,8 +110,32 @@ func TestJoining(t *testing.T) {
 			if left := w.ssh(t, "hengshan", "ls /run/kinstall; journalctl -o cat | grep -c 'bootstrap-token-[a-z0-9]*\\.' || true"); left != "kubelet.conf\n0" {
 				t.Errorf("on the host: %s", left)
 			}
+			if is := w.ssh(t, "hengshan", "readlink "+servingCertificate); strings.HasSuffix(is, "first.pem") {
+				t.Errorf("the first certificate to serve with came from kinstall: %s", is)
+			}
 			w.mustKubectl(t, "rollout", "status", "daemonset/sleep", "--timeout=1m", "--request-timeout=0")
+			answers(t, "hengshan")
 			unchanged(t)
+		}},
+		{"a node asks for what is not its own", func(t *testing.T) {
+			for _, c := range []struct{ name, subject, alternatives, says string }{
+				{"name", "/O=system:nodes/CN=system:node:songshan", "DNS:songshan,IP:10.89.0.12", "songshan"},
+				{"address", "/O=system:nodes/CN=system:node:hengshan", "DNS:hengshan,IP:10.89.0.11", "10.89.0.11"},
+			} {
+				w.ssh(t, "hengshan", `set -e
+cd /root
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /dev/null -subj "`+c.subject+`" -addext "subjectAltName=`+c.alternatives+`" -out request.pem 2>/dev/null
+printf '{"apiVersion":"certificates.k8s.io/v1","kind":"CertificateSigningRequest","metadata":{"name":"foreign-`+c.name+`"},"spec":{"signerName":"kubernetes.io/kubelet-serving","usages":["digital signature","server auth"],"request":"%s"}}' "$(base64 -w 0 request.pem)" > request.json
+curl -sSf --cacert /etc/kubernetes/pki/ca.crt --cert `+currentCertificate+` --key `+currentCertificate+` -H 'Content-Type: application/json' -d @request.json https://10.89.0.11:6443/apis/certificates.k8s.io/v1/certificatesigningrequests > /dev/null`)
+				r := w.run(t, "approve", w.inventory)
+				t.Log(r.stdout)
+				if r.code != 1 || !strings.Contains(r.stdout, "foreign-"+c.name+" of system:node:hengshan is refused") || !strings.Contains(r.stdout, c.says) {
+					t.Errorf("a foreign %s: %s", c.name, r)
+				}
+				if is := w.mustKubectl(t, "get", "csr", "foreign-"+c.name, "-o", "jsonpath={.status.conditions[*].type} {.status.certificate}"); is != "Denied" {
+					t.Errorf("a foreign %s: %s", c.name, is)
+				}
+			}
 		}},
 		{"certificates are renewed", func(t *testing.T) {
 			since, running, first := ready(t), pods(t), serial(t, "hengshan")
@@ -101,7 +145,22 @@ func TestJoining(t *testing.T) {
 				}
 				return ""
 			})
-			t.Logf("renewed after %s", took.Round(time.Second))
+			t.Logf("the client's is renewed after %s", took.Round(time.Second))
+			serving := func() string { return w.ssh(t, "hengshan", "readlink "+servingCertificate) }
+			was, approved := serving(), ""
+			took = eventually(t, 4*time.Minute, "another certificate to serve with", func() string {
+				if r := w.run(t, "approve", w.inventory); r.code != 0 {
+					return r.String()
+				} else if !strings.HasPrefix(r.stdout, "No request") {
+					approved = r.stdout
+				}
+				if serving() != was {
+					return ""
+				}
+				return "still " + was
+			})
+			t.Logf("the one to serve with after %s: %s", took.Round(time.Second), approved)
+			answers(t, "hengshan")
 			if now := ready(t); now != since {
 				t.Errorf("nodes were not Ready for a while: %s, then %s", since, now)
 			}
@@ -110,8 +169,20 @@ func TestJoining(t *testing.T) {
 			}
 			unchanged(t)
 		}},
+		{"one was off for longer than its certificate lasts", func(t *testing.T) {
+			first := serial(t, "hengshan")
+			w.ssh(t, "hengshan", "systemctl stop kubelet")
+			over := "openssl x509 -noout -checkend 0 -in " + currentCertificate + " >/dev/null && echo good || true"
+			eventually(t, 4*time.Minute, "the end of its certificate", func() string { return w.ssh(t, "hengshan", over) })
+			applied(t, "joined again")
+			if serial(t, "hengshan") == first {
+				t.Error("the certificate is the one from before")
+			}
+			answers(t, "hengshan")
+			unchanged(t)
+		}},
 		{"and back", func(t *testing.T) {
-			w.edit(t, "  certificates = \"rotated\"\n", "")
+			w.edit(t, renewed, "")
 			running := pods(t)
 			applied(t, "moved back")
 			if now := pods(t); now != running {

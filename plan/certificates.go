@@ -37,6 +37,8 @@ const (
 	// kubeletClientPair is where a kubelet that renews its own certificate looks
 	// for it, with the key.
 	kubeletClientPair = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	// kubeletServingPair is the same of the one that it serves with.
+	kubeletServingPair = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 )
 
 // The names clients of the API are known by.
@@ -85,7 +87,7 @@ func certificateTable() []certificateRow {
 		{frontProxyCert, onMasters, proxy, frontProxyName, "", false, true, nil},
 		{controllerCert, onMasters, k8s, userController, "", false, true, nil},
 		{schedulerCert, onMasters, k8s, userScheduler, "", false, true, nil},
-		{kubeletCert, onNodes, k8s, "system:node:%s", groupNodes, true, false, kubeletNames},
+		kubeletServingRow(),
 		kubeletClientRow(),
 		{kubeProxyCert, onProxied, k8s, userKubeProxy, "", false, true, nil},
 	}
@@ -94,6 +96,11 @@ func certificateTable() []certificateRow {
 // kubeletClientRow is what makes a kubelet a node to the API.
 func kubeletClientRow() certificateRow {
 	return certificateRow{kubeletClientCert, onPlannedNodes, AuthorityKubernetes, "system:node:%s", groupNodes, false, true, nil}
+}
+
+// kubeletServingRow is what a kubelet serves with.
+func kubeletServingRow() certificateRow {
+	return certificateRow{kubeletCert, onPlannedServing, AuthorityKubernetes, "system:node:%s", groupNodes, true, false, kubeletNames}
 }
 
 // authorityRow is a part of an authority's material on hosts.

@@ -45,9 +45,11 @@ func (c *compiler) kubelet(h inventory.Host) {
 	}
 	dns, _ := nthAddress(inv.Cluster.ServiceCIDR, dnsIndex) // checked
 	rotated := inv.Kubelet.Certificates == inventory.CertificatesRotated
+	requested := inv.Kubelet.ServingCertificates == inventory.CertificatesRequested
 	config := c.templates.Render(kubeletConfig[1:], map[string]any{
 		"CgroupDriver":  inv.Runtime.CgroupDriver,
 		"ClientCA":      c.clientCA(),
+		"Requested":     requested,
 		"Certificate":   kubeletCert,
 		"Key":           keyFile(kubeletCert),
 		"DNSAddress":    dns.String(),
@@ -83,7 +85,10 @@ func (c *compiler) kubelet(h inventory.Host) {
 		c.unitFile(h.Name, KubeletUnit, map[string]any{
 			"Args": settings(args, inv.Kubelet.Args), "Runtime": runtimeOf(inv).criUnit, "Kubeconfig": kubeletKubeconfig, "Copied": copied,
 		}),
-	}, c.credentials(h, append(c.apiAuthorityFiles(), kubeletCert)...)...)
+	}, c.credentials(h, c.apiAuthorityFiles()...)...)
+	if !requested {
+		inputs = append(inputs, c.credential(h, kubeletCert))
+	}
 	if !rotated {
 		inputs = append(inputs, c.credential(h, kubeletClientCert))
 	}
@@ -113,6 +118,9 @@ func (c *compiler) kubelet(h inventory.Host) {
 		after = append(after, step(h.Name, resource.Directory{Path: ManifestDirectory}))
 	} else {
 		after = append(after, c.servedTo(h))
+	}
+	if requested {
+		after = append(after, c.servingCertificate(h))
 	}
 	if rotated {
 		after = append(after, c.firstCertificate(h, c.rotatedCertificate(h, c.server(h)), after))
@@ -180,4 +188,16 @@ func (c *compiler) firstCertificate(h inventory.Host, rotated resource.RotatedCe
 		c.add(h.Name, resource.Joined{Certificate: rotated, File: rotated.Join.File}, step(h.Name, resource.Unit{Name: KubeletUnit}))
 	}
 	return []StepID{c.add(h.Name, rotated, after...)}
+}
+
+// servingCertificate adds the certificate that a kubelet asks for to serve with, and
+// returns what its unit waits for.
+func (c *compiler) servingCertificate(h inventory.Host) []StepID {
+	planned := c.certificate(kubeletServingRow(), h)
+	planned.RenewBefore = time.Hour
+	wanted := planned
+	wanted.Path, wanted.KeyPath = kubeletServingPair, kubeletServingPair
+	requested := resource.RotatedCertificate{Wanted: wanted, Takes: planned, Unit: KubeletUnit, Requested: true}
+	c.add(h.Name, resource.ServingCertificate{Certificate: requested}, step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, c.endpointGate()))
+	return []StepID{c.add(h.Name, requested, step(Operator, resource.Authority{Name: AuthorityKubernetes}), c.parents(h.Name, kubeletServingPair))}
 }

@@ -242,6 +242,11 @@ func onPlannedNodes(inv *inventory.Inventory, h inventory.Host) bool {
 	return h.IsNode() && inv.Kubelet.Certificates == inventory.CertificatesPlanned
 }
 
+// onPlannedServing are nodes whose certificates for serving kinstall renews.
+func onPlannedServing(inv *inventory.Inventory, h inventory.Host) bool {
+	return h.IsNode() && inv.Kubelet.ServingCertificates == inventory.CertificatesPlanned
+}
+
 // onContainerd and onDocker are hosts with that runtime.
 func onContainerd(inv *inventory.Inventory, h inventory.Host) bool {
 	return h.RunsContainers() && inv.Runtime.Kind == inventory.RuntimeContainerd

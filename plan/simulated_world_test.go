@@ -521,9 +521,15 @@ func (w *world) carryOut(host string, item Item, digests map[string]string) fact
 		content := w.authority.issue(w.tb, r)
 		key := w.write(host, r.KeyPath, append([]byte("key of "), content...), r.KeyOwn())
 		return fact.Record{Digest: fmt.Sprintf("%04o root:root", r.KeyOwn().Mode), Files: map[string]string{r.Path: w.write(host, r.Path, content, r.Own()), r.KeyPath: key}}
+	case resource.ServingCertificate:
+		c := r.Certificate.Wanted
+		return know(fact.KindCertificates, c.Path, fact.Certificates{Exists: true, Link: true, PEM: w.authority.issue(w.tb, c)})
 	case resource.RotatedCertificate:
+		if r.Requested && change.Evidence == "" {
+			return change.Record
+		}
 		content := h.files[r.Takes.Path].Content
-		if change.Evidence == "" {
+		if change.Evidence == "" { // of the kubelet, while it starts
 			content = w.authority.issue(w.tb, r.Wanted)
 		}
 		return know(fact.KindCertificates, r.Wanted.Path, fact.Certificates{Exists: true, Link: true, PEM: content})

@@ -73,7 +73,7 @@ func (d draft) text() string {
 		}
 		fmt.Fprintf(&b, "%s {\n", component)
 		if component == "kubelet" && d.certificates != "" {
-			fmt.Fprintf(&b, "  certificates = %q\n", d.certificates)
+			fmt.Fprintf(&b, "  certificates = %q\n  serving_certificates = %q\n", d.certificates, inventory.CertificatesRequested)
 		}
 		if component == "etcd" {
 			fmt.Fprintf(&b, "  version = \"3.6.%d\"\n", d.etcd)

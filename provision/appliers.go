@@ -34,6 +34,7 @@ var appliers = byKind(
 	apply(applyCertificate),
 	apply(applyRotatedCertificate),
 	apply(applyJoined),
+	apply(applyServingCertificate),
 	apply(applyUnit),
 	apply(applyStaticPod),
 	apply(applyArtifact),

@@ -31,6 +31,9 @@ func applyRotatedCertificate(ctx context.Context, t *task, c resource.RotatedCer
 	if change.Action == resource.Create && change.Evidence != "" {
 		return change.Record, t.machine.write(ctx, command(write.label, scriptHeader+takeOver(write, c.Takes, change.Evidence)))
 	}
+	if c.Requested { // when it runs
+		return change.Record, t.machine.script(ctx, t.label(), "rm -f -- "+shell.Join(c.Wanted.Path, c.Takes.Path, c.Takes.KeyPath)+"\n"+restart)
+	}
 	if c.Join != nil {
 		return change.Record, letJoin(ctx, t, c, restart)
 	}

@@ -201,7 +201,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 		DisableSliceFlagSeparator: true, // values of variables hold commas
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			a.initCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.kubeconfigCommand(), a.versionCommand(),
+			a.initCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.approveCommand(), a.kubeconfigCommand(), a.versionCommand(),
 		},
 	}
 	for _, c := range root.Commands {

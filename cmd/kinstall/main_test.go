@@ -151,6 +151,8 @@ func (th *theater) plan(inv *inventory.Inventory) *plan.Plan {
 
 // fakeFleet records what was asked of it.
 type fakeFleet struct {
+	decisions   []provision.Decision
+	decisionErr error
 	observed    plan.Observed
 	unreachable map[string]error
 	lockErr     error
@@ -184,6 +186,11 @@ func (f *fakeFleet) Observe(ctx context.Context, p *plan.Plan) (plan.Observed, e
 func (f *fakeFleet) Apply(ctx context.Context, d *plan.Delta, notify func(provision.Event)) (*provision.Report, error) {
 	f.calls = append(f.calls, "apply")
 	return f.apply(ctx, d, notify)
+}
+
+func (f *fakeFleet) ApproveRequests(context.Context, *plan.Plan) ([]provision.Decision, error) {
+	f.calls = append(f.calls, "approve")
+	return f.decisions, f.decisionErr
 }
 
 func (f *fakeFleet) Close() error {
@@ -235,6 +242,14 @@ func exitFailed(command string) error {
 		Stderr: []byte("mktemp: failed to create file via template: No space left on device\n\x1b[2Jtwice\n")})
 }
 
+// requested has kubelets ask for certificates, of which it is decided like this.
+func requested(decisions ...provision.Decision) func(*theater) {
+	return func(th *theater) {
+		write(th.t, "lab.hcl", labInventory+"\nkubelet {\n  serving_certificates = \"requested\"\n}\n")
+		th.fleet.decisions = decisions
+	}
+}
+
 // TestSessions runs command lines and compares all that a user sees.
 func TestSessions(t *testing.T) {
 	for _, s := range []struct {
@@ -247,6 +262,15 @@ func TestSessions(t *testing.T) {
 		{name: "plan", args: []string{"plan", "lab.hcl"}, calls: []string{"observe shaolin,wudang,emei,huashan", "close"}},
 		{name: "plan-detailed", args: []string{"plan", "-detailed-exitcode", "lab.hcl"}, code: exitChanges},
 		{name: "plan-json", args: []string{"plan", "lab.hcl", "--json", "-limit", "emei"}, calls: []string{"observe emei", "close"}},
+		{name: "approve-planned", args: []string{"approve", "lab.hcl"}, code: exitFailure},
+		{name: "approve-none", setup: requested(), args: []string{"approve", "lab.hcl"}, calls: []string{"approve", "close"}},
+		{name: "approve-refused", setup: requested(
+			provision.Decision{Request: "csr-a", User: "system:node:emei"},
+			provision.Decision{Request: "csr-b", User: "system:node:huashan", Misfits: []string{"the address 10.27.52.71 is not its own", "the address 10.27.52.80 is missing"}},
+			provision.Decision{Request: "csr-c", User: "system:node:\x1b[2Jmallory", Unknown: true},
+		), args: []string{"approve", "lab.hcl"}, code: exitFailure, calls: []string{"approve", "close"}},
+		{name: "approve-no-api", setup: func(th *theater) { requested()(th); th.fleet.decisionErr = errors.New("no API server answers yet") },
+			args: []string{"approve", "lab.hcl"}, code: exitFailure, calls: []string{"approve", "close"}},
 		{name: "plan-none", setup: noChanges, args: []string{"plan", "lab.hcl", "-detailed-exitcode"}},
 		{name: "plan-limit", args: []string{"plan", "lab.hcl", "-limit", "huashan,wudang", "-detailed-exitcode"}, calls: []string{"observe wudang,huashan", "close"}},
 		{name: "plan-forget-in-inventory", args: []string{"plan", "lab.hcl", "-forget", "huashan"}, code: exitFailure},
@@ -401,7 +425,7 @@ func TestHelp(t *testing.T) {
 	th := newTheater(t)
 	for name, args := range map[string][]string{
 		"overview": {"-h"}, "init": {"init", "-h"}, "validate": {"validate", "lab.hcl", "--help"}, "plan": {"plan", "-h"},
-		"apply": {"help", "apply"}, "kubeconfig": {"kubeconfig", "-help"}, "version": {"version", "-h"},
+		"apply": {"help", "apply"}, "approve": {"approve", "-h"}, "kubeconfig": {"kubeconfig", "-help"}, "version": {"version", "-h"},
 	} {
 		if code := th.run(args...); code != exitOK {
 			t.Errorf("%v: exit code %d: %s", args, code, th.err.String())

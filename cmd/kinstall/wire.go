@@ -51,6 +51,7 @@ type fleet interface {
 	Lock(ctx context.Context, hosts []string, description string) (release func(), err error)
 	Observe(context.Context, *plan.Plan) (plan.Observed, error)
 	Apply(ctx context.Context, d *plan.Delta, notify func(provision.Event)) (*provision.Report, error)
+	ApproveRequests(context.Context, *plan.Plan) ([]provision.Decision, error)
 	Close() error
 }
 

@@ -185,14 +185,19 @@ type Etcd struct {
 const (
 	CertificatesPlanned = "planned" // kinstall issues and renews them
 	CertificatesRotated = "rotated" // kubelets renew them through the API
+	// CertificatesRequested: kubelets ask for them through the API, and kinstall
+	// approves of that.
+	CertificatesRequested = "requested"
 )
 
 // Kubelet is the `kubelet` block.
 type Kubelet struct {
 	// Certificates: CertificatesPlanned (default) | CertificatesRotated.
 	Certificates string
-	Args         map[string]string
-	Settings     map[string]any // merged over the generated KubeletConfiguration (JSON-like values)
+	// ServingCertificates: CertificatesPlanned (default) | CertificatesRequested.
+	ServingCertificates string
+	Args                map[string]string
+	Settings            map[string]any // merged over the generated KubeletConfiguration (JSON-like values)
 }
 
 // KubeProxy is the `kube_proxy` block.

@@ -39,7 +39,8 @@ const (
 	KindContainers    Kind = "containers"    // Containers
 	// KindRotatedCertificate is that of RotatedCertificate.
 	KindRotatedCertificate Kind = "rotatedcert"
-	KindJoined             Kind = "joined" // Joined
+	KindJoined             Kind = "joined"      // Joined
+	KindServingCertificate Kind = "servingcert" // ServingCertificate
 	// On the operator's machine.
 	KindAuthority Kind = "authority" // Authority
 	KindLockFile  Kind = "lock"      // LockFile
@@ -136,6 +137,7 @@ var descriptors = index(
 	Descriptor{Kind: KindEtcdData},
 	Descriptor{Kind: KindContainers},
 	Descriptor{Kind: KindJoined},
+	Descriptor{Kind: KindServingCertificate},
 
 	Descriptor{Kind: KindAuthority, Scope: ScopeOperator},
 	Descriptor{Kind: KindLockFile, Scope: ScopeOperator},

@@ -27,6 +27,9 @@ type RotatedCertificate struct {
 	// Join, if not nil, has the kubelet ask the cluster for its first certificate
 	// where Takes gives it none; else kinstall issues it.
 	Join *Join
+	// Requested says that the kubelet asks for its first certificate by itself, as
+	// the node that it is, when Takes gives it none.
+	Requested bool
 }
 
 // Join is how a kubelet without a certificate may ask for one: by a token that
@@ -124,6 +127,11 @@ func (c RotatedCertificate) first(facts fact.Set, found fact.Certificates) (Chan
 		change.Fields = []Field{{Name: "takes over", After: c.Takes.Path}}
 		return change, nil
 	}
+	if c.Requested && len(change.Reasons) == 0 {
+		change.Action = Deferred
+		change.because(Unknown, "the kubelet asks for it when it runs")
+		return change, nil
+	}
 	if len(change.Reasons) > 0 {
 		change.because(Follows, c.Unit+" is restarted to read it")
 	}
@@ -135,6 +143,9 @@ func (c RotatedCertificate) first(facts fact.Set, found fact.Certificates) (Chan
 func (c RotatedCertificate) Text() string {
 	w := c.Wanted
 	validity := fmt.Sprintf("validity      %s, renewed by the kubelet", days(w.Validity))
+	if c.Requested {
+		validity = "validity      the controller manager's, asked for and renewed by the kubelet as kinstall approves"
+	}
 	if c.Join != nil {
 		validity = "validity      the controller manager's, asked for with a token and renewed by the kubelet"
 	}

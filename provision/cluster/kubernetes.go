@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	certificatesv1 "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 )
@@ -49,6 +50,7 @@ type Client struct {
 	nodes     corev1.NodeInterface
 	pods      corev1.PodsGetter
 	secrets   corev1.SecretInterface // of the namespace kube-system
+	requests  certificatesv1.CertificateSigningRequestInterface
 	core      rest.Interface
 	dynamic   dynamic.Interface
 	kinds     *kinds
@@ -87,6 +89,10 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
+	certificates, err := certificatesv1.NewForConfig(restConfig)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes: %w", err)
+	}
 	dyn, err := dynamic.NewForConfig(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
@@ -95,6 +101,7 @@ func New(config Config) (*Client, error) {
 		nodes:     core.Nodes(),
 		pods:      core,
 		secrets:   core.Secrets(metav1.NamespaceSystem),
+		requests:  certificates.CertificateSigningRequests(),
 		core:      core.RESTClient(),
 		dynamic:   dyn,
 		kinds:     &kinds{client: core.RESTClient(), groups: map[schema.GroupVersion][]metav1.APIResource{}},

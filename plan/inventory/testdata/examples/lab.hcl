@@ -68,7 +68,8 @@ audit {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
   settings = {
     cgroupDriver = "cgroupfs"
     failCgroupV1 = false

@@ -76,7 +76,8 @@ audit {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

@@ -57,7 +57,8 @@ audit {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
   settings = {
     evictionHard = {
       "memory.available" = "200Mi"

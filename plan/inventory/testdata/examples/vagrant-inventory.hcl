@@ -56,7 +56,8 @@ audit {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

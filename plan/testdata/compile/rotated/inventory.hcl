@@ -7,7 +7,8 @@ cluster "rotated" {
 network "routes" {}
 
 kubelet {
-  certificates = "rotated"
+  certificates         = "rotated"
+  serving_certificates = "requested"
 }
 
 host "shaolin" {

@@ -47,7 +47,8 @@ pki {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

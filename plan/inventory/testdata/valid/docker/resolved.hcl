@@ -66,7 +66,8 @@ pki {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

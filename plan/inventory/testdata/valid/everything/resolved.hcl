@@ -127,7 +127,8 @@ scheduler {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
   args = {
     v = "4"
   }

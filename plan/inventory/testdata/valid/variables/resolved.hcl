@@ -51,7 +51,8 @@ audit {
 }
 
 kubelet {
-  certificates = "planned"
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {
