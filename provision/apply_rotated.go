@@ -31,8 +31,11 @@ func applyRotatedCertificate(ctx context.Context, t *task, c resource.RotatedCer
 	if change.Action == resource.Create && change.Evidence != "" {
 		return change.Record, t.machine.write(ctx, command(write.label, scriptHeader+takeOver(write, c.Takes, change.Evidence)))
 	}
-	if c.Requested { // when it runs
-		return change.Record, t.machine.script(ctx, t.label(), "rm -f -- "+shell.Join(c.Wanted.Path, c.Takes.Path, c.Takes.KeyPath)+"\n"+restart)
+	switch {
+	case c.Requested && change.Action == resource.Deferred: // the kubelet asks when it runs, after its turn
+		return change.Record, nil
+	case c.Requested:
+		return change.Record, t.machine.script(ctx, t.label(), "rm -f -- "+shell.Quote(c.Wanted.Path)+"\n"+restart)
 	}
 	if c.Join != nil {
 		return change.Record, letJoin(ctx, t, c, restart)

@@ -3,6 +3,7 @@ package provision
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,5 +133,34 @@ func TestRotatedCertificateIsStale(t *testing.T) {
 	err := m.write(t.Context(), command("take over", scriptHeader+takeOver(fileWrite{path: firstPair(link), then: leadTo(link, firstPair(link))}, taken, resource.SHA256([]byte("planned")))))
 	if _, there := os.Lstat(link); err == nil || there == nil {
 		t.Errorf("%v, %v", err, there)
+	}
+}
+
+// A kubelet that runs with what kinstall issued is left alone until its turn, when
+// it asks for what it serves with; one that can't use what it has is made to ask.
+func TestRequestedCertificate(t *testing.T) {
+	needRoot(t)
+	f := newFleet(t, Options{}, "shaolin")
+	h := f.hosts["shaolin"]
+	h.program(t, "systemctl", "echo \"$@\" >> "+h.path("/systemctl")+"\n")
+	h.file(t, "/systemctl", "")
+	h.file(t, "/kubelet.crt", "of somebody else")
+	wanted := resource.Certificate{Path: h.path("/kubelet-server-current.pem"), KeyPath: h.path("/kubelet-server-current.pem"), CommonName: "system:node:shaolin", Server: true}
+	f.step("shaolin", resource.RotatedCertificate{Wanted: wanted, Takes: resource.Certificate{Path: h.path("/kubelet.crt"), KeyPath: h.path("/kubelet.key")}, Unit: "kubelet.service", Requested: true})
+	f.mustApply(t, f.survey(t))
+	if told := h.read(t, h.path("/systemctl")); told != "" || h.read(t, h.path("/kubelet.crt")) == "" {
+		t.Errorf("systemctl was told %q", told)
+	}
+	h.file(t, "/pair.pem", "garbage")
+	if err := os.Symlink(h.path("/pair.pem"), wanted.Path); err != nil {
+		t.Fatal(err)
+	}
+	f.connectAnew(t, Options{})
+	f.mustApply(t, f.survey(t))
+	if told := h.read(t, h.path("/systemctl")); !strings.Contains(told, "restart -- kubelet.service") {
+		t.Errorf("systemctl was told %q", told)
+	}
+	if _, err := os.Lstat(wanted.Path); err == nil {
+		t.Error("the kubelet would find what it can't use")
 	}
 }
