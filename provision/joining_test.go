@@ -111,7 +111,9 @@ func TestManyWorkersJoin(t *testing.T) {
 		})
 	}
 	delta := f.survey(t)
+	begin := time.Now()
 	report, err := executor.Apply(t.Context(), delta)
+	t.Logf("%d workers on simulated hosts: %s", workers, time.Since(begin).Round(10*time.Millisecond))
 	close(stop)
 	kubelets.Wait()
 	var failed *FailedError

@@ -22,7 +22,7 @@ through the masters.`,
   kinstall approve lab.hcl`,
 		Flags: joined([]cli.Flag{
 			&cli.BoolFlag{Name: "trust-on-first-use", Usage: "accept the key of a host that is not in known_hosts yet, and write it down there"},
-		}, variableFlags()),
+		}, secretFlags(), variableFlags()),
 		Action: a.approve,
 	}
 }
@@ -36,7 +36,7 @@ func (a *app) approve(c *cli.Context) error {
 	if inv.Kubelet.ServingCertificates != inventory.CertificatesRequested || !inv.Kubernetes() {
 		return usageError(fmt.Sprintf("set serving_certificates = %q in the kubelet block, and apply", inventory.CertificatesRequested), "kubelets of %s don't ask for certificates to serve with", inv.Path)
 	}
-	prepared, diags, err := a.backend.prepare(ctx, inv, lock)
+	prepared, diags, err := a.backend.prepare(ctx, inv, lock, a.passphrase(c))
 	if err != nil {
 		return err
 	}
