@@ -51,6 +51,15 @@ func TestJoining(t *testing.T) {
 		t.Helper()
 		return w.mustKubectl(t, "get", "pods", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.status.containerStatuses[0].restartCount}{"\n"}{end}`)
 	}
+	running := func(t *testing.T, all int) {
+		t.Helper()
+		eventually(t, time.Minute, "pods run", func() string {
+			if now := pods(t); strings.Count(now, " Running ") != all {
+				return now
+			}
+			return ""
+		})
+	}
 	// Through the API server, which verifies the kubelet's certificate.
 	answers := func(t *testing.T, host string) {
 		t.Helper()
@@ -68,18 +77,18 @@ func TestJoining(t *testing.T) {
 			applied(t, "installed")
 			w.create(t, `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: sleep}, spec: {selector: {matchLabels: {app: sleep}}, template: {metadata: {labels: {app: sleep}},
 				spec: {containers: [{name: sleep, image: "kinstall.example/toolbox:1", imagePullPolicy: IfNotPresent, command: [sleep, "3600"]}]}}}}`)
-			w.mustKubectl(t, "rollout", "status", "daemonset/sleep", "--timeout=1m", "--request-timeout=0")
+			running(t, 2)
 		}},
 		{"kubelets do", func(t *testing.T) {
 			w.edit(t, "\nkubelet {\n", "\nkubelet {\n"+renewed)
-			since, running := ready(t), pods(t)
+			since, were := ready(t), pods(t)
 			key := w.ssh(t, "songshan", "sha256sum < /var/lib/kubelet/pki/kubelet-client.key")
 			applied(t, "moved")
 			if now := ready(t); now != since || strings.Contains(now, "False") {
 				t.Errorf("nodes were not Ready for a while: %s, then %s", since, now)
 			}
-			if now := pods(t); now != running {
-				t.Errorf("pods: %s, then %s", running, now)
+			if now := pods(t); now != were {
+				t.Errorf("pods: %s, then %s", were, now)
 			}
 			for _, host := range []string{"taishan", "songshan"} {
 				if is := serial(t, host); !strings.Contains(is, "system:node:"+host) {
@@ -113,7 +122,7 @@ func TestJoining(t *testing.T) {
 			if is := w.ssh(t, "hengshan", "readlink "+servingCertificate); strings.HasSuffix(is, "first.pem") {
 				t.Errorf("the first certificate to serve with came from kinstall: %s", is)
 			}
-			w.mustKubectl(t, "rollout", "status", "daemonset/sleep", "--timeout=1m", "--request-timeout=0")
+			running(t, 3)
 			answers(t, "hengshan")
 			unchanged(t)
 		}},
@@ -138,7 +147,7 @@ curl -sSf --cacert /etc/kubernetes/pki/ca.crt --cert `+currentCertificate+` --ke
 			}
 		}},
 		{"certificates are renewed", func(t *testing.T) {
-			since, running, first := ready(t), pods(t), serial(t, "hengshan")
+			since, were, first := ready(t), pods(t), serial(t, "hengshan")
 			took := eventually(t, 4*time.Minute, "another certificate", func() string {
 				if now := serial(t, "hengshan"); now == first {
 					return now
@@ -164,8 +173,8 @@ curl -sSf --cacert /etc/kubernetes/pki/ca.crt --cert `+currentCertificate+` --ke
 			if now := ready(t); now != since {
 				t.Errorf("nodes were not Ready for a while: %s, then %s", since, now)
 			}
-			if now := pods(t); now != running {
-				t.Errorf("pods: %s, then %s", running, now)
+			if now := pods(t); now != were {
+				t.Errorf("pods: %s, then %s", were, now)
 			}
 			unchanged(t)
 		}},
@@ -183,10 +192,10 @@ curl -sSf --cacert /etc/kubernetes/pki/ca.crt --cert `+currentCertificate+` --ke
 		}},
 		{"and back", func(t *testing.T) {
 			w.edit(t, renewed, "")
-			running := pods(t)
+			were := pods(t)
 			applied(t, "moved back")
-			if now := pods(t); now != running {
-				t.Errorf("pods: %s, then %s", running, now)
+			if now := pods(t); now != were {
+				t.Errorf("pods: %s, then %s", were, now)
 			}
 			if left := w.ssh(t, "hengshan", "ls /var/lib/kubelet/pki | grep -c pem || true"); left != "0" {
 				t.Errorf("left: %s", left)
