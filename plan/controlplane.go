@@ -57,7 +57,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	c.staticPod(h, staticPod{
 		name:    apiServerPod,
 		release: releaseAPIServer,
-		args:    withNodeRestriction(settings(c.apiServerArgs(h), c.hardeningFlags(hardening.APIServer), policies.flags, inv.APIServer.Args)),
+		args:    withNodeRestriction(settings(c.apiServerArgs(h), c.hardeningFlags(hardening.APIServer), c.featureGates(), policies.flags, inv.APIServer.Args)),
 		files:   append(c.credentials(h, append(c.apiAuthorityFiles(), frontProxyCAFile, saKeyFile, saPublicFile, etcdCAFile)...), policies.files...),
 		alone:   policies.files,
 		writes:  policies.writes,
@@ -71,7 +71,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	c.staticPod(h, staticPod{
 		name:    controllerPod,
 		release: releaseControllerManager,
-		args:    settings(c.controllerManagerArgs(h), c.hardeningFlags(hardening.ControllerManager), inv.ControllerManager.Args),
+		args:    settings(c.controllerManagerArgs(h), c.hardeningFlags(hardening.ControllerManager), c.featureGates(), inv.ControllerManager.Args),
 		files: append(c.credentials(h, append(signing, frontProxyCAFile, saKeyFile, controllerCert)...),
 			c.kubeconfig(h, controllerConfig, own, userController, controllerCert)),
 		address:   probeAddress(h, inv.ControllerManager.Args),
@@ -84,7 +84,7 @@ func (c *compiler) controlPlane(h inventory.Host) {
 	c.staticPod(h, staticPod{
 		name:    schedulerPod,
 		release: releaseScheduler,
-		args:    settings(c.schedulerArgs(h), c.hardeningFlags(hardening.Scheduler), inv.Scheduler.Args),
+		args:    settings(c.schedulerArgs(h), c.hardeningFlags(hardening.Scheduler), c.featureGates(), inv.Scheduler.Args),
 		files: append(c.credentials(h, caFile, schedulerCert),
 			c.kubeconfig(h, schedulerConfig, own, userScheduler, schedulerCert)),
 		address:   probeAddress(h, inv.Scheduler.Args),
@@ -216,6 +216,32 @@ func (c *compiler) apiServerArgs(h inventory.Host) map[string]string {
 		args["enable-bootstrap-token-auth"] = "true"
 	}
 	return args
+}
+
+// featureGates is the flag of the inventory's feature gates, if it names any.
+func (c *compiler) featureGates() map[string]string {
+	gates := c.inventory.Cluster.FeatureGates
+	if len(gates) == 0 {
+		return nil
+	}
+	var list []string
+	for _, gate := range settings(gates) {
+		list = append(list, gate.Name+"="+gate.Value)
+	}
+	return map[string]string{"feature-gates": strings.Join(list, ",")}
+}
+
+// withFeatureGates merges the inventory's feature gates over the configuration of a
+// kubelet or kube-proxy, and the user's settings over them.
+func (c *compiler) withFeatureGates(document []byte, user map[string]any) []byte {
+	if len(c.inventory.Cluster.FeatureGates) > 0 {
+		gates := map[string]any{}
+		for name, value := range c.inventory.Cluster.FeatureGates {
+			gates[name] = value == "true"
+		}
+		document = mergedYAML(document, map[string]any{"featureGates": gates})
+	}
+	return mergedYAML(document, user)
 }
 
 // serviceNetworks are those of all families, IPv4 first: a service has one

@@ -144,7 +144,7 @@ func (c *compiler) kubelet(h inventory.Host) {
 // over it.
 func (c *compiler) hardenedKubelet(document []byte, user map[string]any) []byte {
 	cluster := c.inventory.Cluster
-	return mergedYAML(mergedYAML(document, hardening.KubeletSettings(cluster.Hardening, cluster.Version)), user)
+	return c.withFeatureGates(mergedYAML(document, hardening.KubeletSettings(cluster.Hardening, cluster.Version)), user)
 }
 
 // bootstrapConfig is the kubeconfig with which a kubelet asks for its first

@@ -56,7 +56,7 @@ func (c *compiler) kubeProxy(h inventory.Host) {
 	})
 	inputs := append([]resource.Input{
 		c.artifact(h.Name, releaseKubeProxy),
-		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", withHostName(c.templates.merge("kube-proxy", config, inv.KubeProxy.Settings, mergedYAML), h.Name)),
+		c.content(h.Name, "/var/lib/kube-proxy/config.yaml", withHostName(c.templates.merge("kube-proxy", config, inv.KubeProxy.Settings, c.withFeatureGates), h.Name)),
 		c.kubeconfig(h, kubeconfig, c.server(h), userKubeProxy, kubeProxyCert),
 		c.unitFile(h.Name, kubeProxyUnit, nil),
 	}, c.credentials(h, caFile, kubeProxyCert)...)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -166,5 +167,26 @@ func TestNoAuditLog(t *testing.T) {
 	r := renderedOn(p, "solo")
 	if text := r.text[ManifestDirectory+"/kube-apiserver.yaml"]; strings.Contains(text, "audit") {
 		t.Error("flags of the audit log are set")
+	}
+}
+
+// Feature gates reach every program, and those of a component's own settings win.
+func TestFeatureGates(t *testing.T) {
+	text, err := os.ReadFile("../inventories/single.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := compile(t, loadText(t, strings.Replace(string(text), "version = \"1.36.3\"", "version = \"1.36.3\"\n  feature_gates = { AllBeta = false, AllAlpha = true }", 1)+
+		"kubelet {\n  settings = { featureGates = { AllBeta = true } }\n}\n"))
+	seen := renderedOn(p, "solo").seen(t)
+	for _, program := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		if got := seen.Flags[program]["feature-gates"]; got != "AllAlpha=true,AllBeta=false" {
+			t.Errorf("%s: %q", program, got)
+		}
+	}
+	for name, config := range map[string]map[string]any{"map[AllAlpha:true AllBeta:true]": seen.Kubelet, "map[AllAlpha:true AllBeta:false]": seen.Proxy} {
+		if got := fmt.Sprint(config["featureGates"]); got != name {
+			t.Errorf("feature gates are %s, want %s", got, name)
+		}
 	}
 }

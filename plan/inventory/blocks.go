@@ -111,6 +111,10 @@ func clusterBlock() *block {
 				field:   of(func(c *Cluster) any { return &c.Hardening }),
 				doc:     "`cis`: what the CIS Kubernetes Benchmark asks for and an installer can see to, an audit log among it. `baseline`: what costs workloads and their owners nothing. docs/security.md lists both; your own args and settings win over either.",
 				example: quoted(HardeningBaseline)},
+			{name: "feature_gates", kind: textMap("map of bools", featureGate, oneOf("true", "false")),
+				field:   of(func(c *Cluster) any { return &c.FeatureGates }),
+				doc:     "Feature gates of API servers, controller managers, schedulers, kubelets and kube-proxies. A gate that a program does not know keeps it from starting; gates in a component's own args or settings win.",
+				example: `{ InPlacePodVerticalScaling = true }`},
 		},
 	}
 }

@@ -469,6 +469,14 @@ func admissionPlugin(s string) *fault {
 	return nil
 }
 
+// featureGate is the name of one.
+func featureGate(s string) *fault {
+	if !pluginForm.MatchString(s) {
+		return faultf(invalidText, "%s is not the name of a feature gate.", quote(s)).advise("Write it like \"InPlacePodVerticalScaling\".")
+	}
+	return nil
+}
+
 // dispensablePlugin is one that a cluster can do without.
 func dispensablePlugin(s string) *fault {
 	if f := admissionPlugin(s); f != nil {

@@ -198,6 +198,12 @@ func rendered(t *testing.T, text string) (map[string]string, hcl.Diagnostics) {
 	for _, path := range plan.OperatorFiles(inv) {
 		files[path] = []byte("content\n")
 	}
+	// These are read, too.
+	if a := inv.Audit; a != nil {
+		files[a.PolicyFile] = []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")
+		files[a.WebhookFile] = []byte("clusters: [{name: a, cluster: {server: https://a}}]\ncurrent-context: a\n")
+	}
+	files[inv.Admission.ConfigFile] = []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n")
 	p, diags := plan.Compile(inv, plan.ProposeLock(inv, *lock, digests), nil, noAuthorities{}, files)
 	if diags.HasErrors() {
 		t.Errorf("valid, and not to be compiled: %s", diags)

@@ -90,6 +90,8 @@ type Cluster struct {
 	// Hardening is how much of the table of package hardening is seen to:
 	// HardeningCIS (default) | HardeningBaseline.
 	Hardening string
+	// FeatureGates of all of Kubernetes' programs: name → "true" or "false".
+	FeatureGates map[string]string
 }
 
 // The levels of hardening.

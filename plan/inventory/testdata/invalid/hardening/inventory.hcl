@@ -1,6 +1,8 @@
 cluster "c" {
   version   = "1.36.3"
   hardening = "ciss"
+
+  feature_gates = { "all,beta" = true, AllAlpha = "maybe" }
 }
 
 host "a" {

@@ -10,6 +10,7 @@ cluster "all" {
   cert_renew_before = "1h0m1s"
   ca_validity       = "43800h"
   hardening         = "baseline"
+  feature_gates     = { AllBeta = false, InPlacePodVerticalScaling = true }
 }
 
 audit {
