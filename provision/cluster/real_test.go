@@ -2,8 +2,13 @@ package cluster
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +17,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -366,6 +373,8 @@ spec:
 		t.Error(err)
 	}
 
+	tokensAndRequests(ctx, t, c)
+
 	// The machine goes away under a client with an open connection.
 	stop()
 	if _, err := c.Observe(ctx, queries); err == nil || !strings.Contains(err.Error(), ErrNoAPI.Error()) {
@@ -384,5 +393,74 @@ func eventually(ctx context.Context, t *testing.T, try func() error) {
 		if !pause(ctx) {
 			t.Fatalf("%v; last: %v", context.Cause(ctx), err)
 		}
+	}
+}
+
+// tokensAndRequests are of an API server that knows what a bootstrap token is, and
+// who may ask for a certificate.
+func tokensAndRequests(ctx context.Context, t *testing.T, c *Client) {
+	t.Helper()
+	token, err := c.CreateToken(ctx, 15*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := c.secrets.Get(ctx, token.object(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := time.Parse(time.RFC3339, string(secret.Data["expiration"]))
+	if left := time.Until(end); err != nil || left < 14*time.Minute || left > 15*time.Minute || string(secret.Data["usage-bootstrap-authentication"]) != "true" {
+		t.Errorf("the token ends in %s (%v): %v", left, err, secret.Data)
+	}
+	if err := c.DeleteToken(ctx, token); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.secrets.Get(ctx, token.object(), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the token is still there: %v", err)
+	}
+
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "system:node:emei", Organization: []string{"system:nodes"}}, DNSNames: []string{"emei"},
+	}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"fits", "misfits"} {
+		if _, err := c.requests.Create(ctx, &certificatesv1.CertificateSigningRequest{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: certificatesv1.CertificateSigningRequestSpec{
+				SignerName: resource.ServingSigner, Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth},
+				Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request}),
+			},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wanted := resource.Certificate{CommonName: "system:node:emei", Organization: []string{"system:nodes"}, DNSNames: []string{"emei"}, Server: true}
+	found, err := c.ServingRequests(ctx)
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	for _, r := range found {
+		// An administrator asked.
+		if misfits := wanted.Misfits(r); len(misfits) != 2 || !strings.Contains(misfits[0], "it was made by") {
+			t.Errorf("%s: %q", r.Name, misfits)
+		}
+	}
+	for name, misfits := range map[string][]string{"fits": nil, "misfits": {"one", "two"}} {
+		if err := c.Decide(ctx, name, misfits); err != nil {
+			t.Error(err)
+		}
+		csr, err := c.requests.Get(ctx, name, metav1.GetOptions{})
+		if err != nil || len(csr.Status.Conditions) != 1 || (csr.Status.Conditions[0].Type == certificatesv1.CertificateApproved) != (misfits == nil) {
+			t.Errorf("%s: %v, %v", name, csr.Status.Conditions, err)
+		}
+	}
+	if found, err := c.ServingRequests(ctx); err != nil || len(found) != 0 {
+		t.Errorf("%v, %v", found, err)
 	}
 }
