@@ -129,11 +129,11 @@ func TestAvailabilityVirtualAddressComes(t *testing.T) {
 	w.edit(t, shared, alone)
 	w.edit(t, "host \"emei\" {", "host \"emei\" {\n  roles   = [\"worker\"]")
 	w.apply(t)
-	w.edit(t, alone, shared)
 	ready := func() string {
 		return w.mustKubectl(t, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].lastTransitionTime} {end}`)
 	}
 	before := ready()
+	w.edit(t, alone, shared)
 	ended := w.poll(t, "the address comes", "10.88.0.12:8443", "/readyz")
 	r := w.apply(t)
 	p := ended()
