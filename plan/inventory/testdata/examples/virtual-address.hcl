@@ -8,6 +8,7 @@ cluster "production" {
   cert_validity     = "8760h"
   cert_renew_before = "720h"
   ca_validity       = "87600h"
+  hardening         = "cis"
 }
 
 ssh {
@@ -39,6 +40,7 @@ runtime "containerd" {
 load_balancer "nginx" {
   hosts     = ["balancer-1", "balancer-2"]
   port      = 8443
+  timeout   = "1h"
   vip       = "192.168.10.40"
   router_id = 40
 
@@ -52,7 +54,21 @@ load_balancer "nginx" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
+}
+
+kubelet {
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

@@ -9,6 +9,7 @@ cluster "wuxia" {
   cert_validity     = "8760h"
   cert_renew_before = "720h"
   ca_validity       = "87600h"
+  hardening         = "cis"
 }
 
 ssh {
@@ -40,7 +41,21 @@ load_balancer "external" {
 }
 
 pki {
-  dir = "/inventories/pki"
+  dir           = "/inventories/pki"
+  key_algorithm = "ecdsa-p256"
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
+}
+
+kubelet {
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {

@@ -8,6 +8,7 @@ cluster "c" {
   cert_validity     = "8760h"
   cert_renew_before = "720h"
   ca_validity       = "87600h"
+  hardening         = "cis"
 }
 
 ssh {
@@ -64,6 +65,19 @@ pki {
     recipients    = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
     identity_file = "/inventories/age.txt"
   }
+}
+
+audit {
+  enabled     = true
+  log_path    = "/var/log/kubernetes/audit/audit.log"
+  max_age     = 30
+  max_backups = 10
+  max_size    = 100
+}
+
+kubelet {
+  certificates         = "planned"
+  serving_certificates = "planned"
 }
 
 kube_proxy {
