@@ -198,6 +198,6 @@ func (c *compiler) servingCertificate(h inventory.Host) []StepID {
 	wanted := planned
 	wanted.Path, wanted.KeyPath = kubeletServingPair, kubeletServingPair
 	requested := resource.RotatedCertificate{Wanted: wanted, Takes: planned, Unit: KubeletUnit, Requested: true}
-	c.add(h.Name, resource.ServingCertificate{Certificate: requested}, step(h.Name, resource.Unit{Name: KubeletUnit}), step(Cluster, c.endpointGate()))
+	c.add(h.Name, resource.ServingCertificate{Certificate: requested}, step(h.Name, resource.Unit{Name: KubeletUnit}), c.servedTo(h))
 	return []StepID{c.add(h.Name, requested, step(Operator, resource.Authority{Name: AuthorityKubernetes}), c.parents(h.Name, kubeletServingPair))}
 }

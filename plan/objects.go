@@ -122,7 +122,7 @@ func (c *compiler) rbac() {
 		c.add(Cluster, o.resource(), c.served())
 	}
 	for _, o := range c.certificateRequests() {
-		c.add(Cluster, o.resource(), step(Cluster, c.endpointGate()))
+		c.add(Cluster, o.resource(), c.served())
 	}
 }
 

@@ -141,10 +141,11 @@ func TestTurnLeavesARefusedFileAlone(t *testing.T) {
 	for i := range delta.Items {
 		item := &delta.Items[i]
 		if item.Step.Rollout == nil {
-			item.Change.Action, item.Change.Evidence = resource.Update, resource.SHA256([]byte("old\n"))
+			change := item.OwnChange()
+			change.Action, change.Evidence = resource.Update, resource.SHA256([]byte("old\n"))
 			continue
 		}
-		item.Change.Action = resource.Reload
+		item.OwnChange().Action = resource.Reload
 		turn := turnOf(delta, i)
 		turn.Parts = append(turn.Parts, item.Step.After...)
 	}
