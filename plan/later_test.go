@@ -303,6 +303,23 @@ func TestSkipSimulation(t *testing.T) {
 	})
 }
 
+// Members that come while the only one has no power found no etcd of their own.
+func TestSkipFoundsNoSecondEtcd(t *testing.T) {
+	story(t, func(rt *rapid.T) {
+		d := draft{masters: 1, workers: 2, runtime: "containerd", network: "\"routes\" {}", minor: 36, kubernetes: 2, etcd: 7}
+		w := newWorld(t, modelAuthority())
+		w.converge(rt, compileWith(t, loadDraft(t, d), modelAuthority()), "")
+		w.powerCut("master-0")
+		d.members = []string{"worker-0", "master-0", "worker-1"}
+		p := compileWith(t, loadDraft(t, d), modelAuthority())
+		const want = "etcd does not answer, and master-0 can't be asked: if its data is there, worker-0 and worker-1 would found another etcd beside it"
+		delta := p.SkipUnreachable().Diff(w.observe(p))
+		if !slices.ContainsFunc(delta.Problems, func(p Problem) bool { return p.Summary == want }) {
+			rt.Errorf("problems: %v", delta.Problems)
+		}
+	})
+}
+
 // A first installation goes on without a master that is down, as far as the
 // others are a quorum.
 func TestSkipInAFirstInstallation(t *testing.T) {

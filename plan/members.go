@@ -227,7 +227,7 @@ func guessMembers(p *Plan, observed Observed) []Problem {
 		begun[h.Name+"="+peerURL(h)] = true
 	}
 	said := map[string]bool{}
-	var problems []Problem
+	problems := foundsAnother(p, observed, begun)
 	for _, h := range inv.Hosts {
 		facts, ok := observed.Learnt(h.Name)
 		if !ok {
@@ -255,6 +255,38 @@ func guessMembers(p *Plan, observed Observed) []Problem {
 		}
 	}
 	return problems
+}
+
+// foundsAnother finds hosts that would found an etcd while one that can't be asked
+// may have it already. A host where kinstall was at work says that there may be one;
+// a member that has data says that it was begun with the same members, whoever
+// starts next.
+func foundsAnother(p *Plan, observed Observed, begun map[string]bool) []Problem {
+	var founders, silent []string
+	atWork := false
+	for _, h := range p.Inventory.Hosts {
+		facts, ok := observed.Learnt(h.Name)
+		member := h.Has(inventory.RoleEtcd)
+		switch _, inPlan := observed.Hosts[h.Name]; {
+		case !ok && (member || h.Has(inventory.RoleMaster)):
+			silent = append(silent, h.Name)
+		case ok && member && !LacksData(p.Inventory, facts) && beganWith(facts, begun) == "":
+			return nil
+		case ok && member && inPlan:
+			founders = append(founders, h.Name)
+		}
+		atWork = atWork || ok && len(facts.Host.State.Resources) > 0
+	}
+	for _, l := range p.Departures(observed) {
+		if _, asked := observed.Learnt(l.Name); !asked {
+			silent = append(silent, l.Name)
+		}
+	}
+	if !atWork || len(founders) == 0 || len(silent) == 0 {
+		return nil
+	}
+	return []Problem{{Cluster, fmt.Sprintf("etcd does not answer, and %s can't be asked: if its data is there, %s would found another etcd beside it", enumerate(silent), enumerate(founders)),
+		fmt.Sprintf("bring %s back first. If it is lost, and the cluster with it, restore a snapshot on every member (etcdutl snapshot restore); if there never was a cluster, take the role away from it, or its block out", enumerate(silent))}}
 }
 
 // beganWith returns the names of the members that an etcd was begun with, where
