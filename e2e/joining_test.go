@@ -55,7 +55,7 @@ func TestJoining(t *testing.T) {
 		t.Helper()
 		eventually(t, time.Minute, "pods run", func() string {
 			if now := pods(t); strings.Count(now, " Running ") != all {
-				return now
+				return "these: " + now
 			}
 			return ""
 		})
