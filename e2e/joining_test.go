@@ -185,18 +185,6 @@ curl -sS --cacert /etc/kubernetes/pki/ca.crt --cert `+currentCertificate+` --key
 			}
 			unchanged(t)
 		}},
-		{"one was off for longer than its certificate lasts", func(t *testing.T) {
-			first := serial(t, "hengshan")
-			w.ssh(t, "hengshan", "systemctl stop kubelet")
-			over := "openssl x509 -noout -checkend 0 -in " + currentCertificate + " >/dev/null && echo good || true"
-			eventually(t, 4*time.Minute, "the end of its certificate", func() string { return w.ssh(t, "hengshan", over) })
-			applied(t, "joined again")
-			if serial(t, "hengshan") == first {
-				t.Error("the certificate is the one from before")
-			}
-			answers(t, "hengshan")
-			unchanged(t)
-		}},
 		{"and back", func(t *testing.T) {
 			w.edit(t, renewed, "")
 			were := pods(t)
