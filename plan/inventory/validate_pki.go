@@ -23,6 +23,19 @@ func (r *rules) signers() {
 			taken[name] = s
 		}
 	}
+	r.signsInCluster(taken["kubernetes"])
+}
+
+// signsInCluster sees that nobody asks the cluster for certificates whose authority
+// has its key elsewhere.
+func (r *rules) signsInCluster(s *Signer) {
+	k := &r.inv.Kubelet
+	for field, asks := range map[*string]bool{&k.Certificates: k.Certificates == CertificatesRotated, &k.ServingCertificates: k.ServingCertificates == CertificatesRequested} {
+		if s != nil && asks && r.good(field) {
+			r.report(advise(invalidSigner.at(r.subject(field, k), "Kubelets would ask the cluster for certificates, where nobody can sign them: the key of the authority \"kubernetes\" is with the signer at %s.", s.Place),
+				"Remove it, so that apply has kubelets' certificates signed; or keep the authority's key in pki."))
+		}
+	}
 }
 
 func (r *rules) signer(s *Signer) {
