@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/probe"
 )
 

@@ -10,10 +10,10 @@ import (
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/cluster"
-	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Executor carries out deltas, one at a time.

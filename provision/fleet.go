@@ -31,10 +31,10 @@ import (
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/inventory"
 	"github.com/kinstall/kinstall/plan/resource"
 	"github.com/kinstall/kinstall/provision/cluster"
-	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/probe"
 	"github.com/kinstall/kinstall/provision/ssh"
 )

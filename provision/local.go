@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // fetches is how many releases are fetched at a time before the first step.

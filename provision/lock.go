@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/inventory"
-	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/ssh"
 )
 

@@ -1,6 +1,6 @@
 package provision
 
-import "github.com/kinstall/kinstall/provision/fault"
+import "github.com/kinstall/kinstall/plan/fault"
 
 // PanicError is a panic: a fault of kinstall itself, and of no host.
 type PanicError = fault.Error

@@ -11,8 +11,8 @@ import (
 
 	"github.com/kinstall/kinstall/plan"
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/provision/fault"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 

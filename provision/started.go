@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // startedItems are the processes that a run has started outside turns, by

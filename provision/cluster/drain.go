@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kinstall/kinstall/plan/fact"
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/kinstall/kinstall/plan/fact"
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 )
 
 // EtcdMembers reads etcd's own list of members. All are asked at once, for any

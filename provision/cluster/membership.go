@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/kinstall/kinstall/plan/fact"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/resource"
-	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // A change of etcd's list of members is made through the member that leads, and

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kinstall/kinstall/plan/fact"
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 )
 
 // parallelObjects bounds how many objects are asked about at a time.

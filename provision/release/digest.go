@@ -11,7 +11,7 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 )
 
 // Digest finds out the lower-case hex SHA-256 that a file ought to have, in

@@ -14,7 +14,7 @@ import (
 
 	gossh "golang.org/x/crypto/ssh"
 
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/provision/shell"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/pkg/sftp"
 
-	"github.com/kinstall/kinstall/provision/fault"
+	"github.com/kinstall/kinstall/plan/fault"
 )
 
 // abortTimeout bounds the removal of a partial file after ctx has ended.

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/kinstall/kinstall/plan"
+	"github.com/kinstall/kinstall/plan/fault"
 	"github.com/kinstall/kinstall/plan/render"
 	"github.com/kinstall/kinstall/provision"
-	"github.com/kinstall/kinstall/provision/fault"
 )
 
 // Display shows events.
