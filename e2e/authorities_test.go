@@ -100,7 +100,7 @@ const cfsslConfig = `{
 // that of Kubernetes is an intermediate whose key a real cfssl server has, that of
 // etcd an intermediate with its key, and the front proxy's is kinstall's own.
 func TestAuthorities(t *testing.T) {
-	w := newWorld(t, "e2e-authorities", "testdata/single.hcl")
+	w := newWorld(t, "e2e-authorities", kubernetes("single")...)
 	const host = "taishan"
 	var none *office
 	root := none.appoint(t, pkix.Name{CommonName: "Wuxia Root"}, true)

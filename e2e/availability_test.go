@@ -186,7 +186,7 @@ func (w *world) planned(t *testing.T) {
 // port of the same host, and on to a balancer on each node. Nobody notices.
 func TestAvailabilityKinds(t *testing.T) {
 	availability(t)
-	w := newWorld(t, "availability-kinds", "testdata/cluster.hcl")
+	w := newWorld(t, "availability-kinds", kubernetes("cluster")...)
 	w.apply(t)
 	p := newPulse(t, w)
 	people := net.JoinHostPort(addresses["emei"], "8443")
@@ -246,7 +246,7 @@ func TestAvailabilityKinds(t *testing.T) {
 // all API servers, while a node asks through its own balancer.
 func TestAvailabilityLocal(t *testing.T) {
 	availability(t)
-	w := newWorld(t, "availability-local", "testdata/cluster.hcl")
+	w := newWorld(t, "availability-local", kubernetes("cluster")...)
 	w.edit(t, "load_balancer \"nginx\" {\n  hosts = [\"emei\"]\n  port  = 8443\n}", "")
 	w.edit(t, `"kubernetes.default.svc:8443"`, `"shaolin:6443"`)
 	r := w.apply(t)

@@ -32,7 +32,7 @@ func TestAvailabilityVirtualAddress(t *testing.T) {
 	if os.Getenv("KINSTALL_AVAILABILITY") == "" {
 		t.Skip("part of make test-availability")
 	}
-	w := newWorld(t, "e2e-vip", "testdata/vip.hcl")
+	w := newWorld(t, "e2e-vip", kubernetes("vip")...)
 	tell(t, []chapter{
 		{"installed", func(t *testing.T) {
 			t.Logf("installed: %.1f s", w.apply(t).elapsed.Seconds())
@@ -124,7 +124,7 @@ func TestAvailabilityVirtualAddressComes(t *testing.T) {
 	if os.Getenv("KINSTALL_AVAILABILITY") == "" {
 		t.Skip("part of make test-availability")
 	}
-	w := newWorld(t, "e2e-vip", "testdata/vip.hcl")
+	w := newWorld(t, "e2e-vip", kubernetes("vip")...)
 	const shared, alone = "hosts = [\"wudang\", \"emei\"]\n  vip   = \"" + sharedAddress + "\"", "hosts = [\"wudang\"]"
 	w.edit(t, shared, alone)
 	w.edit(t, "host \"emei\" {", "host \"emei\" {\n  roles   = [\"worker\"]")
