@@ -25,7 +25,7 @@ func TestBenchmarkWorker(t *testing.T) {
 	if err := w.lab.Up(t.Context(), w.machines(t)); err != nil {
 		t.Fatal(err)
 	}
-	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 	sent = w.sent(t)
 	one := w.apply(t)
 	oneSent := w.sent(t) - sent

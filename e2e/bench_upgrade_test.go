@@ -30,7 +30,7 @@ func TestBenchmarkUpgrade(t *testing.T) {
 	w := newWorld(t, "bench-upgrade", kubernetes("upgrade")...)
 	w.apply(t)
 	w.edit(t, fmt.Sprintf("%q", components.PreviousKubernetes), fmt.Sprintf("%q", components.Default().Kubernetes))
-	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 	ours := w.apply(t).elapsed
 	t.Log(client())
 

@@ -351,7 +351,7 @@ func brokenBalancer(t *testing.T, w *world) {
 			w.edit(t, "kubernetes.default.svc:8443", "kubernetes.default.svc:8444")
 			w.edit(t, "port  = 8443", "port  = 8444")
 			before, remembered := processes(t, w), states(t, w)
-			client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+			client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 			r := w.run(t, "apply", "-yes", w.inventory)
 			seen := client()
 			t.Logf("nginx: refused in %s; %s", r.elapsed.Round(100*time.Millisecond), seen)
@@ -511,7 +511,7 @@ func inTurns(t *testing.T, program string, began map[string]time.Time, since tim
 
 func goodKubelets(t *testing.T, w *world) {
 	w.edit(t, "\nkubelet {", "\nkubelet {\n  args = { v = \"1\" }")
-	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 	begin := time.Now()
 	r := w.apply(t)
 	seen := client()
@@ -540,7 +540,7 @@ func goodKubelets(t *testing.T, w *world) {
 
 func goodAPIServers(t *testing.T, w *world) {
 	w.edit(t, "dns {", "api_server {\n  args = { v = \"1\" }\n}\n\ndns {")
-	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 	var servers []func() *poller
 	for _, host := range masters {
 		servers = append(servers, w.poll(t, host, addresses[host]+":6443", "/readyz"))
@@ -721,7 +721,7 @@ func served(t *testing.T, w *world) map[string]string {
 func renewal(t *testing.T, w *world) {
 	w.edit(t, "endpoint = ", "cert_validity     = \"17520h\"\n  cert_renew_before = \"9000h\"\n  endpoint = ")
 	before := served(t, w)
-	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/version")
+	client := w.poll(t, "through the balancer", addresses["emei"]+":8443", "/livez")
 	begin := time.Now()
 	r := w.apply(t)
 	seen := client()

@@ -100,7 +100,7 @@ func TestUpgrade(t *testing.T) {
 			if want := "# Upgrade of Kubernetes " + strings.TrimPrefix(before, "v") + " → " + strings.TrimPrefix(after, "v"); r.code != 0 || !strings.Contains(r.stdout, want) {
 				t.Fatalf("%q is not said: %s", want, r)
 			}
-			api := w.poll(t, "the API through the balancer", addresses["emei"]+":8443", "/version")
+			api := w.poll(t, "the API through the balancer", addresses["emei"]+":8443", "/livez")
 			service := w.pollURL(t, "the service", "http://"+addresses["emei"]+":30080/")
 			begin := time.Now()
 			for _, moment := range []struct {
@@ -217,7 +217,7 @@ func badVersion(t *testing.T, w *world, mirror, good string) {
 	defer w.write(t, good)
 	w.edit(t, "source = var.mirror", fmt.Sprintf("source = %q", other))
 	w.edit(t, fmt.Sprintf("%q", components.PreviousKubernetes), fmt.Sprintf("%q", bad))
-	api := w.poll(t, "the API through the balancer", addresses["emei"]+":8443", "/version")
+	api := w.poll(t, "the API through the balancer", addresses["emei"]+":8443", "/livez")
 	r := w.run(t, "apply", "-yes", w.inventory)
 	seen := api()
 	t.Logf("refused in %s; %s", r.elapsed.Round(100*time.Millisecond), seen)

@@ -82,7 +82,7 @@ type server struct {
 func newServer(roots *x509.CertPool, name, address string) *server {
 	return &server{
 		address: address,
-		url:     "https://" + address + "/version",
+		url:     "https://" + address + "/livez",
 		client: &http.Client{Timeout: patience, Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext:       (&net.Dialer{Timeout: patience}).DialContext,
