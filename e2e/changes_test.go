@@ -312,8 +312,15 @@ func refusal(t *testing.T, w *world, r result, before, remembered map[string]str
 	}
 	touched := restarted(before, processes(t, w))
 	if program == "kube-apiserver" {
-		// The balancer was told to send it nothing new: its workers are others.
-		touched = slices.DeleteFunc(touched, func(process string) bool { return strings.HasSuffix(process, " nginx") })
+		// The balancer was told to send it nothing new: its workers are others. And who
+		// leads on its host was without it for longer than a lease lasts, and starts anew.
+		host := ""
+		if i := slices.IndexFunc(touched, func(process string) bool { return strings.HasSuffix(process, " "+program) }); i >= 0 {
+			host = strings.TrimSuffix(touched[i], " "+program)
+		}
+		touched = slices.DeleteFunc(touched, func(process string) bool {
+			return strings.HasSuffix(process, " nginx") || process == host+" kube-controller-manager" || process == host+" kube-scheduler"
+		})
 	}
 	if len(touched) != 1 || !strings.HasSuffix(touched[0], " "+program) {
 		t.Errorf("one %s should have been touched: %v", program, touched)
