@@ -800,24 +800,31 @@ ask_etcd_data() {
 # a key is never printed, not even from a file that lacks the end of a certificate.
 ask_certificates() {
 	for line in $certificates; do
-		index=${line%% *} path=${line#* } form=file
-		if [ -L "$path" ]; then form=link; fi
-		if [ ! -e "$path" ]; then
-			if absent=$(why_absent "$path"); then
-				answer "$index" ok absent
-			elif [ "$form" = link ]; then
-				answer "$index" ok dangling
-			else
-				answer "$index" failed "$absent"
-			fi
-		elif out=$(sed -n '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/{/PRIVATE KEY/q
-p
-}' "$path" 2>&1 | head -c 65536); then
-			answer "$index" ok "$form$nl$out"
-		else
-			answer "$index" failed "$out"
-		fi
+		ask_certificate "${line%% *}" "${line#* }"
 	done
+}
+
+# ask_certificate INDEX PATH [again]
+ask_certificate() {
+	form=file
+	if [ -L "$2" ]; then form=link; fi
+	if [ ! -e "$2" ]; then
+		if absent=$(why_absent "$2"); then
+			answer "$1" ok absent
+		elif [ "$form" = link ]; then
+			answer "$1" ok dangling
+		elif [ $# -lt 3 ] && [ -e "$2" ]; then
+			ask_certificate "$1" "$2" again # a kubelet has just written it
+		else
+			answer "$1" failed "$absent"
+		fi
+	elif out=$(sed -n '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/{/PRIVATE KEY/q
+p
+}' "$2" 2>&1 | head -c 65536); then
+		answer "$1" ok "$form$nl$out"
+	else
+		answer "$1" failed "$out"
+	fi
 }
 
 # ask_wire asks other machines, all at a time: it takes as long as the slowest.
