@@ -5,6 +5,15 @@ kubelet {
     failCgroupV1 = false
     cgroupDriver = "cgroupfs"
     failSwapOn   = false
+    # The disk is the host's, and how full that is says nothing about a machine:
+    # with less than 15 % free, nodes would evict their pods.
+    evictionHard = {
+      "imagefs.available" = "0%"
+      "memory.available"  = "100Mi"
+      "nodefs.available"  = "0%"
+      "nodefs.inodesFree" = "0%"
+    }
+    imageGCHighThresholdPercent = 100
   }
 }
 
